@@ -1,0 +1,111 @@
+"""The contract of a catalog: what every adapter must promise, and what is derived from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
+
+from lakerunner.model.times import TimeRange
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakerunner.model.commit import Commit, Snapshot
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+    from lakerunner.model.source import Rejection, Source, SourceState
+
+ALL_TIME = TimeRange()
+
+
+class Catalog(ABC):
+    """The record of all commits: which segments are live and which sources they account for.
+
+    Every method may be called from any thread at once. Every method raises
+    `CatalogUnavailableError` when the catalog cannot be reached or stays locked; this is not
+    repeated below. Nothing is held locked between calls.
+
+    Attributes:
+        url: Where the catalog lives.
+    """
+
+    url: str
+
+    @abstractmethod
+    def commit(self, commit: Commit) -> int:
+        """Apply a commit as one atomic, durable step, or not at all.
+
+        To send the same commit again (same `id`) changes nothing and returns its first sequence.
+        A source that was rejected before may be taken or rejected again; the newer state replaces
+        the older, and taking it clears its rejections.
+
+        Returns:
+            The sequence number of the commit: greater than that of every earlier commit.
+
+        Raises:
+            CommitConflictError: A source in `taken` is already taken (`context["sources"]`), or a
+                segment in `remove` is not live (`context["segments"]`). Nothing was changed.
+            CommitUnknownError: The reply was lost. Send the same commit again to find out.
+        """
+
+    @abstractmethod
+    def segments(
+        self,
+        organization: str,
+        signal: Signal,
+        time_range: TimeRange = ALL_TIME,
+        *,
+        sequence: int | None = None,
+    ) -> Sequence[Segment]:
+        """Segments of one table that may hold rows in `time_range`, by (min timestamp, id).
+
+        Cost grows with the number of segments returned, not with the number that exist.
+
+        Args:
+            organization: Whose segments; no other's are ever returned.
+            signal: Which table.
+            time_range: Half-open; segments that only touch its end are left out.
+            sequence: See the table as it was after this commit; None means now. Segments whose
+                removal has been purged since are missing from it.
+        """
+
+    @abstractmethod
+    def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
+        """The state of those of the given sources that the catalog knows, of any organization."""
+
+    @abstractmethod
+    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+        """The current state of one table. Cost does not grow with the number of segments."""
+
+    @abstractmethod
+    def rejections(self, organization: str) -> Sequence[Rejection]:
+        """Everything that is set aside and was not taken since, by (time, source)."""
+
+    @abstractmethod
+    def removed(self, before_ns: int) -> Sequence[Segment]:
+        """Segments removed by commits whose `committed_ns` lies before the given time.
+
+        They are no longer part of the current state, but an older sequence may still see them.
+        """
+
+    @abstractmethod
+    def purge(self, segment_ids: Sequence[str]) -> None:
+        """Forget removed segments for good, once their objects are deleted.
+
+        Ids that are unknown are ignored.
+
+        Raises:
+            CommitConflictError: One of the segments is live. Nothing was changed.
+        """
+
+    def close(self) -> None:
+        """Release connections and files. Further calls may fail."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"

@@ -1,0 +1,250 @@
+"""The one tree of errors, grouped by what a handler would do about them.
+
+```
+LakerunnerError
+├── ConfigurationError (ValueError)      mend the call or the settings
+│   ├── UnknownSchemeError               no adapter is known for this URL
+│   ├── MissingExtraError (ImportError)  run the `pip install` line in the message
+│   ├── InvalidTimeError                 a time nobody can read
+│   └── ReadOnlyError (PermissionError)  the lake was opened with `read_only=True`
+├── StoreError (OSError)                 an object store said no
+│   ├── ObjectNotFoundError (FileNotFoundError)
+│   ├── ObjectExistsError (FileExistsError)
+│   ├── ObjectDeniedError (PermissionError)
+│   ├── ObjectRangeError                 bytes were asked for that the object does not have
+│   └── StoreUnavailableError            try again later: 5xx, throttling, timeout, lost reply
+├── CatalogError
+│   ├── CommitConflictError              somebody else was first: plan again
+│   ├── CommitUnknownError               look before you retry: it may have been applied
+│   ├── CatalogVersionError              written by a newer lakerunner: upgrade
+│   └── CatalogUnavailableError          try again later
+├── InputError (ValueError)              this object, line or record is set aside
+│   ├── UnknownFormatError               nothing here recognises the object
+│   ├── CorruptObjectError               recognised, but its bytes are broken
+│   └── ObjectTooLargeError              larger than the limit that protects memory
+├── SegmentError (ValueError)            a segment file is not what its footer must say
+└── QueryError (ValueError)              mend the query
+    ├── QuerySyntaxError                 the text cannot be parsed, or names an unknown column
+    ├── UnsupportedQueryError            understood, and refused
+    └── QueryExecutionError              the query failed while it ran
+```
+
+Each error carries a stable `code` (append-only), a `message` for people, and `context`: the
+object, segment, line or column it is about. Every error can be pickled.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Stable codes, one per kind of failure. Codes are only ever added."""
+
+    CONFIGURATION = "configuration"
+    UNKNOWN_SCHEME = "unknown_scheme"
+    MISSING_EXTRA = "missing_extra"
+    INVALID_TIME = "invalid_time"
+    READ_ONLY = "read_only"
+    STORE = "store"
+    OBJECT_NOT_FOUND = "object_not_found"
+    OBJECT_EXISTS = "object_exists"
+    OBJECT_DENIED = "object_denied"
+    OBJECT_RANGE = "object_range"
+    STORE_UNAVAILABLE = "store_unavailable"
+    CATALOG = "catalog"
+    COMMIT_CONFLICT = "commit_conflict"
+    COMMIT_UNKNOWN = "commit_unknown"
+    CATALOG_VERSION = "catalog_version"
+    CATALOG_UNAVAILABLE = "catalog_unavailable"
+    INPUT = "input"
+    UNKNOWN_FORMAT = "unknown_format"
+    CORRUPT_OBJECT = "corrupt_object"
+    OBJECT_TOO_LARGE = "object_too_large"
+    SEGMENT = "segment"
+    QUERY = "query"
+    QUERY_SYNTAX = "query_syntax"
+    UNSUPPORTED_QUERY = "unsupported_query"
+    QUERY_EXECUTION = "query_execution"
+
+
+class LakerunnerError(Exception):
+    """Base of every error raised on purpose by lakerunner.
+
+    Attributes:
+        code: Stable identifier of the kind of failure.
+        message: One sentence for a person: what, where, and what to do.
+        context: What it is about, by name (`key`, `url`, `segment`, `line`, `column`).
+
+    Example:
+        >>> error = ObjectNotFoundError("no object at 'a.binpb'", key="a.binpb")
+        >>> error.code, error.context["key"], isinstance(error, FileNotFoundError)
+        (<ErrorCode.OBJECT_NOT_FOUND: 'object_not_found'>, 'a.binpb', True)
+    """
+
+    code: ErrorCode = ErrorCode.CONFIGURATION
+
+    def __init__(self, message: str, **context: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.context = context
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.context))
+
+
+def _rebuild(kind: type[LakerunnerError], message: str, context: dict[str, object]) -> object:
+    return kind(message, **context)
+
+
+class ConfigurationError(LakerunnerError, ValueError):
+    """A call or a setting is wrong."""
+
+    code = ErrorCode.CONFIGURATION
+
+
+class UnknownSchemeError(ConfigurationError):
+    """No adapter is known for the scheme of a URL."""
+
+    code = ErrorCode.UNKNOWN_SCHEME
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """An optional dependency is not installed; the message holds the command that mends it."""
+
+    code = ErrorCode.MISSING_EXTRA
+
+
+class InvalidTimeError(ConfigurationError):
+    """A text or number that cannot be read as a time."""
+
+    code = ErrorCode.INVALID_TIME
+
+
+class ReadOnlyError(ConfigurationError, PermissionError):
+    """A write was asked of a lake that was opened read-only."""
+
+    code = ErrorCode.READ_ONLY
+
+
+class StoreError(LakerunnerError, OSError):
+    """An object store refused or failed."""
+
+    code = ErrorCode.STORE
+
+
+class ObjectNotFoundError(StoreError, FileNotFoundError):
+    """There is no object at this key."""
+
+    code = ErrorCode.OBJECT_NOT_FOUND
+
+
+class ObjectExistsError(StoreError, FileExistsError):
+    """A create-only put found an object at its key."""
+
+    code = ErrorCode.OBJECT_EXISTS
+
+
+class ObjectDeniedError(StoreError, PermissionError):
+    """The store answered 401 or 403."""
+
+    code = ErrorCode.OBJECT_DENIED
+
+
+class ObjectRangeError(StoreError):
+    """The requested bytes lie outside the object."""
+
+    code = ErrorCode.OBJECT_RANGE
+
+
+class StoreUnavailableError(StoreError):
+    """A failure that may pass: 5xx, throttling, a timeout, a reply that never came."""
+
+    code = ErrorCode.STORE_UNAVAILABLE
+
+
+class CatalogError(LakerunnerError):
+    """A catalog refused or failed."""
+
+    code = ErrorCode.CATALOG
+
+
+class CommitConflictError(CatalogError):
+    """A commit lost a race; `context["sources"]` or `context["segments"]` names over what."""
+
+    code = ErrorCode.COMMIT_CONFLICT
+
+
+class CommitUnknownError(CatalogError):
+    """The reply to a commit was lost: it may or may not have been applied."""
+
+    code = ErrorCode.COMMIT_UNKNOWN
+
+
+class CatalogVersionError(CatalogError):
+    """The catalog was written by a newer version and is left untouched."""
+
+    code = ErrorCode.CATALOG_VERSION
+
+
+class CatalogUnavailableError(CatalogError):
+    """A catalog failure that may pass: locked, unreachable, timed out."""
+
+    code = ErrorCode.CATALOG_UNAVAILABLE
+
+
+class InputError(LakerunnerError, ValueError):
+    """An object, line or record cannot be taken; it is set aside with this reason."""
+
+    code = ErrorCode.INPUT
+
+
+class UnknownFormatError(InputError):
+    """No decoder recognises the object, by its name or by its content."""
+
+    code = ErrorCode.UNKNOWN_FORMAT
+
+
+class CorruptObjectError(InputError):
+    """The object's format is known but its bytes are broken."""
+
+    code = ErrorCode.CORRUPT_OBJECT
+
+
+class ObjectTooLargeError(InputError):
+    """The object is larger than the limit that keeps memory bounded."""
+
+    code = ErrorCode.OBJECT_TOO_LARGE
+
+
+class SegmentError(LakerunnerError, ValueError):
+    """A file is not a segment, or is one that this version cannot read."""
+
+    code = ErrorCode.SEGMENT
+
+
+class QueryError(LakerunnerError, ValueError):
+    """A query cannot be answered."""
+
+    code = ErrorCode.QUERY
+
+
+class QuerySyntaxError(QueryError):
+    """The query text cannot be parsed or names something that does not exist."""
+
+    code = ErrorCode.QUERY_SYNTAX
+
+
+class UnsupportedQueryError(QueryError):
+    """The query is understood and refused; the message names the expression."""
+
+    code = ErrorCode.UNSUPPORTED_QUERY
+
+
+class QueryExecutionError(QueryError):
+    """The query failed while it ran."""
+
+    code = ErrorCode.QUERY_EXECUTION

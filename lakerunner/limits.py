@@ -1,0 +1,68 @@
+"""Every tunable number: its unit, what it bounds, and what raising it costs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIB: Final = 1024 * 1024
+
+SEGMENT_FORMAT_VERSION: Final = 1
+"""Version written into each footer. Raise it when an old reader would misread a new file."""
+
+WINDOW_NS: Final = 3600 * 10**9
+"""Nanoseconds. Default length of a window: no segment crosses one. Longer windows make fewer, larger
+segments after compaction, and coarser pruning and retention."""
+
+MEMORY_BYTES: Final = 512 * MIB
+"""Bytes. Default ceiling for the resident memory of one ingesting process."""
+
+MEMORY_FLOOR_BYTES: Final = 192 * MIB
+"""Bytes. What the interpreter, Arrow and the decoder occupy before any input; the rest of the memory
+setting is divided among the stages of a batch."""
+
+BATCH_OBJECTS: Final = 512
+"""Objects in one commit at most. More make fewer commits, and more to repeat after a crash."""
+
+BATCH_BYTES: Final = 64 * MIB
+"""Stored (compressed) bytes in one commit at most."""
+
+OBJECT_BYTES: Final = 4 * 1024 * MIB
+"""Bytes after decompression that one object may hold; protects against decompression bombs."""
+
+ATTRIBUTE_COLUMNS: Final = 400
+"""Attribute columns of one segment; rarer attributes go to the overflow map. Each further column
+costs about a kilobyte of footer and some planning time in every query that opens the segment."""
+
+NESTING_DEPTH: Final = 64
+"""Levels of nested maps and arrays in one value; deeper input is set aside."""
+
+STAT_VALUES: Final = 64
+"""Distinct values of a low-cardinality column that the catalog lists one by one."""
+
+STAT_TEXT: Final = 128
+"""Characters of a text bound in the catalog; longer bounds are cut (min) or dropped (max)."""
+
+ROW_GROUP_ROWS: Final = 131_072
+"""Rows in a Parquet row group. Larger groups compress no better and prune worse."""
+
+PAGE_ROWS: Final = 2048
+"""Rows in a Parquet page: the finest unit that the page index can skip. Costs 2 % of size."""
+
+ZSTD_LEVEL: Final = 1
+"""Level 3 costs half as much time again for 2 % fewer bytes."""
+
+ORPHAN_GRACE_NS: Final = 24 * 3600 * 10**9
+"""Nanoseconds. Age below which an object that no commit names is left alone: a commit may still be
+on its way. Also the age beyond which an uncommitted segment is no longer committed."""
+
+RANGE_GAP_BYTES: Final = 64 * 1024
+"""Bytes. Two ranges closer than this are read in one request: cheaper than a second round trip."""
+
+CATALOG_BUSY_MS: Final = 30_000
+"""Milliseconds an embedded catalog waits for another writer before it gives up."""
+
+CLOCK_SLACK_NS: Final = 10 * 10**9
+"""Nanoseconds added to the upper time bound of a query that mentions the current time."""
+
+FOOTER_CACHE_BYTES: Final = 256 * MIB
+"""Bytes of Parquet footers and statistics that a query engine keeps between queries."""

@@ -1,0 +1,1 @@
+"""Values that travel between the layers: frozen, comparable, without I/O and without a clock."""

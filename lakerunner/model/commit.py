@@ -1,0 +1,87 @@
+"""The atomic step: segments come and go together with the sources they account for."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lakerunner.model.segment import ColumnStats, Segment
+from lakerunner.model.signal import Signal
+from lakerunner.model.source import Rejection, TakenSource
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Everything that becomes visible at once, for one organization and signal.
+
+    A commit may be sent again after a lost reply: its `id` makes the second sending harmless.
+
+    Attributes:
+        id: Unique; chosen by the writer before the first attempt.
+        organization: Whose lake it changes.
+        signal: Which table it changes.
+        add: Segments that become visible.
+        remove: Ids of segments that are replaced or retired.
+        taken: Sources whose rows are in `add`.
+        rejected: Sources, or parts of them, that were set aside.
+        committed_ns: The writer's clock, in nanoseconds since the epoch.
+    """
+
+    id: str
+    organization: str
+    signal: Signal
+    committed_ns: int
+    add: tuple[Segment, ...] = ()
+    remove: tuple[str, ...] = ()
+    taken: tuple[TakenSource, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+
+
+class ColumnSummary(msgspec.Struct, frozen=True):
+    """How one column appears across all live segments of a table.
+
+    Attributes:
+        types: The distinct column types, sorted.
+        physical: Segments in which it is a column of its own.
+        overflow: Segments in which it lives in the overflow map.
+    """
+
+    types: tuple[str, ...]
+    physical: int
+    overflow: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The state of one table after some commit.
+
+    Attributes:
+        sequence: Number of the last commit it includes; grows with every commit to the catalog.
+        segments: Live segments.
+        rows: Rows in them.
+        bytes: Bytes in them.
+        columns: Every column of every live segment, by name.
+    """
+
+    sequence: int
+    segments: int
+    rows: int
+    bytes: int
+    columns: dict[str, ColumnSummary]
+
+
+def summarise_columns(columns: list[dict[str, ColumnStats]]) -> dict[str, ColumnSummary]:
+    """Fold the columns of many segments into one summary by name.
+
+    Example:
+        >>> a, b = {"x": ColumnStats("int64")}, {"x": ColumnStats("string", overflow=True)}
+        >>> summarise_columns([a, b])
+        {'x': ColumnSummary(types=('int64', 'string'), physical=1, overflow=1)}
+    """
+    types: dict[str, set[str]] = {}
+    counts: dict[str, list[int]] = {}
+    for stats in columns:
+        for name, column in stats.items():
+            types.setdefault(name, set()).add(column.type)
+            counts.setdefault(name, [0, 0])[column.overflow] += 1
+    return {
+        name: ColumnSummary(tuple(sorted(types[name])), physical, overflow)
+        for name, (physical, overflow) in counts.items()
+    }

@@ -1,0 +1,88 @@
+"""URL scheme to adapter: one table, loaded on first use, with no fallback to another backend."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lakerunner.errors import MissingExtraError, UnknownSchemeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Adapter(NamedTuple):
+    """Where an adapter class lives.
+
+    Attributes:
+        path: `module:Class`.
+        extra: The optional dependency it needs, or an empty text.
+    """
+
+    path: str
+    extra: str = ""
+
+
+STORES: Mapping[str, Adapter] = {
+    "file": Adapter("lakerunner.store.local:LocalStore"),
+    "memory": Adapter("lakerunner.store.memory:MemoryStore"),
+}
+
+CATALOGS: Mapping[str, Adapter] = {
+    "memory": Adapter("lakerunner.catalog.memory:MemoryCatalog"),
+    "sqlite": Adapter("lakerunner.catalog.sqlite:SqliteCatalog"),
+}
+
+GROUPS = {"store": "lakerunner.stores", "catalog": "lakerunner.catalogs"}
+"""Entry-point groups by which another package adds a scheme."""
+
+
+def load_adapter(kind: str, scheme: str) -> Any:
+    """Import the adapter class for a URL scheme.
+
+    Args:
+        kind: `store` or `catalog`.
+        scheme: The part of the URL before `://`.
+
+    Raises:
+        UnknownSchemeError: Nothing is registered; the message lists what is.
+        MissingExtraError: The adapter's dependency is not installed; the message says how to.
+
+    Example:
+        >>> load_adapter("store", "memory").__name__
+        'MemoryStore'
+    """
+    table = STORES if kind == "store" else CATALOGS
+    adapter = table.get(scheme) or _plugin(kind, scheme)
+    if adapter is None:
+        known = ", ".join(f"{name}://" for name in sorted(table))
+        raise UnknownSchemeError(f"no {kind} for '{scheme}://'; known are {known}", scheme=scheme)
+    module, _, name = adapter.path.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        if not adapter.extra:
+            raise
+        raise MissingExtraError(
+            f"'{scheme}://' needs an optional dependency: pip install 'lakerunner[{adapter.extra}]'",
+            scheme=scheme,
+            missing=error.name,
+        ) from error
+
+
+def _plugin(kind: str, scheme: str) -> Adapter | None:
+    for entry in entry_points(group=GROUPS[kind], name=scheme):
+        return Adapter(entry.value)
+    return None
+
+
+def split_scheme(url: str) -> tuple[str, str]:
+    """Split a URL or a plain path into scheme and rest; a path has the scheme `file`.
+
+    Example:
+        >>> split_scheme("s3://bucket/key"), split_scheme("/var/lake")
+        (('s3', 'bucket/key'), ('file', '/var/lake'))
+    """
+    scheme, separator, rest = url.partition("://")
+    return (scheme, rest) if separator else ("file", url)
