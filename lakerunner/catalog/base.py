@@ -37,15 +37,19 @@ class Catalog(ABC):
 
         To send the same commit again (same `id`) changes nothing and returns its first sequence.
         A source that was rejected before may be taken or rejected again; the newer state replaces
-        the older, and taking it clears its rejections.
+        the older, and taking it clears its rejections. One commit may take a source and set parts
+        of it aside: it is taken, and these rejections stay. A source that an earlier commit took
+        stays taken, and rejections of it are dropped: its rows are in the lake.
 
         Returns:
             The sequence number of the commit: greater than that of every earlier commit.
 
         Raises:
             CommitConflictError: A source in `taken` is already taken (`context["sources"]`), or a
-                segment in `remove` is not live (`context["segments"]`). Nothing was changed.
+                segment in `remove` is not live in this table or one in `add` is already there
+                (`context["segments"]`). Nothing was changed.
             CommitUnknownError: The reply was lost. Send the same commit again to find out.
+            ConfigurationError: The commit contradicts itself: see `admission.check_commit`.
         """
 
     @abstractmethod
@@ -85,7 +89,8 @@ class Catalog(ABC):
     def removed(self, before_ns: int) -> Sequence[Segment]:
         """Segments removed by commits whose `committed_ns` lies before the given time.
 
-        They are no longer part of the current state, but an older sequence may still see them.
+        Those of all organizations, by (time of removal, id). They are no longer part of the current
+        state, but an older sequence may still see them.
         """
 
     @abstractmethod
@@ -98,7 +103,7 @@ class Catalog(ABC):
             CommitConflictError: One of the segments is live. Nothing was changed.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a catalog in memory has nothing to release
         """Release connections and files. Further calls may fail."""
 
     def __enter__(self) -> Self:

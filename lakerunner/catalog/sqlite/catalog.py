@@ -1,0 +1,202 @@
+"""The catalog in one SQLite file."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakerunner.catalog.admission import check_commit, refuse_live
+from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.sqlite.applying import apply_commit
+from lakerunner.catalog.sqlite.lookup import find_segments, find_sources
+from lakerunner.catalog.sqlite.pool import ConnectionPool
+from lakerunner.errors import ConfigurationError
+from lakerunner.model.commit import Snapshot
+from lakerunner.model.segment import decode_segment
+from lakerunner.model.source import Rejection, Source
+from lakerunner.model.times import MAX_NS, MIN_NS
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from lakerunner.model.commit import Commit
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+    from lakerunner.model.source import SourceState
+    from lakerunner.model.times import TimeRange
+
+# A segment that starts at or before the last instant asked for ends at most the longest extent
+# later. With that upper bound the walk over `max_ns` has two ends; without it, it would go on to
+# the newest segment. The sum is held inside 64 bits, where SQLite's integers end; an extent of
+# `:longest` may be longer than it says, and bounds nothing.
+_OVERLAP = """
+    FROM tables CROSS JOIN segments ON segments.table_number = tables.number
+    WHERE tables.organization = :organization AND tables.signal = :signal
+        AND max_ns >= :first
+        AND max_ns <= CASE extent_ns WHEN :longest THEN :longest
+            ELSE :last + min(extent_ns, :room) END
+        AND min_ns <= :last"""
+
+SEGMENTS_NOW = f"SELECT payload {_OVERLAP} AND removed IS NULL"
+"""Live segments, by the index `segments_live`."""
+
+SEGMENTS_THEN = f"""
+    SELECT payload {_OVERLAP} AND removed IS NULL AND added <= :sequence
+    UNION ALL
+    SELECT payload {_OVERLAP} AND removed IS NOT NULL AND added <= :sequence
+        AND removed > :sequence"""
+"""Segments as they were after a commit: those still live, and those removed since."""
+
+SEGMENTS_REMOVED = """
+    SELECT payload FROM segments WHERE removed IS NOT NULL AND removed_ns < ?
+    ORDER BY removed_ns, id"""
+"""Removed segments, by the index `segments_removed`."""
+
+_REJECTIONS = """
+    SELECT buckets.url, key, etag, code, reason, rejected_ns, rows
+    FROM rejections
+    JOIN buckets ON buckets.number = rejections.bucket
+    WHERE table_number IN (SELECT number FROM tables WHERE organization = ?)
+    ORDER BY rejected_ns, buckets.url, key, etag, rejections.number"""
+
+_BY_TIME = attrgetter("min_timestamp_ns", "id")
+
+
+class SqliteCatalog(Catalog):
+    """A catalog in one SQLite file, for the threads and processes of one machine.
+
+    The file must lie on a local disk: SQLite's locks do not hold on network file systems. It may be
+    pickled and survives a fork; the other side opens the file anew. Commits are serialised; readers
+    never wait for a writer. `close` may be followed by further calls, which open the file again.
+
+    Args:
+        location: A path, or `sqlite:///` and an absolute path. File and directories are made if
+            they are missing.
+
+    Raises:
+        ConfigurationError: The URL does not name an absolute path.
+        CatalogVersionError: The file was written by a newer version; it is left untouched.
+        CatalogError: The file is damaged, or belongs to another program.
+        CatalogUnavailableError: The file cannot be opened.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from lakerunner.model.commit import Commit
+        >>> from lakerunner.model.signal import Signal
+        >>> with TemporaryDirectory() as directory, SqliteCatalog(f"{directory}/c.db") as catalog:
+        ...     catalog.commit(Commit("c1", "acme", Signal.LOGS, committed_ns=0))
+        1
+    """
+
+    def __init__(self, location: str | os.PathLike[str]) -> None:
+        self.path = _path(location)
+        self.url = f"sqlite://{self.path.as_posix()}"
+        self._pool = ConnectionPool(self.path)
+
+    def commit(self, commit: Commit) -> int:
+        """Apply a commit in one transaction, synced to the disk before it returns."""
+        check_commit(commit)
+        with self._pool.writing() as connection:
+            first = connection.execute(
+                "SELECT sequence FROM commits WHERE id = ?", (commit.id,)
+            ).fetchone()
+            return int(first[0]) if first else apply_commit(connection, commit)
+
+    def segments(
+        self,
+        organization: str,
+        signal: Signal,
+        time_range: TimeRange = ALL_TIME,
+        *,
+        sequence: int | None = None,
+    ) -> Sequence[Segment]:
+        """Find segments by an index walk bounded at both ends."""
+        last = _int64(time_range.end_ns - 1)
+        values = {
+            "organization": organization,
+            "signal": str(signal),
+            "first": _int64(time_range.start_ns),
+            "last": last,
+            "longest": MAX_NS,
+            "room": MAX_NS - max(last, 0),
+            "sequence": sequence,
+        }
+        with self._pool.reading() as connection:
+            statement = SEGMENTS_NOW if sequence is None else SEGMENTS_THEN
+            rows = connection.execute(statement, values).fetchall()
+        return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
+
+    def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
+        """Look sources up, hundreds in one statement."""
+        with self._pool.reading() as connection:
+            return find_sources(connection, sources)
+
+    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+        """Describe a table from the totals that each commit maintains."""
+        with self._pool.reading() as connection:
+            (sequence,) = connection.execute("SELECT max(sequence) FROM commits").fetchone()
+            totals = connection.execute(
+                "SELECT number, segments, rows, bytes FROM tables"
+                " WHERE organization = ? AND signal = ?",
+                (organization, str(signal)),
+            ).fetchone()
+            number, segments, rows, size = totals or (None, 0, 0, 0)
+            columns = connection.execute(
+                "SELECT name, type, overflow, live FROM columns WHERE table_number = ?", (number,)
+            ).fetchall()
+        return Snapshot(
+            sequence=sequence or 0,
+            segments=segments,
+            rows=rows,
+            bytes=size,
+            columns=summarise_counts(
+                ((name, kind, bool(overflow)), live) for name, kind, overflow, live in columns
+            ),
+        )
+
+    def rejections(self, organization: str) -> Sequence[Rejection]:
+        """List what is set aside."""
+        with self._pool.reading() as connection:
+            found = connection.execute(_REJECTIONS, (organization,)).fetchall()
+        return [
+            Rejection(Source(bucket, key, etag), code, reason, rejected_ns, rows)
+            for bucket, key, etag, code, reason, rejected_ns, rows in found
+        ]
+
+    def removed(self, before_ns: int) -> Sequence[Segment]:
+        """List removed segments, of all organizations."""
+        with self._pool.reading() as connection:
+            rows = connection.execute(SEGMENTS_REMOVED, (_int64(before_ns),)).fetchall()
+        return [decode_segment(payload) for (payload,) in rows]
+
+    def purge(self, segment_ids: Sequence[str]) -> None:
+        """Forget removed segments."""
+        with self._pool.writing() as connection:
+            known = find_segments(connection, list(dict.fromkeys(segment_ids)))
+            refuse_live([row.id for row in known.values() if row.live])
+            connection.executemany("DELETE FROM segments WHERE id = ?", ((i,) for i in known))
+
+    def close(self) -> None:
+        """Release connections and file; the next call opens them again."""
+        self._pool.close()
+
+    def __reduce__(self) -> tuple[type[SqliteCatalog], tuple[Path]]:
+        return type(self), (self.path,)
+
+
+def _int64(nanoseconds: int) -> int:
+    return max(MIN_NS, min(nanoseconds, MAX_NS))
+
+
+def _path(location: str | os.PathLike[str]) -> Path:
+    if not isinstance(location, str) or not location.startswith("sqlite://"):
+        return Path(location).resolve()
+    path = location.removeprefix("sqlite://")
+    if not path.strip("/") or not path.startswith("/"):
+        raise ConfigurationError(
+            f"{location!r} names no file; write sqlite:/// and an absolute path", url=location
+        )
+    return Path(f"/{path.lstrip('/')}").resolve()

@@ -1,0 +1,66 @@
+"""Finding many sources or segments by their keys, in a few statements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lakerunner.model.source import Source, SourceState
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+_VARIABLES = 900
+"""Values bound to one statement; any build of SQLite takes 999."""
+
+_SOURCES = """
+    WITH asked (bucket, key, etag) AS (VALUES {rows})
+    SELECT asked.bucket, sources.key, sources.etag, sources.taken
+    FROM asked
+    CROSS JOIN buckets ON buckets.url = asked.bucket
+    CROSS JOIN sources ON sources.bucket = buckets.number
+        AND sources.key = asked.key AND sources.etag = asked.etag"""
+
+_SEGMENTS = """
+    WITH asked (id) AS (VALUES {rows})
+    SELECT segments.id, segments.table_number, segments.removed IS NULL, segments.payload
+    FROM asked CROSS JOIN segments ON segments.id = asked.id"""
+
+
+class SegmentRow(NamedTuple):
+    """What decides whether a segment may be added, removed or purged."""
+
+    id: str
+    table: int
+    live: bool
+    payload: bytes
+
+
+def find_sources(
+    connection: sqlite3.Connection, sources: Sequence[Source]
+) -> dict[Source, SourceState]:
+    """The state of those of the sources that are known."""
+    keys = [(source.bucket, source.key, source.etag) for source in sources]
+    return {
+        Source(bucket, key, etag): SourceState.TAKEN if taken else SourceState.REJECTED
+        for bucket, key, etag, taken in _lookup(connection, _SOURCES, keys)
+    }
+
+
+def find_segments(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, SegmentRow]:
+    """Those of the segments that are known, live or removed, by id."""
+    keys = [(segment_id,) for segment_id in ids]
+    return {row[0]: SegmentRow(*row) for row in _lookup(connection, _SEGMENTS, keys)}
+
+
+def _lookup(
+    connection: sqlite3.Connection, statement: str, keys: Sequence[tuple[str, ...]]
+) -> Iterator[Any]:
+    width = len(keys[0]) if keys else 1
+    size = _VARIABLES // width
+    for start in range(0, len(keys), size):
+        chunk = keys[start : start + size]
+        rows = ", ".join([f"({', '.join('?' * width)})"] * len(chunk))
+        yield from connection.execute(
+            statement.format(rows=rows), [value for key in chunk for value in key]
+        )
