@@ -1,0 +1,1 @@
+"""Input formats: bytes to Arrow. Only ingestion imports from here."""

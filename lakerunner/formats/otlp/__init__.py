@@ -1,0 +1,1 @@
+"""The OpenTelemetry protocol: messages to tables, column by column."""

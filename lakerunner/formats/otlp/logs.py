@@ -1,0 +1,101 @@
+"""OTLP logs: a batch of export requests to a table of log rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakerunner.formats.otlp.attributes import pivot
+from lakerunner.formats.otlp.nesting import text
+from lakerunner.formats.otlp.origin import Origin, spread
+from lakerunner.formats.otlp.values import NESTED, SCALARS, nested_json, scalar_text
+from lakerunner.limits import ATTRIBUTE_COLUMNS
+from lakerunner.model.signal import Signal
+from lakerunner.schema.attribute import AttributeColumn
+from lakerunner.schema.canonical import CANONICAL, SERVICE
+from lakerunner.schema.columns import absent_if_empty, absent_if_zero, compact_strings
+from lakerunner.schema.decoded import Decoded, decoded
+from lakerunner.schema.ids import hex_ids
+from lakerunner.schema.levels import derive_levels
+from lakerunner.schema.names import RECORD
+from lakerunner.schema.timestamps import choose_times
+
+_RESERVED = frozenset(CANONICAL[Signal.LOGS].names) - {SERVICE}
+
+
+def decode_logs(batch: Any, fallback_ns: Any) -> Decoded:
+    """Make log rows of export requests.
+
+    Args:
+        batch: Record batch of decoded `ExportLogsServiceRequest`, one per row.
+        fallback_ns: int64 array, one per request: the time of records that carry none.
+
+    Returns:
+        Rows in the order they were sent. Order of columns is not defined.
+
+    Raises:
+        CorruptObjectError: A nested value cannot be decoded.
+    """
+    origin = spread(batch, "scope_logs", "log_records", _RESERVED)
+    records = origin.records
+    times = choose_times(
+        records.field("time_unix_nano").to_numpy(),
+        records.field("observed_time_unix_nano").to_numpy(),
+        np.asarray(fallback_ns, np.int64)[origin.payload],
+    )
+    severity_text = absent_if_empty(text(records.field("severity_text")))
+    severity_number = absent_if_zero(records.field("severity_number"))
+    body, body_types = _body(records.field("body"))
+    columns = {
+        **origin.columns,
+        "timestamp": times.timestamp,
+        "timestamp_source": times.source,
+        "observed_timestamp": times.observed,
+        "severity_number": severity_number,
+        "severity_text": severity_text.dictionary_encode(),
+        "level": derive_levels(severity_text, severity_number),
+        "body": body,
+        "event_name": compact_strings(absent_if_empty(text(records.field("event_name")))),
+        "trace_id": hex_ids(records.field("trace_id")),
+        "span_id": hex_ids(records.field("span_id")),
+        "flags": records.field("flags"),
+        "dropped_attributes_count": records.field("dropped_attributes_count"),
+    }
+    if times.raw is not None:
+        columns["timestamp_raw"] = times.raw
+    own = _own_attributes(records, origin)
+    attributes = {**origin.attributes, **own.columns}
+    overflow = [*origin.overflow, *([own.overflow] if own.overflow else [])]
+    return decoded(
+        columns, attributes, overflow, origin.payload, batch.num_rows, {"body": body_types}
+    )
+
+
+def _own_attributes(records: Any, origin: Origin) -> Any:
+    cap = ATTRIBUTE_COLUMNS - len(origin.attributes)
+    reserved = _RESERVED | origin.attributes.keys()
+    own = pivot(records.field("attributes"), RECORD, cap=cap, reserved=reserved)
+    columns = {
+        name: AttributeColumn(compact_strings(column.values), column.key, column.types)
+        for name, column in own.columns.items()
+    }
+    return own._replace(columns=columns)
+
+
+def _body(values: Any) -> tuple[Any, tuple[str, ...]]:
+    """The body as text, and the value types that occur; NULL where there is none."""
+    parts, types = [], []
+    for field, name in SCALARS.items():
+        if values.field(field).null_count < len(values):
+            parts.append(scalar_text(values, field))
+            types.append(name)
+    nested = [field for field in NESTED if values.field(field).null_count < len(values)]
+    if nested:
+        parts.append(nested_json(values))
+        types.extend(NESTED[field] for field in nested)
+    if not parts:
+        return pa.nulls(len(values), pa.string()), ()
+    return (parts[0] if len(parts) == 1 else pc.coalesce(*parts)), tuple(types)

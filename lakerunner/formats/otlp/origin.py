@@ -1,0 +1,120 @@
+"""What all records of one resource and scope share: their attributes, names and schema URLs.
+
+It is made once per resource or scope and handed to the records by dictionary indices, so that a
+resource's hundred bytes are not copied for each of its records.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from lakerunner.formats.otlp.attributes import pivot
+from lakerunner.formats.otlp.nesting import children, text
+from lakerunner.limits import ATTRIBUTE_COLUMNS
+from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs
+from lakerunner.schema.columns import absent_if_empty, absent_if_zero
+from lakerunner.schema.names import RESOURCE, SCOPE
+
+
+class Origin(NamedTuple):
+    """Records, with what they share.
+
+    Attributes:
+        records: Struct array of all records of the batch.
+        columns: Canonical columns made from resources and scopes, one row per record.
+        attributes: Attribute columns of resources and scopes, one row per record.
+        overflow: Overflow of resources and scopes, one row per record.
+        payload: int32; which payload each record came from.
+    """
+
+    records: Any
+    columns: dict[str, Any]
+    attributes: dict[str, AttributeColumn]
+    overflow: list[OverflowPairs]
+    payload: Any
+
+
+def spread(batch: Any, scopes: str, records: str, reserved: frozenset[str]) -> Origin:
+    """Take a batch of export requests apart down to its records.
+
+    Args:
+        batch: Record batch of one column, one export request per row.
+        scopes: Name of the list of scopes inside a resource message: `scope_logs`.
+        records: Name of the list of records inside a scope message: `log_records`.
+        reserved: Column names that no attribute may have.
+    """
+    payload_of, resources = children(batch.column(0))
+    resource_of, scope_messages = children(resources.field(scopes))
+    scope_of, leaves = children(scope_messages.field(records))
+    resource_of_record = resource_of[scope_of]
+    resource, scope = resources.field("resource"), scope_messages.field("scope")
+    per_resource = {
+        "resource_schema_url": absent_if_empty(text(resources.field("schema_url"))),
+        "resource_dropped_attributes_count": absent_if_zero(
+            resource.field("dropped_attributes_count")
+        ),
+    }
+    per_scope = {
+        "scope_name": absent_if_empty(text(scope.field("name"))),
+        "scope_version": absent_if_empty(text(scope.field("version"))),
+        "scope_schema_url": absent_if_empty(text(scope_messages.field("schema_url"))),
+        "scope_dropped_attributes_count": absent_if_zero(scope.field("dropped_attributes_count")),
+    }
+    columns = {
+        **_spread_columns(per_scope, scope_of),
+        **_spread_columns(per_resource, resource_of_record),
+    }
+    cap = ATTRIBUTE_COLUMNS // 2
+    attributes: dict[str, AttributeColumn] = {}
+    overflow: list[OverflowPairs] = []
+    for lists, prefix, owner in (
+        (resource.field("attributes"), RESOURCE, resource_of_record),
+        (scope.field("attributes"), SCOPE, scope_of),
+    ):
+        table = pivot(lists, prefix, cap=cap, reserved=reserved)
+        cap -= len(table.columns)
+        attributes |= _spread_attributes(table, owner)
+        if table.overflow is not None:
+            overflow.append(_spread_overflow(table.overflow, owner))
+    return Origin(leaves, columns, attributes, overflow, payload_of[resource_of_record])
+
+
+def _spread_columns(columns: dict[str, Any], owner: Any) -> dict[str, Any]:
+    indices = pa.array(owner)
+    return {
+        name: _spread_values(values, indices)
+        for name, values in columns.items()
+        if values.null_count < len(values)
+    }
+
+
+def _spread_attributes(table: AttributeTable, owner: Any) -> dict[str, AttributeColumn]:
+    indices = pa.array(owner)
+    return {
+        name: column._replace(values=_spread_values(column.values, indices))
+        for name, column in table.columns.items()
+    }
+
+
+def _spread_values(values: Any, indices: Any) -> Any:
+    if not pa.types.is_string(values.type):
+        return values.take(indices)
+    encoded = values.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices.take(indices), encoded.dictionary)
+
+
+def _spread_overflow(overflow: OverflowPairs, owner: Any) -> OverflowPairs:
+    """Repeat the pairs of each resource for each of its records."""
+    lists = pa.ListArray.from_arrays(
+        _offsets(overflow.rows, int(owner.max(initial=-1)) + 1),
+        pa.StructArray.from_arrays([overflow.names, overflow.values], ["name", "value"]),
+    )
+    rows, pairs = children(lists.take(pa.array(owner)))
+    return overflow._replace(rows=rows, names=pairs.field("name"), values=pairs.field("value"))
+
+
+def _offsets(rows: Any, count: int) -> Any:
+    return pa.array(np.searchsorted(rows, np.arange(count + 1)).astype(np.int32))

@@ -1,0 +1,56 @@
+"""OTLP as protobuf: one export request per object, as the collector's S3 exporter writes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lakerunner.errors import CorruptObjectError, UnknownFormatError
+from lakerunner.formats.otlp.descriptors import request_handler
+from lakerunner.formats.otlp.logs import decode_logs
+from lakerunner.formats.otlp.wire import recognise_signal, split_message
+from lakerunner.model.signal import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from lakerunner.schema.decoded import Decoded
+
+_DECODERS: dict[Signal, Callable[[Any, Any], Decoded]] = {Signal.LOGS: decode_logs}
+
+
+class OtlpProtobuf:
+    """`ExportLogsServiceRequest` and its siblings in the protobuf wire format."""
+
+    name = "otlp-protobuf"
+
+    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+        """Cut an object between resources; see `Format.split`."""
+        return split_message(blocks, limit)
+
+    def signal(self, payload: bytes) -> Signal | None:
+        """Judge by the first record; see `Format.signal`."""
+        return recognise_signal(payload)
+
+    def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
+        """Decode export requests; see `Format.decode`.
+
+        Text that is not valid UTF-8 is repaired: each invalid byte becomes U+FFFD.
+        """
+        decode = _DECODERS.get(signal)
+        if decode is None:
+            raise UnknownFormatError(
+                f"OTLP {signal} in protobuf cannot be taken yet", signal=signal
+            )
+        return decode(_nested_batch(payloads, signal), fallback_ns)
+
+
+def _nested_batch(payloads: Sequence[bytes], signal: Signal) -> Any:
+    batch = list(payloads)
+    try:
+        return request_handler(signal).list_to_record_batch(batch)
+    except ValueError:  # text that is not UTF-8, or broken; the second try tells
+        pass
+    try:
+        return request_handler(signal, text_as_bytes=True).list_to_record_batch(batch)
+    except ValueError as error:
+        raise CorruptObjectError(f"not an OTLP {signal} message: {error}") from error

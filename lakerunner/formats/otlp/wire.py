@@ -1,0 +1,165 @@
+"""Read the protobuf wire format just far enough to cut a message and to recognise it.
+
+https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.errors import CorruptObjectError, ObjectTooLargeError
+from lakerunner.limits import MIB
+from lakerunner.model.signal import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+_MAX_FIELD_BYTES = 1024 * MIB  # Arrow's 32-bit offsets hold no more text than twice this
+
+
+class Field(NamedTuple):
+    """One field of a message.
+
+    Attributes:
+        number: Field number.
+        wire: Wire type.
+        start: Where its value begins.
+        end: Where the next field begins; past the end of the data if the field is cut off.
+    """
+
+    number: int
+    wire: int
+    start: int
+    end: int
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        value |= (byte & 127) << shift
+        position += 1
+        if byte < 128:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise CorruptObjectError(f"not protobuf: a number at byte {position} is too long")
+
+
+def read_field(data: bytes, position: int) -> Field | None:
+    """Read the head of the field at a position; None if even that is cut off.
+
+    Raises:
+        CorruptObjectError: No field can begin like this.
+    """
+    try:
+        tag, start = _varint(data, position)
+        number, wire = tag >> 3, tag & 7
+        if wire == VARINT:
+            end = _varint(data, start)[1]
+        elif wire == LENGTH:
+            length, start = _varint(data, start)
+            end = start + length
+        elif wire in (FIXED64, FIXED32):
+            end = start + (8 if wire == FIXED64 else 4)
+        else:
+            raise CorruptObjectError(f"not protobuf: wire type {wire} at byte {position}")
+    except IndexError:
+        return None
+    if number == 0:
+        raise CorruptObjectError(f"not protobuf: field number 0 at byte {position}")
+    return Field(number, wire, start, end)
+
+
+def split_message(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """Cut one message, arriving in blocks, into messages that merge to it again.
+
+    To concatenate protobuf messages is to merge them, so a message may be cut between any two of its
+    fields. A message of at most `limit` bytes is handed on whole and unread.
+
+    Raises:
+        CorruptObjectError: The message is broken where it has to be cut, or is cut off.
+        ObjectTooLargeError: One field alone is larger than 1 GiB.
+    """
+    buffer, large = bytearray(), False
+    for block in blocks:
+        buffer += block
+        if len(buffer) <= limit:
+            continue
+        large = True
+        cut = _last_boundary(bytes(buffer), limit)
+        if cut:
+            yield bytes(buffer[:cut])
+            del buffer[:cut]
+    while large and len(buffer) > limit:
+        cut = _last_boundary(bytes(buffer), limit) or len(buffer)
+        yield bytes(buffer[:cut])
+        del buffer[:cut]
+    if buffer or not large:
+        yield bytes(buffer)
+
+
+def _last_boundary(data: bytes, limit: int) -> int:
+    """End of the last field that ends within `limit`, or of the first one; 0 if that is cut off."""
+    position = 0
+    while position < len(data):
+        field = read_field(data, position)
+        if field is not None and field.end - field.start > _MAX_FIELD_BYTES:
+            raise ObjectTooLargeError(
+                "one resource's records take more than 1 GiB; send less at once"
+            )
+        if field is None or field.end > len(data) or (field.end > limit and position):
+            break
+        position = field.end
+    return position
+
+
+_RESOURCE_FIELD, _SCOPE_FIELD, _RECORD_FIELD = 1, 2, 2
+# Field number and wire type that only one kind of record has, most telling first.
+_SHAPES = (
+    ({(1, FIXED64), (11, FIXED64), (6, LENGTH), (2, VARINT), (8, FIXED32)}, Signal.LOGS),
+    ({(7, FIXED64), (8, FIXED64), (6, VARINT), (16, FIXED32), (10, VARINT)}, Signal.SPANS),
+    ({(7, LENGTH), (1, LENGTH)}, Signal.METRICS),
+    ({(3, LENGTH), (5, LENGTH), (9, LENGTH), (10, LENGTH), (12, LENGTH)}, Signal.LOGS),
+)
+_LOOKED_AT = 16
+
+
+def recognise_signal(data: bytes) -> Signal | None:
+    """Tell by the first record which signal an export request carries.
+
+    The three requests differ only in their records: a log record has fixed-width times in fields 1 and
+    11, a span in 7 and 8, and a metric begins with a text. None if no record tells.
+
+    Raises:
+        CorruptObjectError: The data is no protobuf message.
+    """
+    for resource in _messages(data, 0, len(data), _RESOURCE_FIELD):
+        for scope in _messages(data, resource.start, resource.end, _SCOPE_FIELD):
+            for record in _messages(data, scope.start, scope.end, _RECORD_FIELD):
+                shapes = {
+                    (field.number, field.wire) for field in _fields(data, record.start, record.end)
+                }
+                signal = next((kind for shape, kind in _SHAPES if shape & shapes), None)
+                if signal is not None:
+                    return signal
+    return None
+
+
+def _fields(data: bytes, start: int, end: int) -> Iterator[Field]:
+    position = start
+    while position < end:
+        field = read_field(data, position)
+        if field is None or field.end > end:
+            raise CorruptObjectError(f"not protobuf: the field at byte {position} is cut off")
+        yield field
+        position = field.end
+
+
+def _messages(data: bytes, start: int, end: int, number: int) -> Iterator[Field]:
+    for count, field in enumerate(_fields(data, start, end)):
+        if count >= _LOOKED_AT:
+            return
+        if field.number == number and field.wire == LENGTH:
+            yield field

@@ -1,0 +1,140 @@
+"""Commit what a batch produced: at most once, whatever happens to the replies."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from lakerunner.errors import CommitConflictError, CommitUnknownError, LakerunnerError
+from lakerunner.formats.detect import signal_by_name
+from lakerunner.ingest.batch import ingest_batch
+from lakerunner.ingest.retrying import retrying
+from lakerunner.ingest.task import commit_id
+from lakerunner.model.commit import Commit
+from lakerunner.model.report import IngestReport
+from lakerunner.model.signal import Signal
+from lakerunner.model.source import Rejection
+
+if TYPE_CHECKING:
+    from lakerunner.catalog import Catalog
+    from lakerunner.ingest.task import IngestOutcome
+
+
+def commit_outcome(
+    catalog: Catalog, outcome: IngestOutcome, *, record: bool = True, attempt: int = 1
+) -> IngestReport:
+    """Commit a batch, signal by signal, and report on it.
+
+    When another ingestor took some of the sources meanwhile, the batch is made again from the others,
+    and the segments made in vain are deleted.
+
+    Args:
+        catalog: Where to.
+        outcome: What the batch produced.
+        record: Whether to record sources; bytes given by hand have no identity.
+        attempt: How often these objects have been tried, this time included.
+
+    Raises:
+        CatalogError: A commit failed. Of each signal, all of the batch is visible or nothing.
+    """
+    report = IngestReport(failed=outcome.failed, bytes_read=outcome.bytes_read)
+    for commit in _commits(outcome, record=record):
+        try:
+            if _expired(outcome):
+                raise CommitConflictError("the segments are so old that they may be collected")
+            _send(catalog, commit, outcome)
+        except CommitConflictError as conflict:
+            _discard(outcome, commit)
+            report += _again(catalog, outcome, commit, conflict, attempt)
+            continue
+        report += IngestReport(
+            objects=len(outcome.taken.get(commit.signal, ())),
+            rows=sum(taken.rows for taken in outcome.taken.get(commit.signal, ())),
+            rejected=commit.rejected,
+            segments=len(commit.add),
+            bytes_written=sum(segment.bytes for segment in commit.add),
+        )
+    if not record:
+        report += IngestReport(rejected=outcome.rejected)
+    return report
+
+
+def _commits(outcome: IngestOutcome, *, record: bool) -> list[Commit]:
+    """One commit for each signal of a batch; a rejection goes with the signal its name speaks of."""
+    rejected: dict[Signal, list[Rejection]] = {}
+    if record:
+        for rejection in outcome.rejected:
+            signal = signal_by_name(rejection.source.key) or Signal.LOGS
+            rejected.setdefault(signal, []).append(rejection)
+    task = outcome.task
+    return [
+        Commit(
+            id=commit_id(task.batch_id, signal),
+            organization=task.organization,
+            signal=signal,
+            committed_ns=time.time_ns(),
+            add=tuple(segment for segment in outcome.segments if segment.signal is signal),
+            taken=outcome.taken.get(signal, ()) if record else (),
+            rejected=tuple(rejected.get(signal, ())),
+        )
+        for signal in Signal
+        if signal in outcome.taken or signal in rejected
+    ]
+
+
+def _expired(outcome: IngestOutcome) -> bool:
+    """Whether the orphan collection might soon take the segments of a batch for leftovers."""
+    age_ns = time.time_ns() - outcome.task.started_ns
+    return age_ns > outcome.task.config.orphan_grace_ns // 2
+
+
+def _send(catalog: Catalog, commit: Commit, outcome: IngestOutcome) -> None:
+    """Send a commit until there is an answer; sending it again is harmless."""
+    config = outcome.task.config
+    for _ in range(config.attempts - 1):
+        try:
+            retrying(lambda: catalog.commit(commit), config)
+        except CommitUnknownError:
+            continue
+        return
+    retrying(lambda: catalog.commit(commit), config)
+
+
+def _discard(outcome: IngestOutcome, commit: Commit) -> None:
+    """Delete segments nobody will name. Those that cannot be deleted now are collected later."""
+    for segment in commit.add:
+        try:
+            outcome.task.lake.delete(segment.key)
+        except LakerunnerError:
+            continue
+
+
+def _again(
+    catalog: Catalog,
+    outcome: IngestOutcome,
+    commit: Commit,
+    conflict: CommitConflictError,
+    attempt: int,
+) -> IngestReport:
+    """Make and commit a part of a batch again, without what others have taken meanwhile."""
+    task = outcome.task
+    sources = [
+        *(taken.source for taken in commit.taken),
+        *(rejection.source for rejection in commit.rejected),
+    ]
+    known = retrying(lambda: catalog.sources(sources), task.config)
+    left = {source.key: source for source in sources if source not in known}
+    skipped = IngestReport(skipped=len(sources) - len(left))
+    if not left:
+        return skipped
+    if attempt >= task.config.attempts:
+        now_ns = time.time_ns()
+        lost = (Rejection(s, conflict.code.value, conflict.message, now_ns) for s in left.values())
+        return skipped + IngestReport(failed=tuple(lost))
+    smaller = task._replace(
+        batch_id=uuid.uuid4().hex,
+        objects=tuple(item for item in task.objects if item.key in left),
+        started_ns=time.time_ns(),
+    )
+    return skipped + commit_outcome(catalog, ingest_batch(smaller), attempt=attempt + 1)

@@ -1,0 +1,253 @@
+"""The ingestor: finds new objects, has them made into segments, and commits both in one step."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from lakerunner.errors import InputError
+from lakerunner.executors import InlineExecutor, bounded_map
+from lakerunner.ingest.batch import ingest_batch
+from lakerunner.ingest.committing import commit_outcome
+from lakerunner.ingest.inputs import Inputs, find_inputs
+from lakerunner.ingest.retrying import retrying
+from lakerunner.ingest.task import IngestTask
+from lakerunner.model.config import read_config
+from lakerunner.model.progress import ProgressEvent
+from lakerunner.model.report import IngestReport
+from lakerunner.model.signal import Signal
+from lakerunner.model.source import Source, SourceState
+from lakerunner.policies.batching import batches
+from lakerunner.segments.naming import check_organization
+from lakerunner.store.opening import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
+    from contextlib import AbstractContextManager
+    from os import PathLike
+
+    from lakerunner.catalog import Catalog
+    from lakerunner.model.config import Config
+    from lakerunner.model.progress import Progress
+    from lakerunner.store import ObjectMeta, ObjectStore
+
+_LOOKUP_OBJECTS = 1000  # sources looked up in the catalog in one call
+
+
+class Ingestor:
+    """Takes raw telemetry into a lake, each object exactly once.
+
+    A crash at any point loses nothing and doubles nothing: run the same ingest again. Many ingestors
+    may work on the same objects at once; each object is taken by one of them.
+
+    Safe to use from several threads. It starts no thread of its own unless `Config.workers` is above
+    one, and none outlives a call.
+
+    Args:
+        store: Where segments go.
+        catalog: Where commits go.
+        organization: Whose rows they are, unless a call says otherwise.
+        config: Settings, or a mapping of them.
+        executor: Runs the batches: any `concurrent.futures.Executor`. With a process pool, the store
+            must be reachable from other processes. Give it about one worker per core.
+
+    Example:
+        >>> from lakerunner.catalog.opening import open_catalog
+        >>> from lakerunner.store.opening import open_store
+        >>> ingestor = Ingestor(open_store("memory://doc/lake"), open_catalog("memory://"))
+        >>> ingestor.ingest("memory://doc/raw/").rows
+        0
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: Catalog,
+        *,
+        organization: str = "default",
+        config: Config | Mapping[str, Any] | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._organization = check_organization(organization)
+        self._config = read_config(config)
+        self._executor = executor
+
+    def ingest(
+        self,
+        source: str | PathLike[str] | bytes,
+        *,
+        signal: Signal | str | None = None,
+        format: str | None = None,  # noqa: A002 - the word users know
+        organization: str | None = None,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Take everything a source names that was not taken before.
+
+        Args:
+            source: URL or path of an object, of a prefix (ends at `/`), or a glob; or the bytes of
+                one object, which have no identity and are taken each time they are given.
+            signal: `logs`, `spans` or `metrics`; told from the content if not given.
+            format: Name of the format; told from name and content if not given.
+            organization: Whose rows they are.
+            progress: Called after each batch.
+
+        Returns:
+            What was done. Objects that could not be taken are in it, with reasons.
+
+        Raises:
+            ObjectNotFoundError: `source` is an object or folder that is not there.
+            InputError: `source` is bytes that cannot be taken.
+            StoreError: A segment could not be put, or the source could not be listed.
+            CatalogError: A commit failed.
+        """
+        wanted = Signal(signal) if signal is not None else None
+        owner = check_organization(organization) if organization else self._organization
+        if isinstance(source, bytes | bytearray | memoryview):
+            return self._ingest_bytes(bytes(source), wanted, format, owner)
+        inputs = find_inputs(source, self._store.url, self._store.storage_options)
+        return self._run(inputs, wanted, format, owner, progress)
+
+    def retry(
+        self, organization: str | None = None, progress: Progress | None = None
+    ) -> IngestReport:
+        """Try again what is set aside, for instance after an upgrade.
+
+        Objects that are gone stay set aside. An object that was overwritten since is taken in its
+        new version.
+        """
+        owner = organization or self._organization
+        waiting: dict[str, dict[str, None]] = {}
+        for rejection in self._catalog.rejections(owner):
+            waiting.setdefault(rejection.source.bucket, {})[rejection.source.key] = None
+        report = IngestReport()
+        for bucket, keys in waiting.items():
+            store = open_store(bucket, self._store.storage_options)
+            listed = (store.head(key) for key in keys if store.exists(key))
+            inputs = Inputs(store, listed)
+            report += self._run(inputs, None, None, owner, progress, again=True)
+        return report
+
+    def _ingest_bytes(
+        self, data: bytes, signal: Signal | None, format_name: str | None, owner: str
+    ) -> IngestReport:
+        store = open_store(f"memory://lakerunner-bytes-{uuid.uuid4().hex}")
+        meta = store.put("bytes", data)
+        try:
+            report = self._run(
+                Inputs(store, iter([meta])), signal, format_name, owner, None, record=False
+            )
+        finally:
+            store.delete("bytes")
+        if report.rejected:
+            raise InputError(report.rejected[0].reason, code=report.rejected[0].code)
+        return report
+
+    def _run(
+        self,
+        inputs: Inputs,
+        signal: Signal | None,
+        format_name: str | None,
+        owner: str,
+        progress: Progress | None,
+        *,
+        again: bool = False,
+        record: bool = True,
+    ) -> IngestReport:
+        begun = time.perf_counter()
+        new = _NewObjects(self._catalog, inputs, self._config, again=again)
+        grouped = batches(
+            new, batch_bytes=self._config.batch_bytes, batch_objects=self._config.batch_objects
+        )
+        tasks = (
+            IngestTask(
+                batch_id=uuid.uuid4().hex,
+                lake=self._store,
+                source=inputs.store,
+                objects=objects,
+                organization=owner,
+                signal=signal,
+                format=format_name,
+                config=self._config,
+                started_ns=time.time_ns(),
+            )
+            for objects in grouped
+        )
+        report, handled = IngestReport(), 0
+        with self._workers(record=record) as executor:
+            in_flight = self._config.workers if self._executor is None else 2 * _width(executor)
+            for outcome in bounded_map(executor, ingest_batch, tasks, in_flight=in_flight):
+                report += commit_outcome(self._catalog, outcome, record=record)
+                handled += len(outcome.task.objects)
+                if progress is not None:
+                    total = new.seen if new.exhausted else None
+                    event = ProgressEvent("ingest", handled, total, report.rows, report.bytes_read)
+                    progress(event)
+        skipped = IngestReport(skipped=new.skipped, seconds=time.perf_counter() - begun)
+        return report + skipped
+
+    def _workers(self, *, record: bool) -> AbstractContextManager[Executor]:
+        if self._executor is not None and record:
+            return nullcontext(self._executor)
+        if self._config.workers == 1 or not record:
+            return nullcontext(InlineExecutor())
+        return ThreadPoolExecutor(self._config.workers, thread_name_prefix="lakerunner-ingest")
+
+
+def _width(executor: Executor) -> int:
+    """How many tasks an executor runs at once, where it says so."""
+    return int(getattr(executor, "_max_workers", 1))
+
+
+class _NewObjects:
+    """The listed objects that the catalog does not know yet, looked up a thousand at a time.
+
+    Attributes:
+        seen: New objects handed on so far.
+        skipped: Known objects passed over so far.
+        exhausted: Whether the listing has come to its end.
+    """
+
+    def __init__(self, catalog: Catalog, inputs: Inputs, config: Config, *, again: bool) -> None:
+        self._catalog = catalog
+        self._inputs = inputs
+        self._config = config
+        self._again = again
+        self.seen = 0
+        self.skipped = 0
+        self.exhausted = False
+
+    def __iter__(self) -> Iterator[ObjectMeta]:
+        for listed in _chunks(self._inputs.objects, _LOOKUP_OBJECTS):
+            for item in self._unknown(listed):
+                self.seen += 1
+                yield item
+        self.exhausted = True
+
+    def _unknown(self, listed: list[ObjectMeta]) -> list[ObjectMeta]:
+        bucket = self._inputs.store.url
+        sources = [Source(bucket, item.key, item.etag) for item in listed]
+        known = retrying(lambda: self._catalog.sources(sources), self._config)
+        new = [
+            item
+            for item, source in zip(listed, sources, strict=True)
+            if source not in known or (self._again and known[source] is SourceState.REJECTED)
+        ]
+        self.skipped += len(listed) - len(new)
+        return new
+
+
+def _chunks(items: Iterable[ObjectMeta], size: int) -> Iterator[list[ObjectMeta]]:
+    chunk: list[ObjectMeta] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,80 @@
+"""Read one version of an input object, in blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lakerunner.errors import ObjectRangeError, StoreUnavailableError
+from lakerunner.ingest.retrying import retrying
+from lakerunner.limits import MIB
+from lakerunner.store import ByteRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lakerunner.model.config import Config
+    from lakerunner.store import GetResult, ObjectMeta, ObjectStore
+
+_WHOLE_BYTES = 32 * MIB  # objects up to this are read in one request
+_BLOCK_BYTES = 8 * MIB
+
+
+class ObjectReader:
+    """The bytes of one object, all of one version.
+
+    The version is the one that was there when the first block was read, which may be newer than the
+    one that was listed; `meta` tells.
+
+    Args:
+        store: Where it lies.
+        listed: What the listing said of it.
+        config: How often to try again.
+
+    Attributes:
+        meta: Of the version that is read. The listed one until `open` was called.
+    """
+
+    def __init__(self, store: ObjectStore, listed: ObjectMeta, config: Config) -> None:
+        self._store = store
+        self._config = config
+        self.meta = listed
+
+    def open(self) -> Iterator[bytes]:
+        """Read the first block now, and return an iterator over all blocks.
+
+        Raises:
+            ObjectNotFoundError: It is gone.
+            ObjectDeniedError: It may not be read.
+            StoreUnavailableError: The store does not answer, or the object was overwritten while
+                it was read.
+        """
+        if self.meta.size <= _WHOLE_BYTES:
+            first = self._get(None)
+        else:
+            first = self._get(ByteRange(0, _BLOCK_BYTES))
+        self.meta = first.meta
+        return self._blocks(first)
+
+    def _blocks(self, first: GetResult) -> Iterator[bytes]:
+        data, position = first.data, 0
+        while True:
+            position += len(data)
+            yield data
+            if position >= self.meta.size:
+                return
+            data = self._next(position)
+
+    def _next(self, position: int) -> bytes:
+        byte_range = ByteRange(position, min(position + _BLOCK_BYTES, self.meta.size))
+        try:
+            result = self._get(byte_range)
+        except ObjectRangeError:
+            result = None
+        if result is None or result.meta.etag != self.meta.etag:
+            raise StoreUnavailableError(
+                f"'{self.meta.key}' was overwritten while it was read", key=self.meta.key
+            )
+        return result.data
+
+    def _get(self, byte_range: ByteRange | None) -> GetResult:
+        return retrying(lambda: self._store.get(self.meta.key, byte_range), self._config)

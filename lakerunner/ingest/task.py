@@ -1,0 +1,65 @@
+"""One batch of objects on its way through ingestion: what goes in, and what comes out.
+
+Both travel between processes when the executor is a process pool, so they hold no table and no bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lakerunner.model.config import Config
+from lakerunner.model.segment import Segment
+from lakerunner.model.signal import Signal
+from lakerunner.model.source import Rejection, TakenSource
+from lakerunner.store import ObjectMeta, ObjectStore
+
+
+class IngestTask(NamedTuple):
+    """A batch to be ingested.
+
+    Attributes:
+        batch_id: Names the commits of this batch; see `commit_id`.
+        lake: Where segments go.
+        source: The bucket the objects lie in.
+        objects: The objects, as they were listed.
+        organization: Whose rows they hold.
+        signal: The signal the user named, if any.
+        format: The format the user named, if any.
+        config: The settings.
+        started_ns: When the batch was begun.
+    """
+
+    batch_id: str
+    lake: ObjectStore
+    source: ObjectStore
+    objects: tuple[ObjectMeta, ...]
+    organization: str
+    signal: Signal | None
+    format: str | None
+    config: Config
+    started_ns: int
+
+
+class IngestOutcome(NamedTuple):
+    """What became of a batch; nothing of it is committed yet.
+
+    Attributes:
+        task: The batch.
+        segments: Segments that were put.
+        taken: By signal, the sources whose every row is in `segments`.
+        rejected: Sources that cannot be taken.
+        failed: Sources that cannot be taken for now.
+        bytes_read: Stored bytes of all objects that were read.
+    """
+
+    task: IngestTask
+    segments: tuple[Segment, ...]
+    taken: dict[Signal, tuple[TakenSource, ...]]
+    rejected: tuple[Rejection, ...]
+    failed: tuple[Rejection, ...]
+    bytes_read: int
+
+
+def commit_id(batch_id: str, signal: Signal) -> str:
+    """Id of the commit of one batch's rows of one signal."""
+    return f"{batch_id}-{signal}"

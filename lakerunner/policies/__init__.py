@@ -1,0 +1,1 @@
+"""Pure choosers: values in, decisions out; no I/O and no clock."""

@@ -1,0 +1,52 @@
+"""Remove what is no longer needed: for now, what crashes left behind."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lakerunner.model.signal import Signal
+from lakerunner.model.times import MAX_NS
+from lakerunner.policies.orphans import orphans
+from lakerunner.segments.naming import SEGMENTS_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakerunner.catalog import Catalog
+    from lakerunner.model.config import Config
+    from lakerunner.store import ObjectStore
+
+
+def collect_orphans(
+    store: ObjectStore, catalog: Catalog, config: Config, *, dry_run: bool = False
+) -> Sequence[str]:
+    """Delete segment files that no commit names and that are older than `config.orphan_grace_ns`.
+
+    An ingestor does not commit segments older than half of that, so a file that is collected can never
+    be named by a commit that was still on its way.
+
+    Args:
+        store: The lake.
+        catalog: What names its segments; the one that all of its writers use.
+        config: For the grace period.
+        dry_run: Only say what would be deleted.
+
+    Returns:
+        Keys of the orphans, in key order.
+
+    Raises:
+        StoreError: The lake cannot be listed, or an orphan cannot be deleted.
+    """
+    # Listed first: a segment that is committed after the listing is not in it, or is younger than
+    # the grace period.
+    listed = list(store.list(SEGMENTS_PREFIX))
+    organizations = {item.key.split("/")[1] for item in listed}
+    named = {segment.key for segment in catalog.removed(MAX_NS)}
+    for organization in organizations:
+        for signal in Signal:
+            named |= {segment.key for segment in catalog.segments(organization, signal)}
+    found = orphans(listed, named, now_ns=time.time_ns(), grace_ns=config.orphan_grace_ns)
+    if not dry_run:
+        store.delete_many(found)
+    return found

@@ -1,0 +1,1 @@
+"""The tables that users see: column names, their types, and the rules that make both."""

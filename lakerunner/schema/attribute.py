@@ -1,0 +1,124 @@
+"""Attributes as columns, on their way into a table: names, types, original keys, overflow."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from lakerunner.schema.types import type_name
+
+_KEY, _TYPES, _OVERFLOW = b"lakerunner.key", b"lakerunner.types", b"lakerunner.overflow"
+
+
+class AttributeColumn(NamedTuple):
+    """One attribute as a column.
+
+    Attributes:
+        values: Arrow array, one row per record; a resource attribute may be a dictionary.
+        key: The key as it was sent.
+        types: The value types that were sent, before they were merged: `string`, `int64`,
+            `double`, `bool`, `array`, `map`, `bytes`.
+    """
+
+    values: Any
+    key: str
+    types: tuple[str, ...]
+
+
+class OverflowPairs(NamedTuple):
+    """Attributes without a column of their own, in long form.
+
+    Attributes:
+        rows: int32, ascending: the row of each pair.
+        names: String array: the column name each would have had.
+        values: String array: the value as text, JSON for nested ones.
+        types: By column name: the key as sent, and the value types that were sent.
+    """
+
+    rows: Any
+    names: Any
+    values: Any
+    types: dict[str, tuple[str, tuple[str, ...]]]
+
+
+class AttributeTable(NamedTuple):
+    """The attributes of a batch.
+
+    Attributes:
+        columns: By column name, in name order.
+        overflow: The rest, or None.
+    """
+
+    columns: dict[str, AttributeColumn]
+    overflow: OverflowPairs | None
+
+
+def attribute_field(name: str, column: AttributeColumn) -> pa.Field:
+    """The Arrow field of an attribute column, with the original key and types as metadata."""
+    metadata = {_KEY: column.key.encode(), _TYPES: ",".join(column.types).encode()}
+    return pa.field(name, column.values.type, metadata=metadata)
+
+
+def overflow_field(name: str, types: dict[str, tuple[str, tuple[str, ...]]]) -> pa.Field:
+    """The Arrow field of the overflow map, with the keys and types of all it holds as metadata."""
+    dtype = pa.map_(pa.string(), pa.string())
+    return pa.field(name, dtype, metadata={_OVERFLOW: msgspec.json.encode(types)})
+
+
+def field_key(field: pa.Field) -> str:
+    """The attribute key a column was made from; empty for any other column."""
+    return (field.metadata or {}).get(_KEY, b"").decode()
+
+
+def field_types(field: pa.Field) -> tuple[str, ...]:
+    """The value types that were merged into an attribute column; empty for any other column."""
+    written = (field.metadata or {}).get(_TYPES, b"").decode()
+    return tuple(written.split(",")) if written else ()
+
+
+def overflow_types(field: pa.Field) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What the overflow map may hold: by column name, the key and the value types."""
+    written = (field.metadata or {}).get(_OVERFLOW)
+    kind = dict[str, tuple[str, tuple[str, ...]]]
+    return msgspec.json.decode(written, type=kind) if written else {}
+
+
+def overflow_column_type(types: tuple[str, ...]) -> str:
+    """The column type under which an overflow attribute is read.
+
+    Example:
+        >>> overflow_column_type(("int64",)), overflow_column_type(("map",))
+        ('int64', 'string')
+    """
+    return types[0] if len(types) == 1 and types[0] in {"int64", "double", "bool"} else "string"
+
+
+def overflow_map(pairs: list[OverflowPairs], rows: int) -> Any:
+    """Fold overflow pairs into a map array of `rows` rows; a row without any is NULL.
+
+    Args:
+        pairs: From several prefixes of the same batch.
+        rows: Rows of the batch.
+
+    Example:
+        >>> pair = OverflowPairs(np.array([1]), pa.array(["attr_x"]), pa.array(["7"]), {})
+        >>> overflow_map([pair], 2).to_pylist()
+        [None, [('attr_x', '7')]]
+    """
+    owner = np.concatenate([part.rows for part in pairs])
+    order = pa.array(np.argsort(owner, kind="stable"))
+    names = pa.concat_arrays([part.names for part in pairs]).take(order)
+    values = pa.concat_arrays([part.values for part in pairs]).take(order)
+    counts = np.bincount(owner, minlength=rows)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    maps = pa.MapArray.from_arrays(pa.array(offsets), names, values)
+    present = pa.array(np.arange(rows), mask=counts == 0)
+    return maps.take(present)
+
+
+def is_encodable(dtype: pa.DataType) -> bool:
+    """Whether a column of this type gains from dictionary encoding."""
+    return not pa.types.is_dictionary(dtype) and type_name(dtype) == "string"

@@ -1,0 +1,151 @@
+"""The columns that every table has, whatever was sent: their names, types and order."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from lakerunner.model.signal import Signal
+from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.types import TIMESTAMP
+
+SERVICE = "resource_service_name"
+"""The attribute that says which service sent a row; segments are sorted by it first."""
+
+OVERFLOW_TYPE = pa.map_(pa.string(), pa.string())
+
+_TEXT = pa.string()
+
+_COMMON = [
+    ("organization", _TEXT),
+    ("timestamp", TIMESTAMP),
+    ("timestamp_source", _TEXT),
+    ("timestamp_raw", pa.uint64()),
+]
+
+_ORIGIN = [
+    ("scope_name", _TEXT),
+    ("scope_version", _TEXT),
+    ("scope_schema_url", _TEXT),
+    ("scope_dropped_attributes_count", pa.uint32()),
+    ("resource_schema_url", _TEXT),
+    ("resource_dropped_attributes_count", pa.uint32()),
+    (SERVICE, _TEXT),
+    (OVERFLOW, OVERFLOW_TYPE),
+]
+
+_LOGS = [
+    *_COMMON,
+    ("observed_timestamp", TIMESTAMP),
+    ("severity_number", pa.int32()),
+    ("severity_text", _TEXT),
+    ("level", _TEXT),
+    ("body", _TEXT),
+    ("event_name", _TEXT),
+    ("trace_id", _TEXT),
+    ("span_id", _TEXT),
+    ("flags", pa.uint32()),
+    ("dropped_attributes_count", pa.uint32()),
+    ("fingerprint", pa.int64()),
+    ("template", _TEXT),
+    *_ORIGIN,
+]
+
+EVENT_TYPE = pa.struct(
+    [
+        ("timestamp", TIMESTAMP),
+        ("name", _TEXT),
+        ("attributes", _TEXT),
+        ("dropped_attributes_count", pa.uint32()),
+    ]
+)
+LINK_TYPE = pa.struct(
+    [
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("trace_state", _TEXT),
+        ("attributes", _TEXT),
+        ("dropped_attributes_count", pa.uint32()),
+        ("flags", pa.uint32()),
+    ]
+)
+
+_SPANS = [
+    *_COMMON,
+    ("end_timestamp", TIMESTAMP),
+    ("duration_ns", pa.int64()),
+    ("name", _TEXT),
+    ("kind", _TEXT),
+    ("status_code", _TEXT),
+    ("status_message", _TEXT),
+    ("trace_id", _TEXT),
+    ("span_id", _TEXT),
+    ("parent_span_id", _TEXT),
+    ("trace_state", _TEXT),
+    ("flags", pa.uint32()),
+    ("events", pa.list_(EVENT_TYPE)),
+    ("links", pa.list_(LINK_TYPE)),
+    ("dropped_attributes_count", pa.uint32()),
+    ("dropped_events_count", pa.uint32()),
+    ("dropped_links_count", pa.uint32()),
+    ("fingerprint", pa.int64()),
+    *_ORIGIN,
+]
+
+QUANTILE_TYPE = pa.struct([("quantile", pa.float64()), ("value", pa.float64())])
+EXEMPLAR_TYPE = pa.struct(
+    [
+        ("timestamp", TIMESTAMP),
+        ("value", pa.float64()),
+        ("value_int", pa.int64()),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("attributes", _TEXT),
+    ]
+)
+
+_METRICS = [
+    *_COMMON,
+    ("start_timestamp", TIMESTAMP),
+    ("metric_name", _TEXT),
+    ("metric_type", _TEXT),
+    ("unit", _TEXT),
+    ("description", _TEXT),
+    ("temporality", _TEXT),
+    ("is_monotonic", pa.bool_()),
+    ("series_id", pa.int64()),
+    ("value", pa.float64()),
+    ("value_int", pa.int64()),
+    ("count", pa.uint64()),
+    ("sum", pa.float64()),
+    ("min", pa.float64()),
+    ("max", pa.float64()),
+    ("bucket_counts", pa.list_(pa.uint64())),
+    ("explicit_bounds", pa.list_(pa.float64())),
+    ("scale", pa.int32()),
+    ("zero_count", pa.uint64()),
+    ("zero_threshold", pa.float64()),
+    ("positive_offset", pa.int32()),
+    ("positive_bucket_counts", pa.list_(pa.uint64())),
+    ("negative_offset", pa.int32()),
+    ("negative_bucket_counts", pa.list_(pa.uint64())),
+    ("quantiles", pa.list_(QUANTILE_TYPE)),
+    ("exemplars", pa.list_(EXEMPLAR_TYPE)),
+    ("trace_id", _TEXT),
+    ("span_id", _TEXT),
+    ("flags", pa.uint32()),
+    *_ORIGIN,
+]
+
+CANONICAL: dict[Signal, pa.Schema] = {
+    Signal.LOGS: pa.schema(_LOGS),
+    Signal.SPANS: pa.schema(_SPANS),
+    Signal.METRICS: pa.schema(_METRICS),
+}
+"""The columns of each table in order; attribute columns follow them, in name order."""
+
+SORT_ORDER: dict[Signal, tuple[str, ...]] = {
+    Signal.LOGS: (SERVICE, "timestamp"),
+    Signal.SPANS: (SERVICE, "timestamp"),
+    Signal.METRICS: ("metric_name", "series_id", "timestamp"),
+}
+"""Declared order of a segment: ascending, NULLs last."""

@@ -1,0 +1,71 @@
+"""What a decoder hands over: rows under their final column names, and where each came from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from lakerunner.schema.attribute import (
+    AttributeColumn,
+    OverflowPairs,
+    attribute_field,
+    overflow_field,
+    overflow_map,
+)
+from lakerunner.schema.names import OVERFLOW
+
+
+class Decoded(NamedTuple):
+    """Rows of one batch of payloads.
+
+    Attributes:
+        table: One chunk per column; attribute fields carry their original key and types.
+        rows: int64, one per payload: how many rows came from it.
+    """
+
+    table: pa.Table
+    rows: Any
+
+
+def decoded(
+    columns: dict[str, Any],
+    attributes: dict[str, AttributeColumn],
+    overflow: list[OverflowPairs],
+    payload: Any,
+    payloads: int,
+    types: dict[str, tuple[str, ...]],
+) -> Decoded:
+    """Put the parts of a decoded batch together.
+
+    Args:
+        columns: Canonical columns.
+        attributes: Attribute columns by name.
+        overflow: Overflow pairs of each prefix.
+        payload: int array: which payload each row came from.
+        payloads: Number of payloads.
+        types: Value types that were merged into a canonical column, where it may have several.
+    """
+    fields = [
+        pa.field(
+            name,
+            values.type,
+            metadata={b"lakerunner.types": ",".join(types[name]).encode()}
+            if name in types
+            else None,
+        )
+        for name, values in columns.items()
+    ]
+    arrays = list(columns.values())
+    for name, column in attributes.items():
+        fields.append(attribute_field(name, column))
+        arrays.append(column.values)
+    if overflow:
+        known: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for part in overflow:
+            known |= part.types
+        fields.append(overflow_field(OVERFLOW, known))
+        arrays.append(overflow_map(overflow, len(payload)))
+    table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    return Decoded(table, np.bincount(payload, minlength=payloads))

@@ -1,0 +1,107 @@
+"""A segment as Parquet bytes, and its description in the footer.
+
+The file is ordinary Parquet: any reader opens it. The footer's key-value metadata holds the segment's
+description as JSON under `lakerunner.segment`, so that a lost catalog can be rebuilt from the bucket.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lakerunner.errors import SegmentError
+from lakerunner.limits import PAGE_ROWS, ROW_GROUP_ROWS, SEGMENT_FORMAT_VERSION, ZSTD_LEVEL
+from lakerunner.model.segment import Segment, decode_segment, encode_segment
+from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.names import OVERFLOW
+
+if TYPE_CHECKING:
+    from lakerunner.model.signal import Signal
+
+FOOTER_KEY = b"lakerunner.segment"
+
+
+def order_columns(table: pa.Table, signal: Signal) -> pa.Table:
+    """Put the columns of a table into their documented order: canonical first, attributes by name."""
+    canonical = [name for name in CANONICAL[signal].names if name in table.schema.names]
+    # The overflow map stands last, behind the attributes it completes.
+    last = [OVERFLOW] if OVERFLOW in canonical else []
+    first = [name for name in canonical if name != OVERFLOW]
+    rest = sorted(set(table.schema.names) - set(canonical))
+    return table.select([*first, *rest, *last])
+
+
+def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
+    """Write a sorted table as a segment file.
+
+    Args:
+        table: Rows in the order `segment.sort` declares.
+        segment: Its description; `bytes` is not known yet and stays 0 in the footer.
+
+    Returns:
+        The file. Its size is what `segment.bytes` must be.
+    """
+    names = table.schema.names
+    order = [pq.SortingColumn(names.index(name), nulls_first=False) for name in segment.sort]
+    dictionaries = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=dictionaries,
+        column_encoding=_encodings(table.schema),
+        sorting_columns=order,
+        write_page_index=True,
+        max_rows_per_page=PAGE_ROWS,
+        version="2.6",
+    ) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata({FOOTER_KEY.decode(): encode_segment(segment).decode()})
+    return sink.getvalue()
+
+
+def _encodings(schema: pa.Schema) -> dict[str, str]:
+    """Encodings for plain columns: differences for times and counts, lengths apart for text."""
+    encodings = {}
+    for field in schema:
+        if pa.types.is_timestamp(field.type) or pa.types.is_integer(field.type):
+            encodings[field.name] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_string(field.type):
+            encodings[field.name] = "DELTA_LENGTH_BYTE_ARRAY"
+    return encodings
+
+
+def read_description(file: Any, *, key: str, size: int) -> Segment:
+    """Read a segment's description from the footer of its file.
+
+    Args:
+        file: Anything `pyarrow.parquet` opens: bytes in a `pa.BufferReader`, a path.
+        key: The key of the object; it becomes `Segment.key` wherever the file has been moved to.
+        size: Size of the object in bytes.
+
+    Raises:
+        SegmentError: It is no Parquet file, no segment, or of a newer format version.
+    """
+    try:
+        metadata = pq.read_metadata(file).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SegmentError(f"'{key}' is not a Parquet file: {error}", key=key) from error
+    written = metadata.get(FOOTER_KEY)
+    if written is None:
+        raise SegmentError(f"'{key}' is Parquet, but not a segment of a lake", key=key)
+    try:
+        segment = decode_segment(written)
+    except msgspec.ValidationError as error:
+        raise SegmentError(f"the footer of '{key}' cannot be read: {error}", key=key) from error
+    if segment.format_version > SEGMENT_FORMAT_VERSION:
+        raise SegmentError(
+            f"'{key}' has format {segment.format_version}; this version reads up to "
+            f"{SEGMENT_FORMAT_VERSION}: upgrade lakerunner",
+            key=key,
+        )
+    return msgspec.structs.replace(segment, key=key, bytes=size)

@@ -1,0 +1,81 @@
+"""Cut a table into windows and put each into its declared order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class WindowTable(NamedTuple):
+    """The rows of one window, sorted.
+
+    Attributes:
+        start_ns: Start of the window.
+        table: Its rows, in declared order; one chunk per column.
+        sort: The declared order: the columns of the wanted order that the table has.
+    """
+
+    start_ns: int
+    table: pa.Table
+    sort: tuple[str, ...]
+
+
+def lay_out(table: pa.Table, window_ns: int, sort: Sequence[str]) -> Iterator[WindowTable]:
+    """Sort rows and cut them where an epoch-aligned window ends.
+
+    The sort is ascending with NULLs last and stable: rows that compare equal keep their order. Text is
+    compared by its UTF-8 bytes. Columns that are NULL in every row of a window are left out of it.
+
+    Args:
+        table: Has a column `timestamp` without NULLs. One chunk per column.
+        window_ns: Length of a window in nanoseconds.
+        sort: Wanted order; columns that the table does not have are passed over.
+
+    Yields:
+        Windows in order of time; none for an empty table.
+    """
+    if not table.num_rows:
+        return
+    timestamps = table["timestamp"].chunk(0).cast(pa.int64()).to_numpy()
+    windows = timestamps // window_ns
+    present = [name for name in sort if name in table.schema.names]
+    keys = [_ranks(table[name].chunk(0)) for name in reversed(present)]
+    single = bool((windows == windows[0]).all())
+    order = np.lexsort(keys if single else [*keys, windows])
+    sorted_table = table.take(pa.array(order)).combine_chunks()
+    edges = [0, table.num_rows]
+    if not single:
+        edges[1:1] = (np.flatnonzero(np.diff(windows[order])) + 1).tolist()
+    starts = windows[order][edges[:-1]] * window_ns
+    for first, last, start in zip(edges, edges[1:], starts.tolist(), strict=False):
+        part = _without_empty_columns(sorted_table.slice(first, last - first))
+        kept = tuple(name for name in present if name in part.schema.names)
+        yield WindowTable(start, part, kept)
+
+
+def _ranks(values: Any) -> Any:
+    """Numbers that sort as the values do, NULLs last."""
+    if pa.types.is_dictionary(values.type):
+        rank = pc.rank(values.dictionary, tiebreaker="dense").to_numpy().astype(np.int64)
+        by_code = np.append(rank, np.iinfo(np.int64).max)
+        return by_code[pc.fill_null(values.indices, len(rank)).to_numpy()]
+    if pa.types.is_timestamp(values.type):
+        values = values.cast(pa.int64())
+    if pa.types.is_integer(values.type) and not values.null_count:
+        return values.to_numpy()
+    return pc.rank(values, null_placement="at_end", tiebreaker="dense").to_numpy()
+
+
+def _without_empty_columns(table: pa.Table) -> pa.Table:
+    kept = [
+        name
+        for name, column in zip(table.schema.names, table.columns, strict=True)
+        if column.null_count < table.num_rows
+    ]
+    return table.select(kept)

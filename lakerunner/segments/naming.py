@@ -1,0 +1,57 @@
+"""Where a segment lies in the lake."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lakerunner.errors import ConfigurationError
+from lakerunner.model.times import NANOS
+
+if TYPE_CHECKING:
+    from lakerunner.model.signal import Signal
+
+SEGMENTS_PREFIX = "segments/"
+"""Everything below it in a lake is a segment."""
+
+_ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+
+
+def check_organization(name: str) -> str:
+    """Return the name of an organization if it can be one.
+
+    Raises:
+        ConfigurationError: It is empty, longer than 128 characters, or could leave its own prefix.
+
+    Example:
+        >>> check_organization("acme.eu-1")
+        'acme.eu-1'
+    """
+    if not _ORGANIZATION.fullmatch(name) or ".." in name:
+        raise ConfigurationError(
+            f"{name!r} cannot name an organization: use letters, digits and . _ @ + -",
+            organization=name,
+        )
+    return name
+
+
+def segment_id(created_ns: int, entropy: bytes) -> str:
+    """Make a segment's id: sortable by time of creation, unique by its entropy.
+
+    Example:
+        >>> segment_id(1767225600 * 10**9, bytes(8))
+        '18867251edfa0000-0000000000000000'
+    """
+    return f"{created_ns:016x}-{entropy.hex()}"
+
+
+def segment_key(organization: str, signal: Signal, window_start_ns: int, identifier: str) -> str:
+    """Make a segment's key, relative to the lake.
+
+    Example:
+        >>> segment_key("acme", "logs", 1767225600 * 10**9, "1")
+        'segments/acme/logs/2026-01-01/00/1.parquet'
+    """
+    start = datetime.fromtimestamp(window_start_ns // NANOS, UTC)
+    return f"{SEGMENTS_PREFIX}{organization}/{signal}/{start:%Y-%m-%d/%H}/{identifier}.parquet"
