@@ -1,0 +1,100 @@
+"""`lakerunner ingest`."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
+from lakerunner.cli.progress import ProgressDisplay
+from lakerunner.cli.screen import answers, size
+from lakerunner.cli.workers import worker_processes
+from lakerunner.model.report import IngestReport
+from lakerunner.model.signal import Signal
+
+SET_ASIDE_EXIT = 3
+"""Exit code when an ingest did its work but could not take everything."""
+
+_REASONS_SHOWN = 20
+
+
+def ingest(  # noqa: PLR0913 - the options of a command are its arguments
+    lake: LakeUrl,
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="What to take: an object, a prefix (ends at /), a folder or a glob in quotes.",
+            show_default=False,
+        ),
+    ],
+    *,
+    signal: Annotated[
+        Signal | None,
+        typer.Option(help="What it is; told from the content if not given.", show_default=False),
+    ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Its format; told from name and content if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that read and write, one for each core at most.")
+    ] = 1,
+    organization: Organization = "default",
+    catalog: CatalogUrl = None,
+    storage_option: StorageOptions = None,
+) -> None:
+    """Take raw telemetry into a lake, each object exactly once.
+
+    Run it again at any time, also after a crash: what was taken is skipped. Objects that cannot be
+    taken are set aside with a reason ([bold]lakerunner rejected[/bold] lists them) and the exit
+    code is 3; everything else is taken all the same.
+    """
+    report = IngestReport()
+    with (
+        worker_processes(workers) as executor,
+        open_lake(
+            lake, catalog, organization, storage_option, read_only=False, executor=executor
+        ) as opened,
+        ProgressDisplay("ingest") as progress,
+    ):
+        for each in source:
+            report += opened.ingest(each, signal=signal, format=input_format, progress=progress)
+    show_report(report)
+    if report.rejected or report.failed:
+        raise typer.Exit(SET_ASIDE_EXIT)
+
+
+def show_report(report: IngestReport) -> None:
+    """Print what an ingest did, and the reasons of what it set aside."""
+    seconds = max(report.seconds, 1e-9)
+    lines = {
+        "objects taken": f"{report.objects:,}",
+        "objects skipped": f"{report.skipped:,}",
+        "rejected": f"{len(report.rejected):,}",
+        "to be tried again": f"{len(report.failed):,}" if report.failed else "",
+        "rows": f"{report.rows:,}",
+        "segments": f"{report.segments:,}",
+        "bytes in": size(report.bytes_read),
+        "bytes out": size(report.bytes_written),
+        "seconds": f"{report.seconds:.2f}",
+        "rows per second": f"{report.rows / seconds:,.0f}",
+    }
+    grid = Table(show_header=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    for name, value in lines.items():
+        if value:
+            grid.add_row(name, value)
+    console = answers()
+    console.print(grid, soft_wrap=False)
+    aside = (*report.rejected, *report.failed)
+    for each in aside[:_REASONS_SHOWN]:
+        console.print(Text(f"{each.source.url}: {each.reason} ({each.code})", style="yellow"))
+    if len(aside) > _REASONS_SHOWN:
+        console.print(f"and {len(aside) - _REASONS_SHOWN:,} more: lakerunner rejected lists them")

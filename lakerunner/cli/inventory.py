@@ -1,0 +1,114 @@
+"""`lakerunner segments` and `lakerunner rejected`: what a lake holds, and what it does not."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import pyarrow as pa
+import typer
+
+from lakerunner.cli.ingest import SET_ASIDE_EXIT, show_report
+from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
+from lakerunner.cli.output import Output, write
+from lakerunner.cli.progress import ProgressDisplay
+from lakerunner.cli.query import OutputFile, OutputOption
+from lakerunner.cli.screen import messages, size
+from lakerunner.model.segment import Segment
+from lakerunner.model.signal import Signal
+from lakerunner.model.source import Rejection
+
+_TIME = pa.timestamp("ns", "UTC")
+_EVERYTHING = 1_000_000
+
+
+def segments(  # noqa: PLR0913 - the options of a command are its arguments
+    lake: LakeUrl,
+    *,
+    signal: Annotated[Signal, typer.Option(help="Which table.")] = Signal.LOGS,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Only those with rows from this time on.", show_default=False),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Only those with rows before this time.", show_default=False)
+    ] = None,
+    output: OutputOption = Output.TABLE,
+    file: OutputFile = None,
+    organization: Organization = "default",
+    catalog: CatalogUrl = None,
+    storage_option: StorageOptions = None,
+) -> None:
+    """List the segments of a table.
+
+    Times are RFC 3339, epoch numbers, or relative such as now-15m.
+    """
+    with open_lake(lake, catalog, organization, storage_option) as opened:
+        found = opened.segments(signal, start, end)
+    table = segment_table(found)
+    if output is Output.TABLE:  # as much as fits a line
+        table = table.select(["first", "last", "rows", "bytes", "level", "key"])
+        table = table.cast(pa.schema([_milliseconds(field) for field in table.schema]), safe=False)
+    write(table.to_batches(), table.schema, output, file, _EVERYTHING)
+    rows, stored = sum(each.rows for each in found), sum(each.bytes for each in found)
+    messages().print(f"{len(found):,} segments, {rows:,} rows, {size(stored)}", style="dim")
+
+
+def _milliseconds(field: Any) -> Any:
+    return field.with_type(pa.timestamp("ms", "UTC")) if field.type == _TIME else field
+
+
+def segment_table(segments: Sequence[Segment]) -> Any:
+    """Segments as an Arrow table, one a row."""
+    columns = {
+        "window": pa.array([each.window_start_ns for each in segments], _TIME),
+        "first": pa.array([each.min_timestamp_ns for each in segments], _TIME),
+        "last": pa.array([each.max_timestamp_ns for each in segments], _TIME),
+        "rows": pa.array([each.rows for each in segments], pa.int64()),
+        "bytes": pa.array([each.bytes for each in segments], pa.int64()),
+        "level": pa.array([each.level for each in segments], pa.int32()),
+        "sources": pa.array([len(each.sources) for each in segments], pa.int64()),
+        "key": pa.array([each.key for each in segments], pa.string()),
+    }
+    return pa.table(columns)
+
+
+def rejected(  # noqa: PLR0913 - the options of a command are its arguments
+    lake: LakeUrl,
+    *,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try again to take what is set aside.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+    file: OutputFile = None,
+    organization: Organization = "default",
+    catalog: CatalogUrl = None,
+    storage_option: StorageOptions = None,
+) -> None:
+    """List the input that was set aside, with reasons.
+
+    With --retry, try to take it again, for instance after an upgrade; the exit code is 3 if some of
+    it was set aside once more.
+    """
+    with open_lake(lake, catalog, organization, storage_option, read_only=not retry) as opened:
+        if retry:
+            with ProgressDisplay("retry"):
+                report = opened.retry_rejected()
+            show_report(report)
+            if report.rejected or report.failed:
+                raise typer.Exit(SET_ASIDE_EXIT)
+            return
+        found = opened.rejected()
+    table = rejection_table(found)
+    write(table.to_batches(), table.schema, output, file, _EVERYTHING)
+    messages().print(f"{len(found):,} set aside", style="dim")
+
+
+def rejection_table(rejections: Sequence[Rejection]) -> Any:
+    """Rejections as an Arrow table, one a row."""
+    columns = {
+        "at": pa.array([each.rejected_at_ns for each in rejections], _TIME),
+        "code": pa.array([each.code for each in rejections], pa.string()),
+        "rows": pa.array([each.rows for each in rejections], pa.int64()),
+        "reason": pa.array([each.reason for each in rejections], pa.string()),
+        "source": pa.array([each.source.url for each in rejections], pa.string()),
+    }
+    return pa.table(columns)

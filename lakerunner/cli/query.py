@@ -1,0 +1,70 @@
+"""`lakerunner sql` and `lakerunner explain`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
+from lakerunner.cli.output import Output, write
+from lakerunner.cli.screen import answers, messages, size
+from lakerunner.query import QueryStats
+
+Query = Annotated[str, typer.Argument(metavar="SQL", help="The query.", show_default=False)]
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="How the answer is written; json is JSON lines.")
+]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="Where it is written, if not to stdout.",
+        show_default=False,
+    ),
+]
+
+
+def sql(  # noqa: PLR0913 - the options of a command are its arguments
+    lake: LakeUrl,
+    query: Query,
+    *,
+    output: OutputOption = Output.TABLE,
+    file: OutputFile = None,
+    limit_rows: Annotated[
+        int, typer.Option("--limit-rows", min=1, help="Rows of a table that are shown.")
+    ] = 40,
+    organization: Organization = "default",
+    catalog: CatalogUrl = None,
+    storage_option: StorageOptions = None,
+) -> None:
+    """Answer a SQL query over a lake: tables logs, spans, metrics.
+
+    The answer goes to stdout, what it took to find it to stderr.
+    """
+    with open_lake(lake, catalog, organization, storage_option) as opened:
+        result = opened.sql(query)
+        write(result, result.schema, output, file, limit_rows)
+        messages().print(describe(result.stats), style="dim")
+
+
+def describe(stats: QueryStats) -> str:
+    """One line on what a query took."""
+    return (
+        f"{stats.seconds:.2f} s; {stats.segments - stats.pruned:,} of {stats.segments:,} segments "
+        f"({stats.pruned:,} pruned), {size(stats.bytes_read)} and {stats.rows_scanned:,} rows read"
+    )
+
+
+def explain(
+    lake: LakeUrl,
+    query: Query,
+    *,
+    organization: Organization = "default",
+    catalog: CatalogUrl = None,
+    storage_option: StorageOptions = None,
+) -> None:
+    """Say how a SQL query would be answered: each segment kept or dropped, and why."""
+    with open_lake(lake, catalog, organization, storage_option) as opened:
+        answers().print(str(opened.explain(query)), markup=False)
