@@ -58,6 +58,9 @@ on its way. Also the age beyond which an uncommitted segment is no longer commit
 RANGE_GAP_BYTES: Final = 64 * 1024
 """Bytes. Two ranges closer than this are read in one request: cheaper than a second round trip."""
 
+READ_ATTEMPTS: Final = 5
+"""Reads of one object that keeps changing under the reader before the store counts as unavailable."""
+
 CATALOG_BUSY_MS: Final = 30_000
 """Milliseconds an embedded catalog waits for another writer before it gives up."""
 
@@ -66,3 +69,11 @@ CLOCK_SLACK_NS: Final = 10 * 10**9
 
 FOOTER_CACHE_BYTES: Final = 256 * MIB
 """Bytes of Parquet footers and statistics that a query engine keeps between queries."""
+
+QUERY_MEMORY_BYTES: Final = 1024 * MIB
+"""Bytes that the sorts, joins and aggregations of all queries of one engine may hold together;
+beyond it, sorts and aggregations spill to disk. Scans and results in flight come on top."""
+
+QUERY_CACHE_BYTES: Final = 4096 * MIB
+"""Bytes of segments that an engine keeps as local files between queries, for stores whose objects
+are no files and which DataFusion cannot read by itself. More save downloads and fill the disk."""

@@ -125,8 +125,10 @@ def _from_datetime(value: datetime) -> int:
 def _from_number(value: float) -> int:
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN
         raise InvalidTimeError(f"{value!r} is not a time", value=value)
-    return round(value * epoch_scale(abs(value))) if isinstance(value, float) else (
-        value * epoch_scale(abs(value))
+    return (
+        round(value * epoch_scale(abs(value)))
+        if isinstance(value, float)
+        else (value * epoch_scale(abs(value)))
     )
 
 
@@ -140,9 +142,15 @@ def epoch_scale(magnitude: float) -> int:
         >>> [epoch_scale(10**9), epoch_scale(10**12), epoch_scale(10**15), epoch_scale(10**18)]
         [1000000000, 1000000, 1000, 1]
     """
-    return NANOS if magnitude < 1e11 else 10**6 if magnitude < 1e14 else 1000 if (
-        magnitude < 1e17
-    ) else 1
+    return (
+        NANOS
+        if magnitude < 1e11
+        else 10**6
+        if magnitude < 1e14
+        else 1000
+        if (magnitude < 1e17)
+        else 1
+    )
 
 
 def _from_text(text: str) -> int:

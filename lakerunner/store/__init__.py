@@ -1,7 +1,24 @@
-"""Object storage: the contract and one adapter a file."""
+"""Object storage: the contract and one adapter a file. `open_store` finds the adapter by URL."""
 
 from __future__ import annotations
 
-from lakerunner.store.base import ByteRange, GetResult, ObjectMeta, ObjectStore, PutMode
+from lakerunner.store.base import Buffer, ByteRange, GetResult, ObjectMeta, ObjectStore, PutMode
+from lakerunner.store.counting import CountingStore, Counts
+from lakerunner.store.faulty import FaultyStore
+from lakerunner.store.opening import open_store
+from lakerunner.store.urls import Location, locate
 
-__all__ = ["ByteRange", "GetResult", "ObjectMeta", "ObjectStore", "PutMode"]
+__all__ = [
+    "Buffer",
+    "ByteRange",
+    "CountingStore",
+    "Counts",
+    "FaultyStore",
+    "GetResult",
+    "Location",
+    "ObjectMeta",
+    "ObjectStore",
+    "PutMode",
+    "locate",
+    "open_store",
+]

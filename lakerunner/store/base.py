@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.errors import ObjectNotFoundError
+from lakerunner.errors import ObjectNotFoundError, ObjectRangeError
 from lakerunner.limits import RANGE_GAP_BYTES
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ class ObjectStore(ABC):
 
     Every method may be called from any thread at once, and every store can be pickled (it opens its
     connections anew on the other side). Keys are relative to `url`, hold no empty, `.` or `..` part
-    and are listed in the order of their UTF-8 bytes. All methods raise `ObjectDeniedError` on a
-    refused credential and `StoreUnavailableError` on a failure that may pass; these are not repeated
-    below. After `StoreUnavailableError` from `put` or `delete` the effect may or may not have taken
-    place.
+    (any other is refused with `ConfigurationError`) and are listed in the order of their UTF-8
+    bytes. All methods raise `ObjectDeniedError` on a refused credential and `StoreUnavailableError`
+    on a failure that may pass; these are not repeated below. After `StoreUnavailableError` from
+    `put` or `delete` the effect may or may not have taken place.
 
     Attributes:
         url: Where the store is rooted, without a trailing slash.
@@ -152,8 +152,11 @@ class ObjectStore(ABC):
 
         Raises:
             ObjectNotFoundError: There is no object at `key`.
-            ObjectRangeError: A range is not inside the object.
+            ObjectRangeError: A range is empty or not inside the object.
         """
+        for first, last in ranges:
+            if not 0 <= first < last:
+                raise ObjectRangeError(f"{key!r} has no bytes {first}-{last}", key=key)
         parts: dict[tuple[int, int], bytes] = {}
         for start, end in coalesce(ranges, RANGE_GAP_BYTES):
             data = self.get(key, ByteRange(start, end)).data
@@ -181,7 +184,7 @@ class ObjectStore(ABC):
         del key
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most stores have nothing to release
         """Release connections. A closed store may be used again; it connects anew."""
 
     def __repr__(self) -> str:

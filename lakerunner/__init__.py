@@ -1,0 +1,83 @@
+"""Turn a bucket of raw telemetry into an observability backend.
+
+`lakerunner.open(url)` gives a `Lake`, which bundles the workers over one object store and one
+catalog. Each worker also stands alone. From the top down, every part imports only from below it:
+
+| part | what lives there |
+|---|---|
+| `cli`, `testing` | the command line; suites and strategies for those who write adapters |
+| `lake` | `open` and `Lake`: finds store and catalog by URL, hands out the workers |
+| `ingest` | `Ingestor`: object, decode, normalise, window and sort, segment, put, commit |
+| `query` | `QueryEngine`: text, plan, prune, compute, `Result` |
+| `compute` | the one door to DataFusion |
+| `formats`, `generate` | input bytes to Arrow; synthetic telemetry |
+| `segments`, `policies` | rows to Parquet files; pure choices |
+| `store`, `catalog` | `ObjectStore` and `Catalog`: the contract and one adapter a file |
+| `executors` | tasks on any `concurrent.futures.Executor` |
+| `schema`, `registry` | canonical columns; URL scheme to adapter |
+| `model`, `limits`, `errors` | plain values; every tunable number; the one tree of errors |
+
+Importing the package is cheap: each name below loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lakerunner import errors
+from lakerunner.errors import LakerunnerError
+
+if TYPE_CHECKING:
+    from lakerunner.catalog import Catalog
+    from lakerunner.ingest import Ingestor
+    from lakerunner.lake import Lake, open  # noqa: A004 - `lakerunner.open` is the name
+    from lakerunner.model.report import IngestReport
+    from lakerunner.model.signal import Signal
+    from lakerunner.query import QueryEngine, Result
+    from lakerunner.store import ObjectStore
+
+    __version__: str
+
+__all__ = [
+    "Catalog",
+    "IngestReport",
+    "Ingestor",
+    "Lake",
+    "LakerunnerError",
+    "ObjectStore",
+    "QueryEngine",
+    "Result",
+    "Signal",
+    "__version__",
+    "errors",
+    "open",
+]
+
+_HOMES = {
+    "Catalog": "lakerunner.catalog",
+    "IngestReport": "lakerunner.model.report",
+    "Ingestor": "lakerunner.ingest",
+    "Lake": "lakerunner.lake",
+    "ObjectStore": "lakerunner.store",
+    "QueryEngine": "lakerunner.query",
+    "Result": "lakerunner.query",
+    "Signal": "lakerunner.model.signal",
+    "open": "lakerunner.lake",
+}
+
+if not TYPE_CHECKING:  # a typed `__getattr__` would let any misspelt name through
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            value: object = import_module("importlib.metadata").version("lakerunner")
+        elif name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            raise AttributeError(f"module 'lakerunner' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

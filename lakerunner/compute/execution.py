@@ -1,0 +1,123 @@
+"""One run of a planned query: batches as they come, and what the scans have read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+
+from lakerunner.compute.failures import running_failures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from datafusion import DataFrame, ExecutionPlan
+
+
+class ScanMetrics(NamedTuple):
+    """What the scans of a run have read, exactly, if the run was consumed to its end.
+
+    Attributes:
+        bytes: Bytes read from files, without those of footers that were in the cache.
+        rows: Rows for which a filter was evaluated or a value decoded.
+    """
+
+    bytes: int
+    rows: int
+
+
+class Execution:
+    """A stream of batches. To stop early, close its iterator or drop it: the scans end then.
+
+    Args:
+        frame: What runs; it is used for this run alone.
+        schema: Arrow schema of the batches.
+        text: The query, for messages.
+    """
+
+    def __init__(self, frame: DataFrame, schema: Any, text: str) -> None:
+        self._frame = frame
+        self._text = text
+        self.schema = schema
+
+    def __iter__(self) -> Iterator[Any]:
+        """Batches of `pyarrow`, in order; to be consumed once, by one thread.
+
+        Raises:
+            QueryExecutionError: The query failed.
+        """
+        with running_failures(self._text):
+            for batch in self._frame.execute_stream():
+                yield _as_schema(batch.to_pyarrow(), self.schema)
+
+    def read_all(self) -> Any:
+        """All batches as one `pyarrow.Table`.
+
+        Raises:
+            QueryExecutionError: The query failed.
+        """
+        return pa.Table.from_batches(list(self), self.schema)
+
+    def metrics(self) -> ScanMetrics:
+        """What the scans have read up to now."""
+        read = rows = 0
+        with running_failures(self._text):
+            for node in _walk(self._frame.execution_plan()):
+                counted = node.metrics()
+                if counted is None or not node.display().startswith("DataSourceExec"):
+                    continue
+                read += counted.sum_by_name("bytes_scanned") or 0
+                # Rows that a pushed filter rejects are not among those a scan puts out.
+                rows += counted.sum_by_name("pushdown_rows_pruned") or 0
+                rows += counted.output_rows or 0
+        return ScanMetrics(read, rows)
+
+
+def _walk(plan: ExecutionPlan) -> Iterator[ExecutionPlan]:
+    yield plan
+    for child in plan.children():
+        yield from _walk(child)
+
+
+_PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+
+
+def plain_schema(schema: Any) -> Any:
+    """A schema as results have it: text is `string`, and every column may be NULL.
+
+    Example:
+        >>> plain_schema(pa.schema([pa.field("a", pa.string_view(), nullable=False)]))
+        a: string
+    """
+    return pa.schema([pa.field(field.name, _plain_type(field.type)) for field in schema])
+
+
+def _plain_type(dtype: Any) -> Any:
+    # Views and dictionaries are what DataFusion is fastest with. Much of what reads Arrow knows no
+    # views, and whether a column of a result is a dictionary would depend on how it was computed.
+    if dtype in _PLAIN:
+        return _PLAIN[dtype]
+    if pa.types.is_dictionary(dtype):
+        return _plain_type(dtype.value_type)
+    if pa.types.is_map(dtype):
+        return pa.map_(_plain_type(dtype.key_type), _plain_type(dtype.item_type))
+    if pa.types.is_list(dtype) or pa.types.is_large_list(dtype):
+        make = pa.list_ if pa.types.is_list(dtype) else pa.large_list
+        return make(_plain_field(dtype.value_field))
+    if pa.types.is_struct(dtype):
+        return pa.struct([_plain_field(field) for field in dtype])
+    return dtype
+
+
+def _plain_field(field: Any) -> Any:
+    return pa.field(field.name, _plain_type(field.type))
+
+
+def _as_schema(batch: Any, schema: Any) -> Any:
+    columns = [
+        column if column.type == field.type else column.cast(field.type)
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
+    if not columns:  # a batch of no columns has rows only in its own count
+        return batch
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

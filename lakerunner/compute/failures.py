@@ -1,0 +1,153 @@
+"""DataFusion's errors as ours: what went wrong, without the noise around it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lakerunner.errors import (
+    QueryError,
+    QueryExecutionError,
+    QuerySyntaxError,
+    UnsupportedQueryError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NAME = r"(?:\"[^\"]*\"|\w+)"
+# What DataFusion says of a text, in the order in which it is looked for, and what we say.
+_SYNTAX = (
+    (re.compile(r"No SQL statements were provided"), "the query is empty"),
+    (
+        re.compile(rf"No field named (?P<field>(?:{_NAME}\.)*(?P<column>{_NAME}))"),
+        "there is no column {field}",
+    ),
+    (
+        re.compile(r"table '(?:datafusion\.)?(?:public\.)?(?P<table>.*)' not found"),
+        "there is no table '{table}'",
+    ),
+    (
+        re.compile(r"(?:Invalid function|table function) '(?P<function>[^']*)'"),
+        "there is no function '{function}'",
+    ),
+    (
+        re.compile(r'SQL error: (?:ParserError|TokenizerError)\("(?P<what>.*)"\)', re.DOTALL),
+        "the query cannot be parsed: {what}",
+    ),
+)
+_REFUSALS = (
+    (re.compile(r"only supports a single SQL statement"), "a query is one statement"),
+    (
+        re.compile(r"(?:DDL|DML|Statement) not supported: (?P<what>\w+)"),
+        "a query may only read: {what} is refused",
+    ),
+    (re.compile(r"RecursionLimitExceeded"), "the query is nested too deeply"),
+    (
+        re.compile(r"This feature is not implemented: (?P<what>.*)", re.DOTALL),
+        "not supported: {what}",
+    ),
+)
+_MEMORY = re.compile(r"Resources exhausted")
+_PREFIX = re.compile(
+    r"^(?:DataFusion error|Error during planning|Execution error|Arrow error|Schema error|"
+    r"External error|Internal error|Optimizer rule '\w+' failed|type_coercion|SQL error|"
+    r"caused by|Cast error|Compute error|Parquet error|Object Store error|Context)[:\s]\s*"
+)
+_INTERNAL = re.compile(
+    r"\.?\s*This issue was likely caused by a bug in DataFusion.*|\s*backtrace:.*", re.DOTALL
+)
+# What a query computes while it is being planned fails like what it computes while it runs.
+_VALUES = re.compile(r"Cast error|Arrow error|Divide by zero|Parser error: Error parsing")
+
+
+@contextmanager
+def planning_failures(text: str) -> Iterator[None]:
+    """Turn what DataFusion raises while it plans into our errors.
+
+    Raises:
+        QuerySyntaxError: The text cannot be parsed, or names something that is not there.
+        UnsupportedQueryError: The query is understood and refused.
+        QueryExecutionError: A constant in it cannot be computed.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not _is_from_datafusion(error):
+            raise
+        raise planning_error(str(error), text) from error
+
+
+@contextmanager
+def running_failures(text: str) -> Iterator[None]:
+    """Turn what DataFusion raises while it runs into our errors.
+
+    Raises:
+        QueryExecutionError: Always, for any of DataFusion's errors.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not _is_from_datafusion(error):
+            raise
+        raise running_error(str(error), text) from error
+
+
+def _is_from_datafusion(error: BaseException) -> bool:
+    """Whether an exception comes from DataFusion: as plain as this, or a panic of Rust's."""
+    return (
+        type(error) in (Exception, ValueError, RuntimeError, UnicodeEncodeError)
+        or isinstance(error, pa.ArrowException)
+        or type(error).__name__ == "PanicException"
+    )
+
+
+def planning_error(message: str, text: str) -> QueryError:
+    """The error for what DataFusion said about a plan.
+
+    Example:
+        >>> planning_error("Error during planning: DDL not supported: DropTable", "x").message
+        'a query may only read: DropTable is refused'
+    """
+    for pattern, ours in _SYNTAX:
+        if match := pattern.search(message):
+            names = {name: value.strip('"') for name, value in match.groupdict().items()}
+            return QuerySyntaxError(ours.format(**names), query=text, **names)
+    for pattern, ours in _REFUSALS:
+        if match := pattern.search(message):
+            return UnsupportedQueryError(ours.format(**match.groupdict()), query=text)
+    if _VALUES.search(message):
+        return running_error(message, text)
+    return QuerySyntaxError(clean(message), query=text)
+
+
+def running_error(message: str, text: str) -> QueryExecutionError:
+    """The error for what DataFusion said while a query ran.
+
+    Example:
+        >>> running_error("DataFusion error: Arrow error: Divide by zero error", "x").message
+        'Divide by zero error'
+    """
+    if _MEMORY.search(message):
+        return QueryExecutionError(
+            "the query needs more memory than query_memory_bytes allows: raise it, or ask for less",
+            query=text,
+            detail=clean(message),
+        )
+    return QueryExecutionError(clean(message), query=text)
+
+
+def clean(message: str) -> str:
+    r"""Strip the prefixes of nested errors and advice that is not meant for our users.
+
+    Example:
+        >>> clean("Optimizer rule 'x' failed\ncaused by\nArrow error: Cast error: a")
+        'a'
+    """
+    message = _INTERNAL.sub("", message).strip()
+    while (shorter := _PREFIX.sub("", message, count=1).strip()) != message:
+        message = shorter
+    return message.rstrip(".") or "the query failed"

@@ -1,0 +1,186 @@
+"""The long-lived DataFusion session: its settings, its caches, and the planning of SQL text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from datafusion import (
+    DataFrame,
+    RuntimeEnvBuilder,
+    SessionConfig,
+    SessionContext,
+    SQLOptions,
+    col,
+)
+
+from lakerunner.compute.failures import planning_failures
+from lakerunner.compute.file_scan import choose_file_scan
+from lakerunner.compute.planned import PlannedQuery
+from lakerunner.compute.table import ScanMode
+from lakerunner.limits import FOOTER_CACHE_BYTES, QUERY_MEMORY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lakerunner.compute.file_scan import FileScan
+    from lakerunner.compute.table import Recast, Table
+
+# Read-only: no DDL, no DML or COPY, no SET or transactions.
+_READ_ONLY = (
+    SQLOptions()
+    .with_allow_ddl(allow=False)
+    .with_allow_dml(allow=False)
+    .with_allow_statements(allow=False)
+)
+
+_SETTINGS = {
+    # Bounds of files decide which of them top-k opens first; without them it is 10 times slower.
+    "datafusion.execution.collect_statistics": "true",
+    "datafusion.optimizer.enable_dynamic_filter_pushdown": "true",
+    "datafusion.execution.parquet.pruning": "true",
+    "datafusion.execution.parquet.enable_page_index": "true",
+    "datafusion.execution.parquet.bloom_filter_on_read": "true",
+    # Subqueries become joins. Left as expressions, their scans could not be looked at.
+    "datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery": "false",
+    "datafusion.catalog.information_schema": "false",
+    "datafusion.catalog.create_default_catalog_and_schema": "true",
+}
+_MODE_SETTINGS = {
+    ScanMode.NEEDLE: {
+        "datafusion.execution.parquet.pushdown_filters": "true",
+        "datafusion.execution.parquet.reorder_filters": "true",
+    },
+    ScanMode.SWEEP: {"datafusion.execution.parquet.pushdown_filters": "false"},
+}
+# They live in the runtime, where only SQL reaches them. The defaults thrash at 10,000 files.
+_CACHES = {
+    "metadata_cache_limit": FOOTER_CACHE_BYTES,
+    "file_statistics_cache_limit": FOOTER_CACHE_BYTES // 4,
+    "list_files_cache_limit": FOOTER_CACHE_BYTES // 16,
+}
+_FILE_FUNCTIONS = ("input_file_name", "file_row_index")
+
+
+class Session:
+    """Plans SQL over explicit lists of files, in one tuned DataFusion session.
+
+    May be used from several threads at once; queries with different files under the same table name
+    do not see each other's.
+
+    Args:
+        memory_bytes: What the operators of all running queries may hold together, in bytes. Sorts
+            and aggregations beyond it spill into `directory`.
+        threads: Partitions that a query is split into; 0 means one per core.
+
+    Attributes:
+        directory: A private directory of this session, removed by `close`.
+
+    Example:
+        >>> session = Session()
+        >>> session.plan("SELECT 1 AS one", []).execute().read_all().to_pylist()
+        [{'one': 1}]
+        >>> session.close()
+    """
+
+    def __init__(self, *, memory_bytes: int = QUERY_MEMORY_BYTES, threads: int = 0) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="lakerunner-"))
+        self._remove = weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+        self._lock = threading.Lock()
+        spill, probes = self.directory / "spill", self.directory / "probes"
+        spill.mkdir()
+        probes.mkdir()
+        runtime = RuntimeEnvBuilder().with_fair_spill_pool(memory_bytes).with_temp_file_path(spill)
+        partitions = threads or os.cpu_count() or 1
+        self._context = SessionContext(_config(ScanMode.SWEEP, partitions), runtime)
+        for name, size in _CACHES.items():
+            self._context.sql(f"SET datafusion.runtime.{name} = '{size // 1024}K'").collect()
+        for name in _FILE_FUNCTIONS:
+            self._context.deregister_udf(name)
+        readers = {mode: SessionContext(_config(mode, partitions)) for mode in ScanMode}
+        self.file_scan: FileScan = choose_file_scan(self._context, readers, probes)
+
+    def plan(self, text: str, tables: Sequence[Table]) -> PlannedQuery:
+        """Plan one SQL query; no file is read.
+
+        Args:
+            text: One statement, which may only read.
+            tables: What it may read.
+
+        Raises:
+            QuerySyntaxError: It cannot be parsed, does not fit the types of its columns, or names
+                a column (`context["column"]`) or a table (`context["table"]`) that is not there.
+            UnsupportedQueryError: It would do more than read, or DataFusion cannot do it.
+        """
+        with planning_failures(text):
+            frames = {table.name: self._frame(table) for table in tables}
+            with self._registered(frames):
+                frame = self._context.sql_with_options(text, _READ_ONLY)
+            computed = {
+                table.name: _computed_texts(frames[table.name])
+                for table in tables
+                if table.computed
+            }
+            return PlannedQuery(self._context, frame, text, tables, computed)
+
+    def _frame(self, table: Table) -> DataFrame:
+        frames = [self._recast(table, recast) for recast in table.recast]
+        if table.files or not frames:
+            scan = self.file_scan.frame(table.name, table.schema, table.files, table.mode)
+            frames.insert(0, scan)
+        frame = reduce(DataFrame.union, frames)
+        if not table.computed:
+            return frame
+        selected = {name: col(f'"{name}"') for name in table.schema.names}
+        for name in sorted(table.computed):
+            selected[name] = frame.parse_sql_expr(table.computed[name]).alias(name)
+        return frame.select(*selected.values())
+
+    def _recast(self, table: Table, recast: Recast) -> DataFrame:
+        own = pa.schema(
+            [one.with_type(recast.types.get(one.name, one.type)) for one in table.schema]
+        )
+        frame = self.file_scan.frame(table.name, own, recast.files, table.mode)
+        columns = [col(f'"{name}"') for name in own.names]
+        for index, field in enumerate(table.schema):
+            if field.name in recast.types:
+                columns[index] = columns[index].try_cast(field.type).alias(field.name)
+        return frame.select(*columns)
+
+    @contextmanager
+    def _registered(self, frames: dict[str, DataFrame]) -> Iterator[None]:
+        # A plan keeps the tables it was made from, so names are needed for this moment only.
+        with self._lock:
+            try:
+                for name, frame in frames.items():
+                    self._context.register_view(name, frame)
+                yield
+            finally:
+                for name in frames:
+                    self._context.deregister_table(name)
+
+    def close(self) -> None:
+        """Remove the session's files. Queries that still run may fail."""
+        self._remove()
+
+
+def _config(mode: ScanMode, partitions: int) -> SessionConfig:
+    config = SessionConfig().with_target_partitions(partitions)
+    for name, value in {**_SETTINGS, **_MODE_SETTINGS[mode]}.items():
+        config = config.set(name, value)
+    return config
+
+
+def _computed_texts(frame: DataFrame) -> dict[str, str]:
+    """Names of computed columns by their expression, as the optimizer writes it in a filter."""
+    node = frame.optimized_logical_plan().to_variant()
+    aliased = [one.to_variant() for one in node.projections() if one.variant_name() == "Alias"]
+    return {str(one.expr()): one.alias() for one in aliased}

@@ -1,0 +1,114 @@
+"""The protobuf wire format: enough of it to take one message apart and to put it together again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIXED = {_FIXED64: 8, _FIXED32: 4}
+
+
+class Field(NamedTuple):
+    """One field of a message.
+
+    Attributes:
+        number: The field's number in its `.proto` file.
+        kind: The wire type.
+        value: The number of a varint; the raw bytes of anything else.
+    """
+
+    number: int
+    kind: int
+    value: int | bytes
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of a length-delimited field.
+
+        Raises:
+            ValueError: The field is of another kind.
+        """
+        if not isinstance(self.value, bytes) or self.kind != _BYTES:
+            raise ValueError(f"field {self.number} is not length-delimited")
+        return self.value
+
+
+def text_field(number: int, text: str) -> Field:
+    """A string field."""
+    return Field(number, _BYTES, text.encode())
+
+
+def message_field(number: int, fields: Iterable[Field]) -> Field:
+    """A field that holds a message."""
+    return Field(number, _BYTES, write_fields(fields))
+
+
+def read_fields(message: bytes) -> list[Field]:
+    """Take a message apart into its fields, in order.
+
+    Raises:
+        ValueError: The bytes are not a message.
+
+    Example:
+        >>> read_fields(write_fields([text_field(2, "a"), Field(1, 0, 300)]))
+        [Field(number=2, kind=2, value=b'a'), Field(number=1, kind=0, value=300)]
+    """
+    fields = []
+    position = 0
+    while position < len(message):
+        tag, position = _read_varint(message, position)
+        number, kind = tag >> 3, tag & 7
+        if kind == _VARINT:
+            value, position = _read_varint(message, position)
+            fields.append(Field(number, kind, value))
+            continue
+        if kind == _BYTES:
+            size, position = _read_varint(message, position)
+        elif kind in _FIXED:
+            size = _FIXED[kind]
+        else:
+            raise ValueError(f"wire type {kind} at byte {position}")
+        if position + size > len(message):
+            raise ValueError(f"field {number} reaches past the end of its message")
+        fields.append(Field(number, kind, message[position : position + size]))
+        position += size
+    return fields
+
+
+def write_fields(fields: Iterable[Field]) -> bytes:
+    """Put a message together from its fields."""
+    out = bytearray()
+    for field in fields:
+        out += _varint(field.number << 3 | field.kind)
+        if isinstance(field.value, int):
+            out += _varint(field.value)
+            continue
+        if field.kind == _BYTES:
+            out += _varint(len(field.value))
+        out += field.value
+    return bytes(out)
+
+
+def _read_varint(message: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if position >= len(message):
+            raise ValueError("a number reaches past the end of its message")
+        byte = message[position]
+        value |= (byte & 127) << shift
+        position += 1
+        shift += 7
+        if byte < 128:  # noqa: PLR2004 - the top bit says that more follows
+            return value, position
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:  # noqa: PLR2004 - seven bits a byte
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

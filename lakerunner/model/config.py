@@ -1,0 +1,100 @@
+"""Settings of a lake, with their defaults."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lakerunner.errors import ConfigurationError
+from lakerunner.limits import (
+    BATCH_OBJECTS,
+    MEMORY_BYTES,
+    MEMORY_FLOOR_BYTES,
+    MIB,
+    ORPHAN_GRACE_NS,
+    QUERY_CACHE_BYTES,
+    QUERY_MEMORY_BYTES,
+    WINDOW_NS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# A batch in flight is held about this many times over at its peak: inflated, decoded, as a table and
+# as a sorted copy (measured on OTLP logs; see docs/benchmarks.md).
+_COPIES = 8
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings; every one has a default from `lakerunner.limits`.
+
+    Attributes:
+        window_ns: Length of a window in nanoseconds.
+        memory_bytes: Ceiling for the resident memory of one ingesting process, in bytes.
+        workers: Threads of the default executor. A batch of every worker is in memory at once.
+        batch_objects: Objects in one commit at most.
+        orphan_grace_ns: Age in nanoseconds below which an uncommitted object is left alone.
+        attempts: How often a request that may succeed later is tried in all.
+        backoff_seconds: Pause before the second attempt; it doubles with each further one.
+        query_memory_bytes: What the sorts, joins and aggregations of one query engine may hold in
+            memory, in bytes; beyond it they spill to disk.
+        query_cache_bytes: Segments that a query engine keeps as local files between queries, in
+            bytes, where the store's objects are not files already.
+        query_threads: Threads of a query engine; 0 means one per core.
+
+    Example:
+        >>> Config(memory_bytes=1024 * MIB).batch_bytes // MIB
+        104
+    """
+
+    window_ns: int = WINDOW_NS
+    memory_bytes: int = MEMORY_BYTES
+    workers: int = 1
+    batch_objects: int = BATCH_OBJECTS
+    orphan_grace_ns: int = ORPHAN_GRACE_NS
+    attempts: int = 5
+    backoff_seconds: float = 0.2
+    query_memory_bytes: int = QUERY_MEMORY_BYTES
+    query_cache_bytes: int = QUERY_CACHE_BYTES
+    query_threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("window_ns", "workers", "batch_objects", "attempts", "orphan_grace_ns"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be at least 1", setting=name)
+        for name in ("query_threads", "query_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name} must not be negative", setting=name)
+        if self.query_memory_bytes < 16 * MIB:
+            raise ConfigurationError(
+                f"query_memory_bytes must be at least {16 * MIB}", setting="query_memory_bytes"
+            )
+        if self.memory_bytes < MEMORY_FLOOR_BYTES + 32 * MIB:
+            raise ConfigurationError(
+                f"memory_bytes must be at least {MEMORY_FLOOR_BYTES + 32 * MIB}",
+                setting="memory_bytes",
+            )
+
+    @property
+    def batch_bytes(self) -> int:
+        """Decompressed bytes that are decoded at once."""
+        return (self.memory_bytes - MEMORY_FLOOR_BYTES) // (_COPIES * self.workers)
+
+
+def read_config(config: Config | Mapping[str, Any] | None) -> Config:
+    """Read settings given as a mapping.
+
+    Raises:
+        ConfigurationError: A setting is unknown, of a wrong type, or out of bounds.
+
+    Example:
+        >>> read_config({"window_ns": 60}).window_ns
+        60
+    """
+    if config is None or isinstance(config, Config):
+        return config or Config()
+    try:
+        return msgspec.convert(dict(config), Config)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"config: {error}") from error

@@ -1,0 +1,140 @@
+"""The query engine: SQL text in, a result or an explanation out."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from lakerunner.compute.segment_files import SegmentFiles
+from lakerunner.compute.session import Session
+from lakerunner.errors import ConfigurationError
+from lakerunner.model.config import read_config
+from lakerunner.query.explanation import Explanation, SegmentVerdict
+from lakerunner.query.frontends.sql import read_sql
+from lakerunner.query.plan import Planner
+from lakerunner.query.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lakerunner.catalog.base import Catalog
+    from lakerunner.model.config import Config
+    from lakerunner.query.plan import QueryPlan
+    from lakerunner.store.base import ObjectStore
+
+
+class QueryEngine:
+    """Answers SQL over the segments of one organization.
+
+    Tables are `logs`, `spans` and `metrics`. A query sees the state of each table as it was when it
+    was planned. It may only read, and only these tables: files, other organizations' rows and
+    settings are out of its reach. May be used from several threads at once.
+
+    Args:
+        store: Where the segments are.
+        catalog: Which segments there are.
+        organization: Whose rows are seen.
+        config: Settings; those whose names start with `query_` are used here.
+
+    Raises:
+        ConfigurationError: A setting is unknown or wrong.
+
+    Example:
+        >>> from lakerunner.catalog import open_catalog
+        >>> from lakerunner.store import open_store
+        >>> with QueryEngine(open_store("memory://"), open_catalog("memory://")) as engine:
+        ...     engine.sql("SELECT count(*) AS rows FROM logs").to_arrow().to_pylist()
+        [{'rows': 0}]
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: Catalog,
+        organization: str = "default",
+        config: Config | Mapping[str, Any] | None = None,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._organization = organization
+        self._config = read_config(config)
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._files: SegmentFiles | None = None
+        self._closed = False
+
+    def sql(self, text: str) -> Result:
+        """Plan a query. It runs when the result is consumed.
+
+        Args:
+            text: One SQL statement, in the dialect of DataFusion.
+
+        Raises:
+            QuerySyntaxError: The text cannot be parsed, its types do not fit, or it names a table
+                or a column that is not there; the message says what is.
+            UnsupportedQueryError: It would do more than read, or cannot be answered.
+            CatalogUnavailableError: The catalog cannot be read.
+        """
+        plan, _, files = self._plan(text)
+        return Result(plan, files)
+
+    def explain(self, text: str) -> Explanation:
+        """Say how a query would be answered: every segment, kept or dropped and why, and the plan.
+
+        Opens the footers of the segments that are kept, and nothing else. Unlike `sql` it looks at
+        every segment in the catalog, also at those that lie outside the query's time range.
+
+        Raises:
+            QueryError: As for `sql`, or the file of a segment is missing.
+            CatalogUnavailableError: The catalog cannot be read.
+        """
+        plan, planner, files = self._plan(text)
+        verdicts = []
+        for table in plan.tables:
+            kept = {segment.id for segment in table.segments}
+            for segment in planner.all_segments(table):
+                reason = table.verdict(segment).reason
+                verdicts.append(SegmentVerdict(segment, keep=segment.id in kept, reason=reason))
+        with files.held(plan.segments):
+            physical = plan.planned.physical_text()
+        modes = {table.signal: table.mode for table in plan.tables}
+        return Explanation(text, tuple(verdicts), modes, physical)
+
+    def _plan(self, text: str) -> tuple[QueryPlan, Planner, SegmentFiles]:
+        mention = read_sql(text)
+        session, files = self._open()
+        planner = Planner(session, files, self._catalog, self._organization)
+        return planner.plan(text, mention), planner, files
+
+    def _open(self) -> tuple[Session, SegmentFiles]:
+        # The session is made for the first query: a lake that is only written to needs none.
+        with self._lock:
+            if self._closed:
+                raise ConfigurationError("the query engine is closed")
+            if self._session is None or self._files is None:
+                config = self._config
+                session = Session(
+                    memory_bytes=config.query_memory_bytes, threads=config.query_threads
+                )
+                copies = session.directory / "segments"
+                copies.mkdir()
+                self._session = session
+                self._files = SegmentFiles(self._store, copies, config.query_cache_bytes)
+            return self._session, self._files
+
+    def close(self) -> None:
+        """Give memory and local copies back. Results that are not consumed yet may fail then."""
+        with self._lock:
+            self._closed = True
+            if self._session is not None:
+                self._session.close()
+            self._session = self._files = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"QueryEngine({self._store!r}, {self._catalog!r}, {self._organization!r})"

@@ -1,0 +1,94 @@
+"""How a query would be answered, for a person to read."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.model.times import isoformat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lakerunner.compute.table import ScanMode
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+
+
+class SegmentVerdict(NamedTuple):
+    """What became of one segment.
+
+    Attributes:
+        segment: Which.
+        keep: Whether the query reads it.
+        reason: Why.
+    """
+
+    segment: Segment
+    keep: bool
+    reason: str
+
+
+class Explanation(NamedTuple):
+    """How a query would be answered. `str()` of it is meant to be read.
+
+    Attributes:
+        query: The text.
+        segments: Every live segment of the tables it names.
+        modes: By table, how it is scanned: `needle` evaluates filters while it decodes, `sweep`
+            decodes first.
+        physical_plan: DataFusion's plan over the segments that are kept.
+    """
+
+    query: str
+    segments: tuple[SegmentVerdict, ...]
+    modes: Mapping[Signal, ScanMode]
+    physical_plan: str
+
+    @property
+    def kept(self) -> tuple[Segment, ...]:
+        """The segments the query reads."""
+        return tuple(one.segment for one in self.segments if one.keep)
+
+    @property
+    def dropped(self) -> tuple[Segment, ...]:
+        """The segments it does not open."""
+        return tuple(one.segment for one in self.segments if not one.keep)
+
+    def _totals(self) -> Iterator[str]:
+        for signal, mode in self.modes.items():
+            mine = [one for one in self.segments if one.segment.signal == signal]
+            kept = [one.segment for one in mine if one.keep]
+            rows, total = sum(s.rows for s in kept), sum(one.segment.rows for one in mine)
+            size = sum(segment.bytes for segment in kept)
+            yield (
+                f"{signal}: {len(kept):,} of {len(mine):,} segments kept, "
+                f"{rows:,} of {total:,} rows, {size:,} bytes, scanned as a {mode}"
+            )
+
+    def __str__(self) -> str:
+        lines = [*self._totals(), ""] if self.modes else ["no table is read", ""]
+        for segment, keep, reason in self.segments:
+            word = "keep" if keep else "drop"
+            lines.append(
+                f"{word}  {segment.key}  {_span(segment)}  {segment.rows:,} rows: {reason}"
+            )
+        lines += ["", *self.physical_plan.rstrip().splitlines()]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        totals = "".join(f"<p>{escape(line)}</p>" for line in self._totals())
+        rows = "".join(
+            f"<tr><td>{'keep' if keep else 'drop'}</td><td>{escape(segment.key)}</td>"
+            f"<td>{_span(segment)}</td><td>{segment.rows:,}</td><td>{escape(reason)}</td></tr>"
+            for segment, keep, reason in self.segments
+        )
+        head = "<tr><th></th><th>segment</th><th>time</th><th>rows</th><th>why</th></tr>"
+        return (
+            f"{totals}<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+            f"<pre>{escape(self.physical_plan)}</pre>"
+        )
+
+
+def _span(segment: Segment) -> str:
+    return f"{isoformat(segment.min_timestamp_ns)} to {isoformat(segment.max_timestamp_ns)}"

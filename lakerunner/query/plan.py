@@ -1,0 +1,226 @@
+"""From text to the segments it needs: planned over no files, pruned, planned over the rest."""
+
+from __future__ import annotations
+
+import time
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lakerunner.compute.table import Recast, ScanMode, Table
+from lakerunner.errors import QueryExecutionError, QuerySyntaxError
+from lakerunner.limits import CLOCK_SLACK_NS
+from lakerunner.model.signal import Signal
+from lakerunner.model.times import TimeRange
+from lakerunner.query.bounds import hull, time_range, widen
+from lakerunner.query.prune import Verdict, judge
+from lakerunner.query.scan_mode import choose_mode
+from lakerunner.query.views import WITNESS, View, table_view, without_witness
+from lakerunner.schema.canonical import CANONICAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lakerunner.catalog.base import Catalog
+    from lakerunner.compute.planned import PlannedQuery
+    from lakerunner.compute.scans import Scan
+    from lakerunner.compute.segment_files import SegmentFiles
+    from lakerunner.compute.session import Session
+    from lakerunner.model.commit import Snapshot
+    from lakerunner.model.predicate import Predicate
+    from lakerunner.model.segment import Segment
+    from lakerunner.query.mention import Mention
+
+_ATTEMPTS = 5
+
+
+class TablePlan(NamedTuple):
+    """One table of a planned query.
+
+    Attributes:
+        signal: Which.
+        snapshot: Its state that the query sees.
+        predicates: One for each scan of it; a row is needed if any is true.
+        segments: What is left of it, by (min timestamp, id).
+        mode: How it is scanned.
+    """
+
+    signal: Signal
+    snapshot: Snapshot
+    predicates: tuple[Predicate, ...]
+    segments: tuple[Segment, ...]
+    mode: ScanMode
+
+    def verdict(self, segment: Segment) -> Verdict:
+        """Whether the query needs a segment, and why."""
+        verdicts = [judge(predicate, segment) for predicate in self.predicates]
+        kept = next((one for one in verdicts if one.keep), None)
+        if kept is not None:
+            return kept
+        reasons = dict.fromkeys(one.reason for one in verdicts)
+        return Verdict(keep=False, reason=" and ".join(reasons) or "the query reads no row of it")
+
+
+class QueryPlan(NamedTuple):
+    """A query that is ready to run.
+
+    Attributes:
+        planned: The plan over the files.
+        tables: What it reads.
+        seconds: How long planning took.
+    """
+
+    planned: PlannedQuery
+    tables: tuple[TablePlan, ...]
+    seconds: float
+
+    @property
+    def segments(self) -> list[Segment]:
+        """All segments it reads."""
+        return [segment for table in self.tables for segment in table.segments]
+
+
+class Planner:
+    """Plans queries for one organization. May be used from several threads at once.
+
+    Args:
+        session: Where queries are planned and run.
+        files: Where their segments are.
+        catalog: Which segments there are.
+        organization: Whose rows are seen; no others ever are.
+    """
+
+    def __init__(
+        self, session: Session, files: SegmentFiles, catalog: Catalog, organization: str
+    ) -> None:
+        self._session = session
+        self._files = files
+        self._catalog = catalog
+        self._organization = organization
+
+    def plan(self, text: str, mention: Mention) -> QueryPlan:
+        """Find out what a query needs, and plan it over just that.
+
+        Args:
+            text: One SQL statement.
+            mention: What it speaks of.
+
+        Raises:
+            QuerySyntaxError: The text cannot be parsed, or names what is not there.
+            UnsupportedQueryError: It is understood and refused.
+            CatalogUnavailableError: The catalog cannot be read.
+        """
+        started = time.perf_counter()
+        snapshots = {
+            signal: self._catalog.snapshot(self._organization, signal)
+            for signal in Signal
+            if signal in mention.words
+        }
+        try:
+            planned, tables = self._plan(text, mention, snapshots)
+        except QuerySyntaxError as error:
+            raise _with_suggestions(error, snapshots) from error
+        return QueryPlan(planned, tables, time.perf_counter() - started)
+
+    def _plan(
+        self, text: str, mention: Mention, snapshots: Mapping[Signal, Snapshot]
+    ) -> tuple[PlannedQuery, tuple[TablePlan, ...]]:
+        views, scans = self._look(text, mention, snapshots)
+        slack_ns = CLOCK_SLACK_NS if mention.clock else 0
+        tables = tuple(
+            self._prune(signal, snapshot, scans, slack_ns) for signal, snapshot in snapshots.items()
+        )
+        for _ in range(_ATTEMPTS):
+            planned = self._session.plan(text, [self._table(one, views) for one in tables])
+            if not mention.clock:
+                return planned, tables
+            # The clock went on since the first plan. This one is frozen; what it needs must be a
+            # part of what was kept, and the slack sees to it that this is nearly always so.
+            planned = planned.optimized()
+            later = [
+                self._prune(one.signal, one.snapshot, planned.scans(), slack_ns=0) for one in tables
+            ]
+            if all(_ids(new) <= _ids(old) for old, new in zip(tables, later, strict=True)):
+                return planned, tables
+            tables = tuple(map(_joined, tables, later))
+        raise QueryExecutionError("the time moves on faster than the query is planned", query=text)
+
+    def _look(
+        self, text: str, mention: Mention, snapshots: Mapping[Signal, Snapshot]
+    ) -> tuple[dict[Signal, View], list[Scan]]:
+        """Plan over no files: which columns are read, and what every scan asks for."""
+        every = dict.fromkeys(snapshots, mention.describes)
+        while True:
+            views = {
+                signal: table_view(signal, snapshot, mention, every=every[signal])
+                for signal, snapshot in snapshots.items()
+            }
+            tables = [
+                Table(signal, view.schema, (), ScanMode.SWEEP, view.computed)
+                for signal, view in views.items()
+            ]
+            planned = self._session.plan(text, tables)
+            scans = planned.optimized().scans()
+            starred = {Signal(scan.table) for scan in scans if WITNESS in scan.columns}
+            if not starred:
+                return {signal: without_witness(view) for signal, view in views.items()}, scans
+            every |= dict.fromkeys(starred, True)
+
+    def _prune(
+        self, signal: Signal, snapshot: Snapshot, scans: Sequence[Scan], slack_ns: int
+    ) -> TablePlan:
+        mine = [scan for scan in scans if scan.table == signal]
+        predicates = tuple(dict.fromkeys(widen(scan.predicate, slack_ns) for scan in mine))
+        plan = TablePlan(signal, snapshot, predicates, (), ScanMode.SWEEP)
+        bounds = hull(map(time_range, predicates))
+        if bounds.start_ns >= bounds.end_ns:
+            return plan
+        kept = tuple(one for one in self._segments(plan, bounds) if plan.verdict(one).keep)
+        return plan._replace(segments=kept, mode=choose_mode(mine, kept))
+
+    def _segments(self, plan: TablePlan, bounds: TimeRange) -> Sequence[Segment]:
+        return self._catalog.segments(
+            self._organization, plan.signal, bounds, sequence=plan.snapshot.sequence
+        )
+
+    def all_segments(self, plan: TablePlan) -> Sequence[Segment]:
+        """Every segment of a table that a query sees, needed or not."""
+        return self._segments(plan, TimeRange())
+
+    def _table(self, plan: TablePlan, views: Mapping[Signal, View]) -> Table:
+        view = views[plan.signal]
+        alike: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+        for segment in plan.segments:
+            key = tuple(view.own_types(segment).items())
+            alike.setdefault(key, []).append(self._files.url(segment))
+        files = tuple(alike.pop((), ()))
+        recast = tuple(Recast(tuple(urls), dict(types)) for types, urls in alike.items())
+        return Table(plan.signal, view.schema, files, plan.mode, view.computed, recast)
+
+
+def _ids(plan: TablePlan) -> set[str]:
+    return {segment.id for segment in plan.segments}
+
+
+def _joined(kept: TablePlan, later: TablePlan) -> TablePlan:
+    by_id = {segment.id: segment for segment in (*kept.segments, *later.segments)}
+    segments = sorted(by_id.values(), key=lambda one: (one.min_timestamp_ns, one.id))
+    predicates = tuple(dict.fromkeys([*kept.predicates, *later.predicates]))
+    return kept._replace(segments=tuple(segments), predicates=predicates)
+
+
+def _with_suggestions(
+    error: QuerySyntaxError, snapshots: Mapping[Signal, Snapshot]
+) -> QuerySyntaxError:
+    """Add to an error about a name which names there are."""
+    if "table" in error.context:
+        tables = ", ".join(Signal)
+        return QuerySyntaxError(f"{error.message}; the tables are {tables}", **error.context)
+    column = error.context.get("column")
+    if not isinstance(column, str):
+        return error
+    known = {name for signal in snapshots for name in CANONICAL[signal].names}
+    known |= {name for snapshot in snapshots.values() for name in snapshot.columns}
+    close = get_close_matches(column, sorted(known), n=3, cutoff=0.6)
+    close += sorted(name for name in known if name.endswith(f"_{column}") and name not in close)[:3]
+    hint = f"; did you mean {', '.join(close)}?" if close else ""
+    return QuerySyntaxError(f"{error.message}{hint}", **error.context)

@@ -1,0 +1,249 @@
+"""Which segments can hold a row that satisfies a predicate: judged from statistics alone.
+
+A verdict may keep a segment in vain, but it never drops one that holds a wanted row. Statistics say
+nothing where they are absent or of another type than the value they are compared with.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from lakerunner.model.predicate import (
+    And,
+    Compare,
+    IsIn,
+    NotNull,
+    Opaque,
+    Operator,
+    Or,
+    Predicate,
+    StartsWith,
+    Value,
+)
+from lakerunner.model.segment import ColumnStats, Segment, StatValue
+from lakerunner.model.times import isoformat
+from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.types import TIMESTAMP
+
+_INTEGERS = frozenset({"int32", "int64", "uint32", "uint64", "timestamp"})
+_SHOWN_VALUES = 4
+
+# Bounds and values of one type; the type checker cannot know that they are.
+_Bounds: TypeAlias = tuple[StatValue | None, StatValue | None, StatValue]
+
+
+class Verdict(NamedTuple):
+    """Whether a segment must be read.
+
+    Attributes:
+        keep: Some row may satisfy the predicate.
+        reason: For a person: why it is kept or dropped.
+    """
+
+    keep: bool
+    reason: str
+
+
+_KEPT = Verdict(keep=True, reason="may hold matching rows")
+
+
+def judge(predicate: Predicate, segment: Segment) -> Verdict:
+    """Decide whether any row of a segment may satisfy a predicate.
+
+    Values are compared as the engine compares them: text by its bytes, an integer column with a
+    float value as floats. The values must be of the column's type in the table; where a segment
+    has another type, it is kept.
+
+    Args:
+        predicate: What rows must satisfy; only rows for which it is true are wanted.
+        segment: The description of the segment.
+
+    Returns:
+        The verdict and its reason.
+
+    Example:
+        >>> from lakerunner.model.signal import Signal
+        >>> stats = {"level": ColumnStats("string", values=("INFO", "WARN"))}
+        >>> segment = Segment("1", "acme", Signal.LOGS, "1", 0, 60, 5, 9, 1, 1, (), stats, 0, "c")
+        >>> judge(Compare("level", "=", "ERROR"), segment)
+        Verdict(keep=False, reason="level: 'ERROR' is not among its 2 values")
+        >>> judge(Compare("timestamp", ">=", 9), segment).keep
+        True
+        >>> judge(NotNull("attr_user"), segment).reason
+        'attr_user is absent'
+    """
+    objection = _objection(predicate, segment)
+    return _KEPT if objection is None else Verdict(keep=False, reason=objection)
+
+
+def _objection(predicate: Predicate, segment: Segment) -> str | None:
+    """Why no row can satisfy the predicate, or None if one may."""
+    match predicate:
+        case And(parts):
+            return next((why for part in parts if (why := _objection(part, segment))), None)
+        case Or(parts):
+            return _all_object([_objection(part, segment) for part in parts])
+        case Opaque():
+            return None
+        case _:
+            return _column_objection(predicate, segment)
+
+
+def _column_objection(
+    predicate: Compare | IsIn | StartsWith | NotNull, segment: Segment
+) -> str | None:
+    column = predicate.column
+    stats = _stats(column, segment)
+    reason = None
+    if stats is None:
+        reason = f"{column} is absent"
+    elif stats.nulls >= segment.rows:
+        reason = f"{column} is NULL in every row"
+    elif isinstance(predicate, Compare):
+        reason = _compare(column, predicate.operator, predicate.value, stats)
+    elif isinstance(predicate, IsIn):
+        reason = _is_in(column, predicate.values, stats)
+    elif isinstance(predicate, StartsWith):
+        reason = _starts_with(column, predicate.prefix, stats)
+    return reason
+
+
+def _all_object(objections: list[str | None]) -> str | None:
+    reasons = [reason for reason in objections if reason is not None]
+    if len(reasons) < len(objections):
+        return None
+    return " and ".join(dict.fromkeys(reasons)) or "no row can satisfy the condition"
+
+
+def _stats(column: str, segment: Segment) -> ColumnStats | None:
+    if column == "timestamp":
+        first, last = segment.min_timestamp_ns, segment.max_timestamp_ns
+        return ColumnStats("timestamp", min=first, max=last)
+    if column == "organization":
+        name = segment.organization
+        return ColumnStats("string", min=name, max=name, values=(name,))
+    return segment.columns.get(column)
+
+
+def _compare(column: str, operator: Operator, value: Value, stats: ColumnStats) -> str | None:
+    if stats.values is not None and isinstance(value, str):
+        held = any(_holds(known, operator, value) for known in stats.values)
+        return None if held else f"{column}: {_not_among(operator, [value], stats.values)}"
+    bounds = _bounds(stats, value)
+    return None if bounds is None else _outside(column, operator, bounds)
+
+
+def _outside(column: str, operator: Operator, bounds: _Bounds) -> str | None:
+    low, high, value = bounds
+    if operator in (">", ">=", "=") and high is not None and _below(high, value, operator):
+        return f"{column}: {_ends(column, high)} before {_text(column, value)}"
+    if operator in ("<", "<=", "=") and low is not None and _above(low, value, operator):
+        return f"{column}: {_starts(column, low)} after {_text(column, value)}"
+    if operator == "!=" and low == high == value and not _is_zero(value):
+        return f"{column} is {_text(column, value)} in every row"
+    return None
+
+
+def _holds(known: str, operator: Operator, value: str) -> bool:
+    match operator:
+        case "=":
+            return known == value
+        case "!=":
+            return known != value
+        case "<":
+            return known < value
+        case "<=":
+            return known <= value
+        case ">":
+            return known > value
+        case ">=":
+            return known >= value
+
+
+def _bounds(stats: ColumnStats, value: Value) -> _Bounds | None:
+    """Bounds that can be compared with a value, and the value, or None if nothing can be said."""
+    low, high = stats.min, stats.max
+    if stats.type == "string":
+        return (low, high, value) if isinstance(value, str) else None
+    if stats.type == "bool" or isinstance(value, bool):
+        same = stats.type == "bool" and isinstance(value, bool)
+        return (low, high, value) if same else None
+    if isinstance(value, str) or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
+        return None
+    if stats.type in _INTEGERS and isinstance(value, int):
+        return low, high, value
+    if stats.type in _INTEGERS or stats.type == "double":
+        # Rounding keeps the order, so bounds stay bounds: the engine rounds every row alike.
+        return _as_float(low), _as_float(high), float(value)
+    return None
+
+
+def _as_float(bound: StatValue | None) -> float | None:
+    return None if bound is None else float(bound)
+
+
+def _below(high: StatValue, value: StatValue, operator: Operator) -> bool:
+    # Engines disagree on whether -0.0 lies below 0.0, so a bound of zero never excludes zero.
+    strict = operator == ">" and not _is_zero(value)
+    return bool(high <= value if strict else high < value)  # type: ignore[operator]
+
+
+def _above(low: StatValue, value: StatValue, operator: Operator) -> bool:
+    strict = operator == "<" and not _is_zero(value)
+    return bool(low >= value if strict else low > value)  # type: ignore[operator]
+
+
+def _is_zero(value: StatValue) -> bool:
+    return isinstance(value, float) and value == 0
+
+
+def _is_in(column: str, values: tuple[Value, ...], stats: ColumnStats) -> str | None:
+    reasons = [_compare(column, "=", value, stats) for value in values]
+    if not values or None in reasons:
+        return None if values else f"{column}: the list of values is empty"
+    if stats.values is not None:
+        return f"{column}: {_not_among('=', list(values), stats.values)}"
+    return reasons[0] if len(reasons) == 1 else f"{column}: no value of the list is in its bounds"
+
+
+def _starts_with(column: str, prefix: str, stats: ColumnStats) -> str | None:
+    if stats.type != "string":
+        return None
+    if stats.values is not None:
+        if any(value.startswith(prefix) for value in stats.values):
+            return None
+        return f"{column}: none of its {len(stats.values)} values starts with {prefix!r}"
+    low, high = stats.min, stats.max
+    if isinstance(high, str) and high < prefix:
+        return f"{column}: {_ends(column, high)} before {prefix!r}"
+    if isinstance(low, str) and low > prefix and not low.startswith(prefix):
+        return f"{column}: {_starts(column, low)} after {prefix!r}"
+    return None
+
+
+def _not_among(operator: Operator, wanted: list[Value], known: tuple[str, ...]) -> str:
+    shown = ", ".join(repr(value) for value in wanted[:_SHOWN_VALUES])
+    more = ", …" if len(wanted) > _SHOWN_VALUES else ""
+    if operator == "=":
+        none_of = "is" if len(wanted) == 1 else "are"
+        return f"{shown}{more} {none_of} not among its {len(known)} values"
+    return f"none of its {len(known)} values is {operator} {shown}"
+
+
+def _ends(column: str, high: StatValue) -> str:
+    return f"segment ends {_text(column, high)}"
+
+
+def _starts(column: str, low: StatValue) -> str:
+    return f"segment starts {_text(column, low)}"
+
+
+_TIMES = {
+    field.name for schema in CANONICAL.values() for field in schema if field.type == TIMESTAMP
+}
+
+
+def _text(column: str, value: StatValue) -> str:
+    if column in _TIMES and isinstance(value, int):
+        return isoformat(value)
+    return repr(value)

@@ -1,0 +1,180 @@
+"""The answer to a query: Arrow batches, and what it took to find them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+
+from lakerunner.errors import MissingExtraError
+from lakerunner.query.rendering import html_table, text_table
+from lakerunner.query.stats import QueryStats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+    import polars as pl
+
+    from lakerunner.compute.segment_files import SegmentFiles
+    from lakerunner.query.plan import QueryPlan
+
+_SHOWN_ROWS = 20
+
+
+class Result:
+    """The answer to one query.
+
+    It runs when it is consumed, and again each time it is consumed by iteration or as an Arrow
+    stream, always over the same segments and with the same idea of the current time. `to_arrow`
+    keeps what it returns, and everything after it uses that. Rows come in no particular order
+    unless the query asks for one. To be used by one thread at a time.
+
+    Attributes:
+        schema: The `pyarrow.Schema` of the rows.
+
+    Example:
+        >>> from lakerunner.catalog import open_catalog
+        >>> from lakerunner.store import open_store
+        >>> from lakerunner.query import QueryEngine
+        >>> with QueryEngine(open_store("memory://"), open_catalog("memory://")) as engine:
+        ...     print(engine.sql("SELECT 'a' AS name, TIMESTAMP '2026-01-01' AS at"))
+        name  at
+        a     2026-01-01 00:00:00
+        1 row
+    """
+
+    def __init__(self, plan: QueryPlan, files: SegmentFiles) -> None:
+        self._plan = plan
+        self._files = files
+        self._table: Any = None
+        self._preview: tuple[Any, bool] | None = None
+        self.schema: Any = plan.planned.schema
+        total = sum(table.snapshot.segments for table in plan.tables)
+        scanned = len(plan.segments)
+        self._stats = QueryStats(
+            segments=total,
+            pruned=total - scanned,
+            scanned=scanned,
+            planning_seconds=plan.seconds,
+        )
+
+    @property
+    def stats(self) -> QueryStats:
+        """What the query took up to now; what was read is that of the last run."""
+        return self._stats
+
+    def __iter__(self) -> Iterator[Any]:
+        """Batches (`pyarrow.RecordBatch`) as they are found: the answer is never held as a whole.
+
+        Raises:
+            QueryExecutionError: The query failed while it ran.
+            StoreUnavailableError: A segment could not be copied from the store.
+        """
+        return iter(self._table.to_batches()) if self._table is not None else self._run()
+
+    def _run(self) -> Iterator[Any]:
+        with self._files.held(self._plan.segments):
+            execution = self._plan.planned.execute()
+            batches = iter(execution)
+            rows, seconds = 0, 0.0
+            try:
+                while True:
+                    started = time.perf_counter()
+                    batch = next(batches, None)
+                    seconds += time.perf_counter() - started
+                    if batch is None:
+                        break
+                    rows += batch.num_rows
+                    yield batch
+            finally:
+                read = execution.metrics()
+                self._stats = msgspec.structs.replace(
+                    self._stats,
+                    bytes_read=read.bytes,
+                    rows_scanned=read.rows,
+                    rows=rows,
+                    execution_seconds=seconds,
+                )
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows as an Arrow C stream, for anything that reads one; found as they are read."""
+        reader = pa.RecordBatchReader.from_batches(self.schema, iter(self))
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def to_arrow(self) -> Any:
+        """All rows as one `pyarrow.Table`. Text is `string`, times are `timestamp[ns, UTC]`.
+
+        Raises:
+            QueryExecutionError: The query failed while it ran.
+            StoreUnavailableError: A segment could not be copied from the store.
+        """
+        if self._table is None:
+            self._table = pa.Table.from_batches(list(self._run()), self.schema)
+        return self._table
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All rows as a pandas data frame.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+            QueryExecutionError: The query failed while it ran.
+        """
+        try:
+            import pandas as pd  # noqa: F401, PLC0415 - optional, and slow to load
+        except ImportError as error:
+            raise _missing("pandas") from error
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame
+
+    def to_polars(self) -> pl.DataFrame:
+        """All rows as a Polars data frame.
+
+        Raises:
+            MissingExtraError: Polars is not installed.
+            QueryExecutionError: The query failed while it ran.
+        """
+        try:
+            import polars as pl  # noqa: PLC0415 - optional, and slow to load
+        except ImportError as error:
+            raise _missing("polars") from error
+        return pl.DataFrame(self.to_arrow())
+
+    def _first_rows(self) -> tuple[Any, bool]:
+        """The first rows as a table, and whether there are more."""
+        if self._table is not None:
+            return self._table.slice(0, _SHOWN_ROWS), self._table.num_rows > _SHOWN_ROWS
+        if self._preview is None:
+            batches: list[Any] = []
+            rows = 0
+            for batch in self._run():
+                batches.append(batch)
+                rows += batch.num_rows
+                if rows > _SHOWN_ROWS:
+                    break
+            table = pa.Table.from_batches(batches, self.schema)
+            # A copy, so that the batches it was cut from can go.
+            first = table.take(list(range(min(rows, _SHOWN_ROWS))))
+            self._preview = first, rows > _SHOWN_ROWS
+        return self._preview
+
+    def _count(self, shown: int, *, more: bool) -> str:
+        if self._table is not None:
+            shown, more = self._table.num_rows, False
+        return f"first {shown:,} rows" if more else f"{shown:,} row{'' if shown == 1 else 's'}"
+
+    def __repr__(self) -> str:
+        table, more = self._first_rows()
+        return f"{text_table(table)}\n{self._count(table.num_rows, more=more)}"
+
+    def _repr_html_(self) -> str:
+        table, more = self._first_rows()
+        return html_table(table, caption=self._count(table.num_rows, more=more))
+
+
+def _missing(package: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"to_{package}() needs {package}: pip install {package}", missing=package
+    )

@@ -1,0 +1,133 @@
+"""The columns a query sees: names, types, and where the value of each is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+
+from lakerunner.schema.canonical import CANONICAL, SERVICE
+from lakerunner.schema.names import OVERFLOW, RESOURCE, SCOPE
+from lakerunner.schema.types import TYPES, common_type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lakerunner.model.commit import ColumnSummary, Snapshot
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+    from lakerunner.query.mention import Mention
+
+WITNESS = "__every_column__"
+"""A column that no file has and no query names: a plan that reads it has a `*` in it."""
+
+DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+LOW_CARDINALITY = frozenset(
+    {"organization", "timestamp_source", "severity_text", "level", "kind", "status_code"}
+    | {"scope_name", "scope_version", "scope_schema_url", "resource_schema_url", SERVICE}
+    | {"metric_name", "metric_type", "unit", "description", "temporality"}
+)
+"""Canonical text columns that ingestion stores as dictionaries; so it does attributes of resources
+and scopes. Where a file has one as plain text, it is read all the same, but slower."""
+
+_CASTS = {"int64": "Int64", "double": "Float64", "bool": "Boolean"}
+
+
+class View(NamedTuple):
+    """A table as one query sees it.
+
+    Attributes:
+        schema: Arrow schema under which files are read.
+        computed: SQL expression by name of each column that is not simply read.
+        mixed: Columns that are text because some segments have text, while others have numbers.
+    """
+
+    schema: Any
+    computed: Mapping[str, str]
+    mixed: frozenset[str]
+
+    def own_types(self, segment: Segment) -> dict[str, Any]:
+        """Arrow types of the mixed columns that a segment has as something else than text."""
+        stats = {name: segment.columns.get(name) for name in sorted(self.mixed)}
+        return {
+            name: TYPES[one.type]
+            for name, one in stats.items()
+            if one is not None and not one.overflow and one.type != "string"
+        }
+
+
+def table_view(signal: Signal, snapshot: Snapshot, mention: Mention, *, every: bool) -> View:
+    """The view of a table for one query.
+
+    The canonical columns are always in it, and those attributes that the query mentions; others
+    would only make planning slow. Types are those over all live segments, so that a query has the
+    same types whatever its time range. An attribute that overflowed in some segments is read from
+    their overflow map where it has no column.
+
+    Args:
+        signal: The table.
+        snapshot: Its current state.
+        mention: What the query speaks of.
+        every: Whether all attributes that are columns somewhere are wanted, as `*` does. Attributes
+            that are nowhere a column are only seen where they are mentioned.
+
+    Returns:
+        The view; unless every attribute is in it, it also has the column `WITNESS`.
+    """
+    canonical = CANONICAL[signal]
+    attributes = {
+        name: summary
+        for name, summary in sorted(snapshot.columns.items())
+        if name not in canonical.names and ((every and summary.physical) or name in mention.words)
+    }
+    encoded = "approx_distinct" not in mention.words  # it takes no dictionaries
+    fields = [
+        pa.field(one.name, _read_type(one.type, encoded=encoded and one.name in LOW_CARDINALITY))
+        for one in canonical
+        if one.name != OVERFLOW
+    ]
+    for name, summary in attributes.items():
+        if summary.physical:
+            repeats = name.startswith((RESOURCE, SCOPE)) and summary.types == ("string",)
+            dtype = TYPES[common_type(summary.types)]
+            read = _read_type(dtype, encoded=encoded and repeats and not summary.overflow)
+            fields.append(pa.field(name, read))
+    fields.append(pa.field(OVERFLOW, canonical.field(OVERFLOW).type))
+    if not every:
+        fields.append(pa.field(WITNESS, pa.bool_()))
+    computed = {
+        name: _overflow_expression(name, summary)
+        for name, summary in attributes.items()
+        if summary.overflow
+    }
+    mixed = frozenset(
+        name
+        for name, summary in attributes.items()
+        if len(summary.types) > 1 and common_type(summary.types) == "string"
+    )
+    return View(pa.schema(fields), computed, mixed)
+
+
+def without_witness(view: View) -> View:
+    """The same view with nothing in it but what the query reads."""
+    kept = [field for field in view.schema if field.name != WITNESS]
+    return view._replace(schema=pa.schema(kept))
+
+
+def _read_type(dtype: Any, *, encoded: bool) -> Any:
+    """The type under which a column is read; text has three.
+
+    Measured on 2 million rows: what is stored as a dictionary is filtered up to 3 times faster as
+    one, and other text is grouped up to 30 % faster as views than as plain strings.
+    """
+    if not pa.types.is_string(dtype):
+        return dtype
+    return DICTIONARY if encoded else pa.string_view()
+
+
+def _overflow_expression(name: str, summary: ColumnSummary) -> str:
+    value = f"map_extract({OVERFLOW}, '{name}')[1]"
+    if (kind := common_type(summary.types)) != "string":
+        value = f"arrow_cast({value}, '{_CASTS[kind]}')"
+    return f'coalesce("{name}", {value})' if summary.physical else value

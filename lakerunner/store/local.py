@@ -1,0 +1,173 @@
+"""Objects as files in a directory of this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Final
+
+from lakerunner.errors import ConfigurationError, StoreError, StoreUnavailableError
+from lakerunner.limits import READ_ATTEMPTS
+from lakerunner.store.base import GetResult, ObjectMeta, ObjectStore, PutMode
+from lakerunner.store.checks import bounds, check_key
+from lakerunner.store.durable import Directories, flush_directory, is_temporary, write_file
+from lakerunner.store.failures import translated
+from lakerunner.store.urls import absolute_path
+from lakerunner.store.walk import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lakerunner.store.base import Buffer, ByteRange
+
+_PAUSE_S: Final = 0.01
+_READ_BYTES: Final = 1 << 30  # macOS refuses to read 2 GiB in one call
+_READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe must not wait
+
+
+class LocalStore(ObjectStore):
+    """An object store in a directory, which the first put makes. Needs a POSIX file system.
+
+    A put survives a power cut once it has returned. An object is a file, and its key is the path
+    relative to the root: there can be no object at `a` and another at `a/b`, and where the file
+    system ignores case `A` and `a` are one. A key cannot lead out of the root, but symbolic links
+    are followed wherever they lead: the input of a lake may be put together from them.
+
+    The etag is made of modification time, size and inode. A file that others write in place is read
+    again until it holds still; a change that keeps its size and falls into the same tick of the
+    file system's clock cannot be seen. To delete leaves empty directories behind. A crash may leave
+    a file named `.lakerunner-….tmp`: it is no object, and the first put into its directory that
+    comes a day later removes it.
+
+    Args:
+        url: A directory: a path, or `file://` and an absolute path.
+        storage_options: Kept, though nothing here needs any.
+
+    Raises:
+        ConfigurationError: The URL is not that of a local directory.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     store = LocalStore(directory)
+        ...     store.put("a/b", b"bytes").size, store.get("a/b").data
+        (5, b'bytes')
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        storage_options: Mapping[str, object] | None = None,
+    ) -> None:
+        self._root = Path(absolute_path(os.fspath(url)))
+        self._directories = Directories(self._root)
+        self.url = f"file://{str(self._root).rstrip('/')}"
+        self.storage_options = dict(storage_options or {})
+
+    def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:
+        """Read an object or a part of it through one descriptor, until it held still meanwhile."""
+        path = self._path(key)
+        with translated(self.url, key):
+            for _ in range(READ_ATTEMPTS):
+                result = _read(path, key, byte_range)
+                if result is not None:
+                    return result
+                time.sleep(_PAUSE_S)
+        raise StoreUnavailableError(
+            f"{key!r} in {self.url} kept changing while it was read", url=self.url, key=key
+        )
+
+    def put(self, key: str, data: Buffer, mode: PutMode = PutMode.OVERWRITE) -> ObjectMeta:
+        """Write a whole object: see `lakerunner.store.durable`."""
+        path = self._path(key)
+        if _is_reserved(key):
+            raise ConfigurationError(f"{key!r} is a name for temporary files", key=key)
+        with translated(self.url, key):
+            try:
+                return _meta(key, self._write(path, data, create=mode is PutMode.CREATE))
+            except (NotADirectoryError, IsADirectoryError) as error:
+                raise StoreError(
+                    f"{key!r} cannot be a file in {self.url}: it is a directory, "
+                    "or a part of its path is a file",
+                    url=self.url,
+                    key=key,
+                ) from error
+
+    def head(self, key: str) -> ObjectMeta:
+        """Describe an object."""
+        path = self._path(key)
+        with translated(self.url, key):
+            return _meta(key, path.stat())
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectMeta]:
+        """Describe the objects under a prefix: see `lakerunner.store.walk`."""
+        with translated(self.url, prefix):
+            for key, status in walk(self._root, prefix, start_after):
+                yield _meta(key, status)
+
+    def delete(self, key: str) -> None:
+        """Remove an object, durably. A symbolic link is removed in place of what it leads to."""
+        path = self._path(key)
+        with translated(self.url, key):
+            try:
+                _meta(key, path.stat())
+                path.unlink()
+                flush_directory(path.parent)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+
+    def local_path(self, key: str) -> Path:
+        """Where the object lies, or would lie: the disk is not asked."""
+        check_key(key)
+        return self._root / key
+
+    def _path(self, key: str) -> Path:
+        return self.local_path(key)
+
+    def _write(self, path: Path, data: Buffer, *, create: bool) -> os.stat_result:
+        for _ in range(READ_ATTEMPTS):
+            try:
+                self._directories.prepare(path.parent)
+                return write_file(path, data, create=create)
+            except FileNotFoundError:  # somebody removed the directory since we looked
+                self._directories.forget()
+        raise StoreUnavailableError(f"the directory of '{path}' is removed again and again")
+
+    def __reduce__(self) -> tuple[type[LocalStore], tuple[str, Mapping[str, object]]]:
+        return type(self), (self.url, self.storage_options)
+
+
+def _is_reserved(key: str) -> bool:
+    return any(is_temporary(part) for part in key.split("/"))
+
+
+def _meta(key: str, status: os.stat_result) -> ObjectMeta:
+    """Describe a file; raises `FileNotFoundError` for what is no object."""
+    if not S_ISREG(status.st_mode) or _is_reserved(key):
+        raise FileNotFoundError(key)
+    etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+    return ObjectMeta(key, status.st_size, etag, status.st_mtime_ns)
+
+
+def _read(path: Path, key: str, byte_range: ByteRange | None) -> GetResult | None:
+    """One attempt; None if the file changed under it."""
+    descriptor = os.open(path, _READ_FLAGS)
+    try:
+        before = _meta(key, os.fstat(descriptor))
+        start, end = bounds(byte_range, before.size, key)
+        data = _read_span(descriptor, start, end)
+        after = _meta(key, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
+    unchanged = after == before and len(data) == end - start
+    return GetResult(before, data) if unchanged else None
+
+
+def _read_span(descriptor: int, start: int, end: int) -> bytes:
+    parts = []
+    while start < end and (part := os.pread(descriptor, min(end - start, _READ_BYTES), start)):
+        parts.append(part)
+        start += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,185 @@
+"""A state machine that does anything to a catalog and to a list of commits, and compares."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import hypothesis.strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from lakerunner.catalog.base import ALL_TIME
+from lakerunner.errors import CommitConflictError
+from lakerunner.model.commit import Commit
+from lakerunner.model.signal import Signal
+from lakerunner.model.source import Source, TakenSource
+from lakerunner.testing.catalog_model import CatalogModel
+from lakerunner.testing.strategies import segments, sources, time_ranges
+from lakerunner.testing.values import make_rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lakerunner.catalog.base import Catalog
+    from lakerunner.model.times import TimeRange
+
+T = TypeVar("T")
+
+ORGANIZATIONS = ["acme", "globex"]
+TABLES = [(name, signal) for name in ORGANIZATIONS for signal in (Signal.LOGS, Signal.SPANS)]
+CLOCK = st.integers(0, 5)
+
+
+def attempt(call: Callable[[], T]) -> T | CommitConflictError:
+    """What a call returns, or the conflict it meets."""
+    try:
+        return call()
+    except CommitConflictError as conflict:
+        return conflict
+
+
+def named_by(conflict: CommitConflictError, kind: str) -> set[object]:
+    """The `sources` or `segments` that a conflict is about."""
+    names = conflict.context[kind]
+    assert isinstance(names, tuple)
+    return set(names)
+
+
+class CatalogMachine(RuleBasedStateMachine):
+    """Acts on a catalog and on a naive model; after each step all answers must agree.
+
+    Args:
+        open_catalog: Opens the catalog of this run: empty at first, and the same one each time.
+    """
+
+    def __init__(self, open_catalog: Callable[[], Catalog]) -> None:
+        super().__init__()
+        self.open_catalog = open_catalog
+        self.catalog = open_catalog()
+        self.model = CatalogModel()
+        self.names = map(str, itertools.count())
+        self.seen: set[Source] = set()
+
+    @rule(data=st.data(), table=st.sampled_from(TABLES), now_ns=CLOCK)
+    def commit(self, data: st.DataObject, table: tuple[str, Signal], now_ns: int) -> None:
+        """Any commit is applied whole or refused over exactly what the model says."""
+        organization, signal = table
+        known = list(self.model.added())
+        live = self.model.live(organization, signal)
+        old = st.sampled_from(known) if known else st.nothing()
+        ids = [f"s{next(self.names)}" for _ in range(data.draw(st.integers(0, 3)))]
+        if ids and known and data.draw(st.sampled_from(["new"] * 9 + ["old"])) == "old":
+            ids[0] = data.draw(old)
+        wanted = st.sampled_from(live) if live else st.nothing()
+        remove = data.draw(st.lists(wanted | old | st.just("unknown"), max_size=3, unique=True))
+        reasons = st.builds(
+            make_rejection, sources(), st.sampled_from("xyz"), at_ns=CLOCK, rows=st.none() | CLOCK
+        )
+        self.submit(
+            Commit(
+                id=f"c{next(self.names)}",
+                organization=organization,
+                signal=signal,
+                committed_ns=now_ns,
+                add=tuple(
+                    data.draw(segments(i, organization=organization, signal=signal)) for i in ids
+                ),
+                remove=tuple(i for i in remove if i not in ids),
+                taken=tuple(
+                    TakenSource(source, data.draw(st.integers(0, 9)))
+                    for source in data.draw(st.lists(sources(), max_size=2, unique=True))
+                ),
+                rejected=tuple(data.draw(st.lists(reasons, max_size=3))),
+            )
+        )
+
+    @rule(data=st.data(), table=st.sampled_from(TABLES), now_ns=CLOCK)
+    def replace(self, data: st.DataObject, table: tuple[str, Signal], now_ns: int) -> None:
+        """Live segments give way to a new one, as in a compaction."""
+        if live := self.model.live(*table):
+            organization, signal = table
+            remove = data.draw(st.lists(st.sampled_from(live), min_size=1, unique=True))
+            added = segments(f"s{next(self.names)}", organization=organization, signal=signal)
+            self.submit(
+                Commit(
+                    id=f"c{next(self.names)}",
+                    organization=organization,
+                    signal=signal,
+                    committed_ns=now_ns,
+                    add=(data.draw(added),),
+                    remove=tuple(remove),
+                )
+            )
+
+    def submit(self, commit: Commit) -> None:
+        """Send a commit and compare the outcome."""
+        self.seen |= {entry.source for entry in commit.taken}
+        self.seen |= {entry.source for entry in commit.rejected}
+        over_sources, over_segments = self.model.conflicts(commit)
+        outcome = attempt(partial(self.catalog.commit, commit))
+        if isinstance(outcome, CommitConflictError):
+            assert over_sources | over_segments, outcome
+            assert named_by(outcome, "sources") == over_sources
+            assert named_by(outcome, "segments") == over_segments
+        else:
+            assert not over_sources | over_segments
+            assert outcome > self.model.sequence
+            self.model.apply(outcome, commit)
+
+    @precondition(lambda self: self.model.history)
+    @rule(data=st.data())
+    def send_again(self, data: st.DataObject) -> None:
+        """A commit that was applied is not applied twice."""
+        sequence, commit = data.draw(st.sampled_from(self.model.history))
+        assert self.catalog.commit(commit) == sequence
+
+    @rule(data=st.data())
+    def purge(self, data: st.DataObject) -> None:
+        """Removed segments can be forgotten; live ones cannot."""
+        known = st.sampled_from(sorted(self.model.added())) if self.model.added() else st.nothing()
+        ids = data.draw(st.lists(known | st.just("unknown"), max_size=4))
+        live = {i for i in ids if i in self.model.added() and i not in self.model.removals()}
+        outcome = attempt(partial(self.catalog.purge, ids))
+        if isinstance(outcome, CommitConflictError):
+            assert named_by(outcome, "segments") == live
+        else:
+            assert not live
+            self.model.purged |= set(ids) & set(self.model.added())
+
+    @rule()
+    def reopen(self) -> None:
+        """Whatever was acknowledged is there when the catalog is opened again."""
+        self.catalog.close()
+        self.catalog = self.open_catalog()
+
+    @rule(table=st.sampled_from(TABLES), time_range=time_ranges(), back=st.integers(-1, 8))
+    def look_back(self, table: tuple[str, Signal], time_range: TimeRange, back: int) -> None:
+        """A range of an earlier state, of the last one, or of one that is yet to come."""
+        at = max(0, self.model.sequence - back)
+        expected = self.model.segments(*table, time_range, at)
+        assert list(self.catalog.segments(*table, time_range, sequence=at)) == expected
+        assert list(self.catalog.segments(*table, time_range)) == self.model.segments(
+            *table, time_range
+        )
+
+    @invariant()
+    def same_answers(self) -> None:
+        """Every answer about the current state is that of the model."""
+        for table in TABLES:
+            expected = self.model.segments(*table, ALL_TIME)
+            assert list(self.catalog.segments(*table)) == expected
+            assert self.catalog.snapshot(*table) == self.model.snapshot(*table)
+        states = self.model.sources()
+        assert self.catalog.sources(sorted(self.seen)) == {
+            source: states[source] for source in self.seen if source in states
+        }
+        for organization in ORGANIZATIONS:
+            expected_reasons = self.model.rejections(organization)
+            assert list(self.catalog.rejections(organization)) == expected_reasons
+        for before_ns in (3, 6):
+            assert list(self.catalog.removed(before_ns)) == self.model.removed(before_ns)
+
+    def teardown(self) -> None:
+        """Close the catalog at the end of a run."""
+        self.catalog.close()

@@ -1,0 +1,145 @@
+"""A catalog so simple that it is right: a list of commits, folded anew for each question."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lakerunner.model.commit import Snapshot, summarise_columns
+from lakerunner.model.source import SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakerunner.model.commit import Commit
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+    from lakerunner.model.source import Rejection, Source
+    from lakerunner.model.times import TimeRange
+
+
+class CatalogModel:
+    """What a catalog must answer after a history of commits and purges.
+
+    Shares no code with the adapters. Not a `Catalog` itself: whoever drives it says which commits
+    were applied, and asks beforehand whether they should be.
+    """
+
+    def __init__(self) -> None:
+        self.history: list[tuple[int, Commit]] = []
+        self.purged: set[str] = set()
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last commit, or 0."""
+        return self.history[-1][0] if self.history else 0
+
+    def apply(self, sequence: int, commit: Commit) -> None:
+        """Note that a commit was applied under this number."""
+        self.history.append((sequence, commit))
+
+    def added(self) -> dict[str, tuple[int, Segment]]:
+        """Every segment that is not purged, with the commit that added it."""
+        return {
+            segment.id: (sequence, segment)
+            for sequence, commit in self.history
+            for segment in commit.add
+            if segment.id not in self.purged
+        }
+
+    def removals(self) -> dict[str, tuple[int, int]]:
+        """By segment, the number and time of the commit that removed it."""
+        return {
+            segment_id: (sequence, commit.committed_ns)
+            for sequence, commit in self.history
+            for segment_id in commit.remove
+            if segment_id not in self.purged
+        }
+
+    def live(self, organization: str, signal: Signal) -> list[str]:
+        """Ids of the segments of a table."""
+        removals = self.removals()
+        return [
+            segment_id
+            for segment_id, (_, segment) in self.added().items()
+            if segment_id not in removals
+            and (segment.organization, segment.signal) == (organization, signal)
+        ]
+
+    def conflicts(self, commit: Commit) -> tuple[set[Source], set[str]]:
+        """Over which sources and segments the commit must be refused."""
+        states = self.sources()
+        live = self.live(commit.organization, commit.signal)
+        added = self.added()
+        sources = {
+            taken.source for taken in commit.taken if states.get(taken.source) is SourceState.TAKEN
+        }
+        gone = {segment_id for segment_id in commit.remove if segment_id not in live}
+        return sources, gone | {segment.id for segment in commit.add if segment.id in added}
+
+    def segments(
+        self, organization: str, signal: Signal, time_range: TimeRange, sequence: int | None = None
+    ) -> list[Segment]:
+        """Segments of a table that may hold rows of the range, in order."""
+        at = self.sequence if sequence is None else sequence
+        removals = self.removals()
+        found = [
+            segment
+            for segment_id, (added, segment) in self.added().items()
+            if added <= at
+            and (segment_id not in removals or removals[segment_id][0] > at)
+            and (segment.organization, segment.signal) == (organization, signal)
+            and segment.min_timestamp_ns < time_range.end_ns
+            and segment.max_timestamp_ns >= time_range.start_ns
+        ]
+        return sorted(found, key=lambda segment: (segment.min_timestamp_ns, segment.id))
+
+    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+        """The state of a table."""
+        added = self.added()
+        live = [added[segment_id][1] for segment_id in self.live(organization, signal)]
+        return Snapshot(
+            sequence=self.sequence,
+            segments=len(live),
+            rows=sum(segment.rows for segment in live),
+            bytes=sum(segment.bytes for segment in live),
+            columns=summarise_columns([segment.columns for segment in live]),
+        )
+
+    def sources(self) -> dict[Source, SourceState]:
+        """The state of every source that was ever named."""
+        states: dict[Source, SourceState] = {}
+        for _, commit in self.history:
+            for rejection in commit.rejected:
+                states.setdefault(rejection.source, SourceState.REJECTED)
+            for taken in commit.taken:
+                states[taken.source] = SourceState.TAKEN
+        return states
+
+    def rejections(self, organization: str) -> list[Rejection]:
+        """What is set aside, in order."""
+        aside: dict[Source, tuple[str, Sequence[Rejection]]] = {}
+        taken_before: set[Source] = set()
+        for _, commit in self.history:
+            named = {rejection.source for rejection in commit.rejected} - taken_before
+            taken = {entry.source for entry in commit.taken}
+            for source in taken | named:
+                reasons = [entry for entry in commit.rejected if entry.source == source]
+                aside[source] = (commit.organization, reasons)
+            taken_before |= taken
+        found = [
+            rejection
+            for owner, reasons in aside.values()
+            if owner == organization
+            for rejection in reasons
+        ]
+        return sorted(found, key=lambda entry: (entry.rejected_at_ns, entry.source))
+
+    def removed(self, before_ns: int) -> list[Segment]:
+        """Removed segments that are not purged, in order."""
+        added = self.added()
+        times = {
+            segment_id: removed_ns
+            for segment_id, (_, removed_ns) in self.removals().items()
+            if removed_ns < before_ns
+        }
+        return [added[i][1] for i in sorted(times, key=lambda i: (times[i], i))]

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.5.1", "uv>=0.7"]
+# ///
+"""Every check and chore of the project, one session each; CI runs these and nothing else.
+
+`python3 noxfile.py` needs Python and pip only: it fetches nox and uv into `.nox/bootstrap` and
+starts again there. `uv run noxfile.py` and `nox` do the same work. `-l` lists the sessions,
+`-s tests` runs one, and what follows `--` goes to its tool: `python3 noxfile.py -s tests -- -x`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+
+
+def bootstrap() -> int:
+    """Run this file again in a small environment of its own that has nox and uv.
+
+    Pip reached the package index to get here. Where uv cannot, even with the certificates of the
+    system (a mirror that only pip is configured for), the sessions are installed with pip as well.
+    """
+    home = ROOT / ".nox" / "bootstrap"
+    bin_dir, suffix = (home / "Scripts", ".exe") if os.name == "nt" else (home / "bin", "")
+    python, uv, nox_ = (bin_dir / f"{name}{suffix}" for name in ("python", "uv", "nox"))
+    if not (uv.exists() and nox_.exists()):
+        # The new environment gets no pip of its own: some systems ship venv without ensurepip.
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", home], check=True)
+        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+        subprocess.run([*pip, "nox>=2025.5.1", "uv>=0.7"], check=True)
+    probe = [uv, "pip", "install", "--quiet", "--dry-run", "--python", python, "hatchling"]
+    last_resort = {"NOX_DEFAULT_VENV_BACKEND": "virtualenv"}
+    for settings in ({}, {"UV_SYSTEM_CERTS": "true"}, last_resort):
+        os.environ.update(settings)
+        if subprocess.run(probe, check=False, capture_output=True).returncode == 0:
+            break
+    return subprocess.run([python, __file__, *sys.argv[1:]], check=False, cwd=ROOT).returncode
+
+
+if __name__ == "__main__" and importlib.util.find_spec("nox") is None:
+    sys.exit(bootstrap())
+
+import nox  # noqa: E402 - only importable now
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv|virtualenv")
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "imports", "types", "docs", "tests"]
+
+PACKAGE = "-e.[cli,testing]"
+
+
+def install(session: nox.Session, *groups: str, package: bool = False) -> None:
+    """Install dependency groups of pyproject.toml, and lakerunner where a session runs it."""
+    pyproject = nox.project.load_toml(ROOT / "pyproject.toml")
+    session.install(
+        *nox.project.dependency_groups(pyproject, *groups), *([PACKAGE] if package else [])
+    )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and formatting."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """import-linter: which part may import which."""
+    install(session, "lint")
+    session.run("lint-imports", "--config", "importlinter.ini")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, over the library, the tests and the benchmarks."""
+    install(session, "types", "test", package=True)
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into `site/`; any broken link or reference fails."""
+    install(session, "docs")
+    # The theme advertises its successor on every build; the variable is its own off switch.
+    session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """pytest: the tests, each benchmark once, and every example in the documentation."""
+    install(session, "test", package=True)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """pytest-benchmark, timed."""
+    install(session, "test", package=True)
+    session.run("pytest", "benchmarks", "--benchmark-enable", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """`lakerunner demo`: telemetry is made, ingested and queried; the answers are printed."""
+    session.install("-e.[cli]")
+    session.run("lakerunner", "demo", *session.posargs)
+    session.log(f"`lakerunner` is {session.bin}/lakerunner here")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel, look inside, install it alone and import it."""
+    session.install("build")
+    out = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(out), silent=True)
+    (wheel,) = out.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    if "lakerunner/py.typed" not in names or any(n.startswith("tests/") for n in names):
+        session.error(f"{wheel.name} must hold lakerunner/py.typed and no tests")
+    session.install("--force-reinstall", str(wheel))
+    session.chdir(out)
+    session.run("python", "-I", "-c", "import lakerunner; print(lakerunner.__version__)")
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,259 @@
+"""Pruning never drops a segment that holds a wanted row, and says why it drops one."""
+
+from __future__ import annotations
+
+import math
+import operator as op
+from typing import TYPE_CHECKING, Any
+
+import hypothesis.strategies as st
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+
+from lakerunner.model.predicate import (
+    And,
+    Compare,
+    IsIn,
+    NotNull,
+    Opaque,
+    Operator,
+    Or,
+    Predicate,
+    StartsWith,
+)
+from lakerunner.model.segment import ColumnStats, Segment
+from lakerunner.model.signal import Signal
+from lakerunner.query.prune import judge
+from lakerunner.schema.types import TIMESTAMP
+from lakerunner.segments.stats import column_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BIG = 2**53
+TYPES = {
+    "timestamp": TIMESTAMP,
+    "text": pa.string(),
+    "word": pa.dictionary(pa.int32(), pa.string()),
+    "number": pa.int64(),
+    "small": pa.int32(),
+    "real": pa.float64(),
+    "flag": pa.bool_(),
+}
+TEXTS = st.text("ab\x00é\U0001f600", max_size=3)
+INTEGERS = st.integers(-3, 3) | st.sampled_from([BIG, BIG + 1, -BIG - 1, 2**63 - 1, -(2**63)])
+REALS = st.sampled_from([-1.5, -0.0, 0.0, 0.5, 2.0, float(BIG), 1e300]) | st.floats(width=16)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "timestamp": st.integers(0, 9),
+    "text": TEXTS,
+    "word": TEXTS,
+    "number": INTEGERS,
+    "small": st.integers(-3, 3),
+    "real": REALS,
+    "flag": st.booleans(),
+}
+# An integer column is also compared with floats, as the engine does after a cast.
+LITERALS = VALUES | {"number": INTEGERS | REALS, "small": st.integers(-9, 9) | REALS}
+COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
+    "=": op.eq,
+    "!=": op.ne,
+    "<": op.lt,
+    "<=": op.le,
+    ">": op.gt,
+    ">=": op.ge,
+}
+OPERATORS: st.SearchStrategy[Operator] = st.sampled_from([*COMPARE])
+
+
+@st.composite
+def leaves(draw: st.DrawFn) -> Predicate:
+    column = draw(st.sampled_from([*TYPES, "absent"]))
+    value = LITERALS.get(column, TEXTS)
+    kinds = ["compare", "in", "not null", "opaque"]
+    if column in ("text", "word", "absent"):
+        kinds.append("starts")
+    match draw(st.sampled_from(kinds)):
+        case "compare":
+            return Compare(column, draw(OPERATORS), draw(value))
+        case "in":
+            return IsIn(column, tuple(draw(st.lists(value, max_size=3))))
+        case "starts":
+            return StartsWith(column, draw(TEXTS))
+        case "not null":
+            return NotNull(column)
+        case _:
+            return Opaque("?")
+
+
+PREDICATES: st.SearchStrategy[Predicate] = st.recursive(
+    leaves(),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: And(tuple(parts)))
+        | st.lists(inner, max_size=3).map(lambda parts: Or(tuple(parts)))
+    ),
+    max_leaves=6,
+)
+
+
+def may_be_true(predicate: Predicate, row: dict[str, Any]) -> bool:
+    """Whether a predicate is true of a row; what is opaque may be."""
+    match predicate:
+        case And(parts):
+            return all(may_be_true(part, row) for part in parts)
+        case Or(parts):
+            return any(may_be_true(part, row) for part in parts)
+        case Opaque():
+            return True
+        case _:
+            return row.get(predicate.column) is not None and holds(predicate, row)
+
+
+def holds(predicate: Compare | IsIn | StartsWith | NotNull, row: dict[str, Any]) -> bool:
+    value = row[predicate.column]
+    match predicate:
+        case NotNull():
+            return True
+        case StartsWith(_, prefix):
+            return str(value).startswith(prefix)
+        case IsIn(_, values):
+            return any(compare(value, "=", one) for one in values)
+        case Compare(_, operator, other):
+            return compare(value, operator, other)
+
+
+def compare(value: Any, operator: Operator, other: Any) -> bool:
+    if isinstance(value, float) or isinstance(other, float):
+        value, other = float(value), float(other)
+        if math.isnan(value) or math.isnan(other):  # engines disagree: it may be anything
+            return True
+    if isinstance(value, str):  # by bytes, as engines do
+        value, other = value.encode(), other.encode()
+    return bool(COMPARE[operator](value, other))
+
+
+def segment_of(rows: list[dict[str, Any]]) -> Segment:
+    arrays = {
+        name: pa.array([row.get(name) for row in rows], dtype) for name, dtype in TYPES.items()
+    }
+    table = pa.table({n: a for n, a in arrays.items() if a.null_count < len(rows)})
+    times = [row["timestamp"] for row in rows]
+    return Segment(
+        id="1",
+        organization="acme",
+        signal=Signal.LOGS,
+        key="1",
+        window_start_ns=0,
+        window_ns=60,
+        min_timestamp_ns=min(times),
+        max_timestamp_ns=max(times),
+        rows=len(rows),
+        bytes=1,
+        sort=(),
+        columns=column_stats(table),
+        created_ns=0,
+        commit_id="c",
+    )
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"timestamp": VALUES["timestamp"]},
+        optional={
+            name: st.none() | values for name, values in VALUES.items() if name != "timestamp"
+        },
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(ROWS, PREDICATES)
+@example([{"timestamp": 1, "number": BIG + 1}], Compare("number", "<=", float(BIG)))
+@example([{"timestamp": 1, "real": -0.0}], Compare("real", "<", 0.0))
+@example([{"timestamp": 1, "real": float("nan")}], Compare("real", ">", 5.0))
+@example([{"timestamp": 1, "text": "b"}], StartsWith("text", ""))
+def test_no_wanted_row_is_lost(rows: list[dict[str, Any]], predicate: Predicate) -> None:
+    wanted = any(may_be_true(predicate, row) for row in rows)
+    verdict = judge(predicate, segment_of(rows))
+    assert verdict.keep or not wanted
+    assert verdict.reason
+
+
+@given(ROWS, PREDICATES, st.integers(0, 2))
+def test_cut_text_bounds_are_sound(
+    rows: list[dict[str, Any]], predicate: Predicate, length: int
+) -> None:
+    segment = segment_of(rows)
+    word = segment.columns.get("word")
+    if word is not None:
+        low = str(word.min)[:length]
+        cut = msgspec.structs.replace(word, min=low, max=None, values=None)
+        segment = msgspec.structs.replace(segment, columns=segment.columns | {"word": cut})
+    wanted = any(may_be_true(predicate, row) for row in rows)
+    assert judge(predicate, segment).keep or not wanted
+
+
+def one(**columns: ColumnStats) -> Segment:
+    base = segment_of([{"timestamp": 10}, {"timestamp": 20}])
+    return msgspec.structs.replace(base, columns=columns)
+
+
+LEVELS = ColumnStats("string", values=("INFO", "WARN"))
+REASONS = [
+    (
+        Compare("timestamp", ">=", 21),
+        "timestamp: segment ends 1970-01-01T00:00:00.000000020Z before",
+    ),
+    (
+        Compare("timestamp", "<", 10),
+        "timestamp: segment starts 1970-01-01T00:00:00.000000010Z after",
+    ),
+    (Compare("level", "=", "ERROR"), "level: 'ERROR' is not among its 2 values"),
+    (IsIn("level", ("A", "B")), "level: 'A', 'B' are not among its 2 values"),
+    (Compare("level", ">", "X"), "level: none of its 2 values is > 'X'"),
+    (StartsWith("level", "E"), "level: none of its 2 values starts with 'E'"),
+    (Compare("attr_x", "=", 1), "attr_x is absent"),
+    (NotNull("attr_empty"), "attr_empty is NULL in every row"),
+    (Compare("attr_n", ">", 7), "attr_n: segment ends 7 before 7"),
+    (IsIn("attr_n", (1, 9)), "attr_n: no value of the list is in its bounds"),
+    (Compare("attr_n", "!=", 7), "attr_n is 7 in every row"),
+    (Compare("organization", "=", "other"), "organization: 'other' is not among its 1 values"),
+    (Or(()), "no row can satisfy the condition"),
+    (Or((NotNull("attr_x"), NotNull("attr_y"))), "attr_x is absent and attr_y is absent"),
+    (And((Opaque("f(x)"), NotNull("attr_x"))), "attr_x is absent"),
+]
+
+
+@pytest.mark.parametrize(("predicate", "reason"), REASONS)
+def test_reasons_are_for_people(predicate: Predicate, reason: str) -> None:
+    segment = one(
+        level=LEVELS,
+        attr_n=ColumnStats("int64", min=7, max=7),
+        attr_empty=ColumnStats("string", nulls=2),
+    )
+    verdict = judge(predicate, segment)
+    assert not verdict.keep
+    assert verdict.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        Compare("attr_n", "=", "100"),  # read as text elsewhere: '100' may be 100 here
+        Compare("attr_n", "=", value=True),
+        Compare("level", "=", 5),
+        StartsWith("attr_n", "1"),
+        Compare("flag", "=", 0),
+        And(()),
+        Opaque("anything"),
+    ],
+)
+def test_values_of_another_type_prove_nothing(predicate: Predicate) -> None:
+    segment = one(
+        level=ColumnStats("string", min="a", max="b"),
+        attr_n=ColumnStats("int64", min=7, max=7),
+        flag=ColumnStats("bool", min=True, max=True),
+    )
+    assert judge(predicate, segment).keep

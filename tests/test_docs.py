@@ -1,0 +1,174 @@
+"""The documentation is true: its examples run, and what exists is described.
+
+A `python` fence is executed, and so is each line of a `bash` fence that starts with `lakerunner `.
+The fences of one page run in order, in one namespace and one empty directory. A fence that cannot
+run says why in the line above it: `<!-- no-run: needs a bucket -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+import types
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+import lakerunner
+from lakerunner import limits
+from lakerunner.cli.app import app
+from lakerunner.errors import ErrorCode
+from lakerunner.model.signal import Signal
+from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.types import type_name
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+LANGUAGES = {"python", "bash", "text", "sql", "toml", "yaml", "json", ""}
+NO_RUN = re.compile(r"<!-- no-run: (.+) -->")
+NOT_RUN: list[tuple[str, str]] = []
+"""Every example that does not run: its page and why."""
+
+
+class Fence(NamedTuple):
+    """One fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+    reason: str
+
+
+def fences(page: Path) -> list[Fence]:
+    """The fenced blocks of a page, in order; `line` is that of the opening mark."""
+    found: list[Fence] = []
+    opened: tuple[int, str] | None = None
+    lines = page.read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.lstrip().startswith("```"):
+            continue
+        if opened is None:
+            opened = number, line.removeprefix("```").strip()
+            continue
+        start, language = opened
+        code = "\n".join(lines[start : number - 1])
+        reason = NO_RUN.fullmatch(lines[start - 2].strip()) if start > 1 else None
+        found.append(Fence(page, start, language, code, reason[1] if reason else ""))
+        opened = None
+    assert opened is None, f"{page}: a fence is never closed"
+    return found
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def run_python(fence: Fence, namespace: dict[str, object]) -> None:
+    # Blank lines in front make a traceback name the line of the page.
+    code = compile("\n" * fence.line + fence.code, str(fence.page), "exec")
+    exec(code, namespace)  # noqa: S102 - our own documentation
+
+
+def run_commands(fence: Fence) -> None:
+    for line in fence.code.replace("\\\n", " ").splitlines():
+        command, *arguments = shlex.split(line, comments=True) or [""]
+        if command == "lakerunner":
+            done = CliRunner().invoke(app, arguments)
+            assert done.exit_code == 0, f"{name_of(fence.page)}: {line}\n{done.output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("__main__")
+    for fence in fences(page):
+        if fence.reason:
+            continue
+        if fence.language == "python":
+            run_python(fence, module.__dict__)
+        elif fence.language == "bash":
+            run_commands(fence)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_fences_are_of_a_known_kind(page: Path) -> None:
+    assert not [(f.line, f.language) for f in fences(page) if f.language not in LANGUAGES]
+
+
+def test_examples_that_do_not_run_are_listed_here() -> None:
+    exempt = [(name_of(f.page), f.reason) for page in PAGES for f in fences(page) if f.reason]
+    assert exempt == NOT_RUN
+
+
+def test_reasons_stand_right_above_a_fence() -> None:
+    for page in PAGES:
+        marks = [line for line in page.read_text().splitlines() if NO_RUN.fullmatch(line)]
+        shown = [
+            line for f in fences(page) for line in f.code.splitlines() if NO_RUN.fullmatch(line)
+        ]
+        assert len(marks) - len(shown) == sum(bool(fence.reason) for fence in fences(page))
+
+
+def text_of(page: str) -> str:
+    return (DOCS / page).read_text()
+
+
+@pytest.mark.parametrize("name", lakerunner.__all__)
+def test_public_names_are_documented(name: str) -> None:
+    reference = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    assert re.search(
+        rf"^::: lakerunner\.([\w.]+\.)?{name}$|^#+ .*`lakerunner\.{name}`", reference, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_error_codes_are_documented(code: ErrorCode) -> None:
+    assert re.search(
+        rf"^\| `{code}` \| `\w+Error` \|", text_of("reference/errors.md"), re.MULTILINE
+    )
+
+
+def test_limits_are_documented() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", text_of("reference/limits.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(name for name in vars(limits) if name.isupper() and name != "MIB")
+
+
+def test_columns_are_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text_of("reference/columns.md"), re.MULTILINE)
+    schema = CANONICAL[Signal.LOGS]
+    assert rows == [(f.name, "map" if f.name == OVERFLOW else type_name(f.type)) for f in schema]
+
+
+def test_extras_are_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| `(\w+)` \|", text_of("guides/install.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(project["optional-dependencies"])
+
+
+def test_ci_runs_the_second_command_of_the_readme() -> None:
+    _, second, *_ = (f.code for f in fences(ROOT / "README.md") if f.language == "bash")
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == second
+
+
+def test_decisions_are_listed() -> None:
+    listed = re.findall(r"\]\((\d{3}-[\w-]+\.md)\)", text_of("decisions/index.md"))
+    assert listed == sorted(path.name for path in (DOCS / "decisions").glob("[0-9]*.md"))
+
+
+def test_pages_are_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text()
+    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    loose = [page for page in pages if not page.startswith(("decisions/0", "changes/"))]
+    assert not [page for page in loose if f": {page}" not in menu]
+
+
+def test_changes_are_fragments() -> None:
+    names = [path.name for path in (DOCS / "changes").iterdir() if path.name != "index.md"]
+    pattern = re.compile(r"[a-z0-9-]+\.(added|changed|fixed|removed)\.md")
+    assert not [name for name in names if not pattern.fullmatch(name)]
