@@ -10,15 +10,15 @@ SEGMENT_FORMAT_VERSION: Final = 1
 """Version written into each footer. Raise it when an old reader would misread a new file."""
 
 WINDOW_NS: Final = 3600 * 10**9
-"""Nanoseconds. Default length of a window: no segment crosses one. Longer windows make fewer, larger
-segments after compaction, and coarser pruning and retention."""
+"""Nanoseconds. Default length of a window: no segment crosses one. Longer windows make fewer,
+larger segments after compaction, and coarser pruning and retention."""
 
 MEMORY_BYTES: Final = 512 * MIB
 """Bytes. Default ceiling for the resident memory of one ingesting process."""
 
 MEMORY_FLOOR_BYTES: Final = 192 * MIB
-"""Bytes. What the interpreter, Arrow and the decoder occupy before any input; the rest of the memory
-setting is divided among the stages of a batch."""
+"""Bytes. What the interpreter, Arrow and the decoder occupy before any input; the rest of the
+memory setting is divided among the stages of a batch."""
 
 BATCH_OBJECTS: Final = 512
 """Objects in one commit at most. More make fewer commits, and more to repeat after a crash."""
@@ -59,7 +59,7 @@ RANGE_GAP_BYTES: Final = 64 * 1024
 """Bytes. Two ranges closer than this are read in one request: cheaper than a second round trip."""
 
 READ_ATTEMPTS: Final = 5
-"""Reads of one object that keeps changing under the reader before the store counts as unavailable."""
+"""Reads of one object that keeps changing under its reader before the store is unavailable."""
 
 CATALOG_BUSY_MS: Final = 30_000
 """Milliseconds an embedded catalog waits for another writer before it gives up."""

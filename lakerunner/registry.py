@@ -65,7 +65,7 @@ def load_adapter(kind: str, scheme: str) -> Any:
         if not adapter.extra:
             raise
         raise MissingExtraError(
-            f"'{scheme}://' needs an optional dependency: pip install 'lakerunner[{adapter.extra}]'",
+            f"'{scheme}://' needs an extra: pip install 'lakerunner[{adapter.extra}]'",
             scheme=scheme,
             missing=error.name,
         ) from error

@@ -21,8 +21,8 @@ from lakerunner.limits import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A batch in flight is held about this many times over at its peak: inflated, decoded, as a table and
-# as a sorted copy (measured on OTLP logs; see docs/benchmarks.md).
+# A batch in flight is held about this many times over at its peak: inflated, decoded, as a table
+# and as a sorted copy (measured on OTLP logs; see docs/benchmarks.md).
 _COPIES = 8
 
 

@@ -16,7 +16,8 @@ class IngestReport(msgspec.Struct, frozen=True):
         skipped: Objects that an earlier ingest had taken or set aside already.
         rejected: What was set aside now, and why; `lake.rejected()` lists it from now on.
         failed: Objects that could not be read for now (denied, unreachable, lost to another writer
-            more often than `Config.attempts`). Nothing is recorded of them: the next ingest takes them.
+            more often than `Config.attempts`). Nothing is recorded of them: the next ingest takes
+            them.
         segments: Segments written.
         bytes_read: Bytes of the objects as stored.
         bytes_written: Bytes of the segments.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeAlias
@@ -32,6 +33,7 @@ _DURATION_PART = re.compile(r"(\d+)(ns|us|ms|[smhdwy])")
 _RELATIVE = re.compile(r"now(?:\s*([+-])\s*(\S+))?")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _FRACTION = re.compile(r"(\d{2}:\d{2}:\d{2})\.(\d{1,9})\d*")
+_SECONDS_BELOW, _MILLISECONDS_BELOW, _MICROSECONDS_BELOW = 10**11, 10**14, 10**17
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -104,7 +106,7 @@ def _read(value: TimeLike, now_ns: int) -> int:
         return _from_datetime(value)
     if isinstance(value, date):
         return _from_datetime(datetime(value.year, value.month, value.day, tzinfo=UTC))
-    if isinstance(value, int | float):
+    if not isinstance(value, str):
         return _from_number(value)
     text = value.strip()
     if match := _RELATIVE.fullmatch(text):
@@ -123,13 +125,11 @@ def _from_datetime(value: datetime) -> int:
 
 
 def _from_number(value: float) -> int:
-    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN
+    if isinstance(value, int):
+        return value * epoch_scale(abs(value))
+    if not math.isfinite(value):
         raise InvalidTimeError(f"{value!r} is not a time", value=value)
-    return (
-        round(value * epoch_scale(abs(value)))
-        if isinstance(value, float)
-        else (value * epoch_scale(abs(value)))
-    )
+    return round(value * epoch_scale(abs(value)))
 
 
 def epoch_scale(magnitude: float) -> int:
@@ -142,15 +142,11 @@ def epoch_scale(magnitude: float) -> int:
         >>> [epoch_scale(10**9), epoch_scale(10**12), epoch_scale(10**15), epoch_scale(10**18)]
         [1000000000, 1000000, 1000, 1]
     """
-    return (
-        NANOS
-        if magnitude < 1e11
-        else 10**6
-        if magnitude < 1e14
-        else 1000
-        if (magnitude < 1e17)
-        else 1
-    )
+    if magnitude < _SECONDS_BELOW:
+        return NANOS
+    if magnitude < _MILLISECONDS_BELOW:
+        return 10**6
+    return 1000 if magnitude < _MICROSECONDS_BELOW else 1
 
 
 def _from_text(text: str) -> int:
