@@ -8,6 +8,7 @@ catalog. Each worker also stands alone. From the top down, every part imports on
 | `cli`, `testing` | the command line; suites and strategies for those who write adapters |
 | `lake` | `open` and `Lake`: finds store and catalog by URL, hands out the workers |
 | `ingest` | `Ingestor`: object, decode, normalise, window and sort, segment, put, commit |
+| `retain` | what a crash left behind is found and deleted |
 | `query` | `QueryEngine`: text, plan, prune, compute, `Result` |
 | `compute` | the one door to DataFusion |
 | `formats`, `generate` | input bytes to Arrow; synthetic telemetry |

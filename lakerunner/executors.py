@@ -39,9 +39,9 @@ def bounded_map(
 ) -> Iterator[R]:
     """Apply a function to items, with at most `in_flight` of them submitted and not yet yielded.
 
-    Items are drawn lazily, so an endless iterable is fine. Results come in order of completion. When a
-    task fails, or the caller stops early, what has not begun is cancelled and what has begun is
-    waited for, so that nothing runs on behind the caller's back.
+    Items are drawn lazily, so an endless iterable is fine. Results come in order of completion.
+    When a task fails, or the caller stops early, what has not begun is cancelled and what has begun
+    is waited for, so that nothing runs on behind the caller's back.
 
     Raises:
         Exception: The first failure of a task.

@@ -71,14 +71,18 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         >>> lake.sql("SELECT count(*) AS rows FROM logs").to_arrow()["rows"].to_pylist()
         [0]
     """
+    # Before anything is opened, so that a wrong setting leaves nothing open behind.
     check_organization(organization)
+    settings = read_config(config)
     store = open_store(url, storage_options)
-    opened = open_catalog(_catalog_url(url, catalog)) if not isinstance(catalog, Catalog) else catalog
+    opened = (
+        open_catalog(_catalog_url(url, catalog)) if not isinstance(catalog, Catalog) else catalog
+    )
     return Lake(
         store,
         opened,
         organization=organization,
-        config=config,
+        config=settings,
         read_only=read_only,
         executor=executor,
     )
@@ -169,14 +173,20 @@ class Lake:
         """What is set aside, with reasons, in order of time."""
         return self.catalog.rejections(self.organization)
 
-    def retry_rejected(self, *, progress: Progress | None = None) -> IngestReport:
+    def retry_rejected(
+        self,
+        *,
+        signal: Signal | str | None = None,
+        format: str | None = None,  # noqa: A002 - the word users know
+        progress: Progress | None = None,
+    ) -> IngestReport:
         """Try again what is set aside; see `Ingestor.retry`.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
         self._writable("retry_rejected")
-        return self._ingestor.retry(self.organization, progress)
+        return self._ingestor.retry(self.organization, progress, signal=signal, format=format)
 
     def collect_orphans(self, *, dry_run: bool = False) -> Sequence[str]:
         """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.

@@ -23,8 +23,8 @@ def collect_orphans(
 ) -> Sequence[str]:
     """Delete segment files that no commit names and that are older than `config.orphan_grace_ns`.
 
-    An ingestor does not commit segments older than half of that, so a file that is collected can never
-    be named by a commit that was still on its way.
+    An ingestor does not commit segments older than half of that, so a file that is collected can
+    never be named by a commit that was still on its way.
 
     Args:
         store: The lake.

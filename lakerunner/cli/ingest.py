@@ -19,7 +19,7 @@ SET_ASIDE_EXIT = 3
 _REASONS_SHOWN = 20
 
 
-def ingest(  # noqa: PLR0913 - the options of a command are its arguments
+def ingest(
     lake: LakeUrl,
     source: Annotated[
         list[str],

@@ -71,7 +71,7 @@ def segment_table(segments: Sequence[Segment]) -> Any:
     return pa.table(columns)
 
 
-def rejected(  # noqa: PLR0913 - the options of a command are its arguments
+def rejected(
     lake: LakeUrl,
     *,
     retry: Annotated[
@@ -90,8 +90,8 @@ def rejected(  # noqa: PLR0913 - the options of a command are its arguments
     """
     with open_lake(lake, catalog, organization, storage_option, read_only=not retry) as opened:
         if retry:
-            with ProgressDisplay("retry"):
-                report = opened.retry_rejected()
+            with ProgressDisplay("retry") as progress:
+                report = opened.retry_rejected(progress=progress)
             show_report(report)
             if report.rejected or report.failed:
                 raise typer.Exit(SET_ASIDE_EXIT)

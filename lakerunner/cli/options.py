@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and how they open a lake."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -7,7 +8,9 @@ import typer
 
 import lakerunner
 from lakerunner.errors import ConfigurationError
-from lakerunner.lake import Lake
+from lakerunner.lake import CATALOG_NAME, Lake
+from lakerunner.registry import split_scheme
+from lakerunner.store.urls import absolute_path
 
 _LAKE = "Connection"
 
@@ -85,11 +88,23 @@ def open_lake(
         organization: Value of `--organization`.
         storage_options: Values of `--storage-option`.
         settings: Further arguments of `lakerunner.open`.
+
+    Raises:
+        ConfigurationError: It is to be read, and there is none in the directory it names.
     """
+    settings = {"read_only": True, **settings}
+    own_catalog = catalog is None and split_scheme(url)[0] == "file"
+    # The library takes what is not there for an empty lake; at a prompt it is a typing error.
+    if (
+        settings["read_only"]
+        and own_catalog
+        and not Path(absolute_path(url), CATALOG_NAME).exists()
+    ):
+        raise ConfigurationError(f"there is no lake at {url}; `lakerunner ingest` makes one")
     return lakerunner.open(
         url,
         catalog=catalog,
         organization=organization,
         storage_options=read_storage_options(storage_options),
-        **{"read_only": True, **settings},
+        **settings,
     )

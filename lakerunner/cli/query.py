@@ -26,7 +26,7 @@ OutputFile = Annotated[
 ]
 
 
-def sql(  # noqa: PLR0913 - the options of a command are its arguments
+def sql(
     lake: LakeUrl,
     query: Query,
     *,

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import zstandard
+import pyarrow as pa
 
-from lakerunner.errors import CorruptObjectError, ObjectTooLargeError
+from lakerunner.errors import CorruptObjectError, ObjectTooLargeError, StoreError
 from lakerunner.limits import MIB, OBJECT_BYTES
 
-try:
-    from isal import igzip_lib
-except ImportError:  # no wheel for this platform: the standard library is 2.3 times slower
-    igzip_lib = None
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+
+def _load_isal() -> Any:
+    try:
+        from isal import igzip_lib  # noqa: PLC0415 - some platforms have no wheel of it
+    except ImportError:  # the standard library is 2.3 times slower
+        return None
+    return igzip_lib
+
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _STEP = 8 * MIB  # output of one step: keeps a decompression bomb from filling memory
+_ISAL = _load_isal()
+_BROKEN: tuple[type[Exception], ...] = (zlib.error, OSError, EOFError)
+if _ISAL:
+    _BROKEN = (*_BROKEN, _ISAL.error)
 _GZIP_WINDOW = 31  # zlib's word for "a gzip header, and the largest window"
 
 
 def compression_of(head: bytes) -> str:
-    """Name the compression an object starts with: `gzip`, `zstd` or an empty text.
+    r"""Name the compression an object starts with: `gzip`, `zstd` or an empty text.
 
     Example:
-        >>> compression_of(b"\\x1f\\x8b\\x08"), compression_of(b"plain")
+        >>> compression_of(b"\x1f\x8b\x08"), compression_of(b"plain")
         ('gzip', '')
     """
     return "gzip" if head.startswith(_GZIP) else "zstd" if head.startswith(_ZSTD) else ""
@@ -39,7 +48,8 @@ def decompress(blocks: Iterable[bytes], *, limit: int = OBJECT_BYTES) -> Iterato
     Several gzip members or zstd frames in a row are one object, as the formats define.
 
     Args:
-        blocks: The object's bytes in order; the first block holds at least 4 bytes if the object does.
+        blocks: The object's bytes in order; the first block holds at least 4 bytes if the
+            object does.
         limit: Bytes of output at most.
 
     Yields:
@@ -73,18 +83,14 @@ def _inflate(kind: str, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
             yield from _members(_gzip_decoder, first, rest)
         else:
             yield from _frames(first, rest)
-    except (zlib.error, OSError, EOFError, zstandard.ZstdError, *_isal_errors()) as error:
+    except StoreError:  # an OSError too, but it says nothing of the bytes
+        raise
+    except _BROKEN as error:
         raise CorruptObjectError(f"the {kind} stream is broken: {error}") from error
 
 
-def _isal_errors() -> tuple[type[Exception], ...]:
-    return (igzip_lib.error,) if igzip_lib else ()
-
-
 def _gzip_decoder() -> Any:
-    if igzip_lib is None:
-        return _StdlibDecoder()
-    return igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
+    return _ISAL.IgzipDecompressor(_ISAL.DECOMP_GZIP) if _ISAL else _StdlibDecoder()
 
 
 class _StdlibDecoder:
@@ -109,7 +115,7 @@ class _StdlibDecoder:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
-def _members(make: Any, data: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _members(make: Callable[[], Any], data: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     """Decode members one after the other; zero bytes between them are padding."""
     decoder, started = make(), False
     while True:
@@ -131,24 +137,31 @@ def _members(make: Any, data: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
         raise EOFError("it ends before its end-of-stream marker")
 
 
+class _Source(io.RawIOBase):
+    """Blocks as a file that can be read once."""
+
+    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
+        self._block, self._rest = memoryview(first), rest
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._block:
+            following = next(self._rest, None)
+            if following is None:
+                return b""
+            self._block = memoryview(following)
+        end = size if size >= 0 else len(self._block)
+        taken, self._block = self._block[:end], self._block[end:]
+        return bytes(taken)
+
+
 def _frames(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    decoder, open_frame = (
-        zstandard.ZstdDecompressor().decompressobj(read_across_frames=False),
-        False,
-    )
-    data: bytes | None = first
-    while data is not None:
-        while data:
-            open_frame = True
-            view = data if len(data) <= MIB else data[:MIB]
-            yield decoder.decompress(view)
-            tail = data[len(view) :]
-            if decoder.eof:
-                data = decoder.unused_data + tail
-                decoder = zstandard.ZstdDecompressor().decompressobj(read_across_frames=False)
-                open_frame = False
-            else:
-                data = tail
-        data = next(rest, None)
-    if open_frame:
-        raise EOFError("it ends before the end of its frame")
+    """Decode frames one after the other.
+
+    Arrow's reader bounds its output whatever the input says: one mebibyte of zstd may hold 32 GiB.
+    """
+    reader = pa.CompressedInputStream(pa.PythonFile(_Source(first, rest), mode="r"), "zstd")
+    while block := reader.read(_STEP):
+        yield block

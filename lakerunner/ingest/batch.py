@@ -11,6 +11,7 @@ from lakerunner.errors import (
     LakerunnerError,
     ObjectDeniedError,
     ObjectNotFoundError,
+    StoreError,
     StoreUnavailableError,
 )
 from lakerunner.formats.compression import decompress
@@ -37,6 +38,14 @@ class _Payload(NamedTuple):
     modified_ns: int
 
 
+class _PutFailedError(Exception):
+    """The lake refused a segment: no fault of the object at hand, which is not set aside."""
+
+    def __init__(self, error: StoreError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class _Kind(NamedTuple):
     """Payloads of one kind are decoded together."""
 
@@ -52,7 +61,10 @@ def ingest_batch(task: IngestTask) -> IngestOutcome:
     Raises:
         StoreError: A segment could not be put.
     """
-    return _Batch(task).run()
+    try:
+        return _Batch(task).run()
+    except _PutFailedError as failed:
+        raise failed.error from None
 
 
 class _Batch:
@@ -175,10 +187,11 @@ class _Batch:
         data = [payload.data for payload in payloads]
         decoded = kind.format.decode(data, kind.signal, fallback)
         sources = tuple(payload.source for payload in payloads)
-        return (
-            list(write_segments(self._task, decoded.table, kind.signal, sources)),
-            decoded.rows.tolist(),
-        )
+        try:
+            segments = list(write_segments(self._task, decoded.table, kind.signal, sources))
+        except StoreError as error:
+            raise _PutFailedError(error) from error
+        return segments, decoded.rows.tolist()
 
     def _take(self, signal: Signal, payloads: list[_Payload], rows: list[int]) -> None:
         self._taken.setdefault(signal, []).extend(

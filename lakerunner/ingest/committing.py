@@ -26,8 +26,8 @@ def commit_outcome(
 ) -> IngestReport:
     """Commit a batch, signal by signal, and report on it.
 
-    When another ingestor took some of the sources meanwhile, the batch is made again from the others,
-    and the segments made in vain are deleted.
+    When another ingestor took some of the sources meanwhile, the batch is made again from the
+    others, and the segments made in vain are deleted.
 
     Args:
         catalog: Where to.
@@ -36,16 +36,19 @@ def commit_outcome(
         attempt: How often these objects have been tried, this time included.
 
     Raises:
+        CommitConflictError: Bytes given by hand were made into segments so slowly that these can no
+            longer be committed; nothing is visible.
         CatalogError: A commit failed. Of each signal, all of the batch is visible or nothing.
     """
     report = IngestReport(failed=outcome.failed, bytes_read=outcome.bytes_read)
     for commit in _commits(outcome, record=record):
         try:
-            if _expired(outcome):
-                raise CommitConflictError("the segments are so old that they may be collected")
+            _refuse_expired(outcome)
             _send(catalog, commit, outcome)
         except CommitConflictError as conflict:
             _discard(outcome, commit)
+            if not record:
+                raise
             report += _again(catalog, outcome, commit, conflict, attempt)
             continue
         report += IngestReport(
@@ -61,7 +64,7 @@ def commit_outcome(
 
 
 def _commits(outcome: IngestOutcome, *, record: bool) -> list[Commit]:
-    """One commit for each signal of a batch; a rejection goes with the signal its name speaks of."""
+    """One commit for each signal of a batch; a rejection goes with the signal its name tells."""
     rejected: dict[Signal, list[Rejection]] = {}
     if record:
         for rejection in outcome.rejected:
@@ -83,10 +86,11 @@ def _commits(outcome: IngestOutcome, *, record: bool) -> list[Commit]:
     ]
 
 
-def _expired(outcome: IngestOutcome) -> bool:
-    """Whether the orphan collection might soon take the segments of a batch for leftovers."""
+def _refuse_expired(outcome: IngestOutcome) -> None:
+    """Refuse a batch whose segments the orphan collection might soon take for leftovers."""
     age_ns = time.time_ns() - outcome.task.started_ns
-    return age_ns > outcome.task.config.orphan_grace_ns // 2
+    if age_ns > outcome.task.config.orphan_grace_ns // 2:
+        raise CommitConflictError("the segments are so old that they may be collected")
 
 
 def _send(catalog: Catalog, commit: Commit, outcome: IngestOutcome) -> None:

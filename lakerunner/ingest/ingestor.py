@@ -6,13 +6,20 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lakerunner.errors import InputError
+from lakerunner.errors import (
+    CorruptObjectError,
+    InputError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    UnknownFormatError,
+)
 from lakerunner.executors import InlineExecutor, bounded_map
 from lakerunner.ingest.batch import ingest_batch
 from lakerunner.ingest.committing import commit_outcome
-from lakerunner.ingest.inputs import Inputs, find_inputs
+from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
 from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.task import IngestTask
 from lakerunner.model.config import read_config
@@ -36,24 +43,28 @@ if TYPE_CHECKING:
     from lakerunner.store import ObjectMeta, ObjectStore
 
 _LOOKUP_OBJECTS = 1000  # sources looked up in the catalog in one call
+_INPUT_ERRORS = {
+    kind.code.value: kind for kind in (CorruptObjectError, ObjectTooLargeError, UnknownFormatError)
+}
 
 
 class Ingestor:
     """Takes raw telemetry into a lake, each object exactly once.
 
-    A crash at any point loses nothing and doubles nothing: run the same ingest again. Many ingestors
-    may work on the same objects at once; each object is taken by one of them.
+    A crash at any point loses nothing and doubles nothing: run the same ingest again. Many
+    ingestors may work on the same objects at once; each object is taken by one of them.
 
-    Safe to use from several threads. It starts no thread of its own unless `Config.workers` is above
-    one, and none outlives a call.
+    Safe to use from several threads. It starts no thread of its own unless `Config.workers` is
+    above one, and none outlives a call.
 
     Args:
         store: Where segments go.
         catalog: Where commits go.
         organization: Whose rows they are, unless a call says otherwise.
         config: Settings, or a mapping of them.
-        executor: Runs the batches: any `concurrent.futures.Executor`. With a process pool, the store
-            must be reachable from other processes. Give it about one worker per core.
+        executor: Runs the batches: any `concurrent.futures.Executor`. With a process pool, the
+            store must be reachable from other processes. Give it about one worker per core.
+        open_bucket: Opens the buckets that input lies in; for a store of your own, or to wrap one.
 
     Example:
         >>> from lakerunner.catalog.opening import open_catalog
@@ -71,7 +82,9 @@ class Ingestor:
         organization: str = "default",
         config: Config | Mapping[str, Any] | None = None,
         executor: Executor | None = None,
+        open_bucket: OpenBucket = open_store,
     ) -> None:
+        self._open_bucket = open_bucket
         self._store = store
         self._catalog = catalog
         self._organization = check_organization(organization)
@@ -107,45 +120,76 @@ class Ingestor:
             CatalogError: A commit failed.
         """
         wanted = Signal(signal) if signal is not None else None
-        owner = check_organization(organization) if organization else self._organization
+        owner = self._organization if organization is None else check_organization(organization)
         if isinstance(source, bytes | bytearray | memoryview):
-            return self._ingest_bytes(bytes(source), wanted, format, owner)
-        inputs = find_inputs(source, self._store.url, self._store.storage_options)
+            return self._ingest_bytes(bytes(source), wanted, format, owner, progress)
+        inputs = find_inputs(
+            source, self._store.url, self._store.storage_options, self._open_bucket
+        )
         return self._run(inputs, wanted, format, owner, progress)
 
     def retry(
-        self, organization: str | None = None, progress: Progress | None = None
+        self,
+        organization: str | None = None,
+        progress: Progress | None = None,
+        *,
+        signal: Signal | str | None = None,
+        format: str | None = None,  # noqa: A002 - the word users know
     ) -> IngestReport:
         """Try again what is set aside, for instance after an upgrade.
 
         Objects that are gone stay set aside. An object that was overwritten since is taken in its
-        new version.
+        new version; the old one stays listed, since its rows were never taken.
+
+        Args:
+            organization: Whose; the ingestor's own if not given.
+            progress: Called after each batch.
+            signal: What the objects hold; told from their content if not given.
+            format: Their format; told from name and content if not given.
+
+        Raises:
+            StoreError: A segment could not be put, or an object could not be looked up.
+            CatalogError: A commit failed.
         """
-        owner = organization or self._organization
+        wanted = Signal(signal) if signal is not None else None
+        owner = self._organization if organization is None else check_organization(organization)
         waiting: dict[str, dict[str, None]] = {}
         for rejection in self._catalog.rejections(owner):
             waiting.setdefault(rejection.source.bucket, {})[rejection.source.key] = None
         report = IngestReport()
         for bucket, keys in waiting.items():
-            store = open_store(bucket, self._store.storage_options)
-            listed = (store.head(key) for key in keys if store.exists(key))
-            inputs = Inputs(store, listed)
-            report += self._run(inputs, None, None, owner, progress, again=True)
+            store = self._open_bucket(bucket, self._store.storage_options)
+            inputs = Inputs(store, self._present(store, keys))
+            report += self._run(inputs, wanted, format, owner, progress, again=True)
         return report
 
+    def _present(self, store: ObjectStore, keys: Iterable[str]) -> Iterator[ObjectMeta]:
+        """Describe those objects that are still there."""
+        for key in keys:
+            try:
+                yield retrying(partial(store.head, key), self._config)
+            except ObjectNotFoundError:
+                continue
+
     def _ingest_bytes(
-        self, data: bytes, signal: Signal | None, format_name: str | None, owner: str
+        self,
+        data: bytes,
+        signal: Signal | None,
+        format_name: str | None,
+        owner: str,
+        progress: Progress | None,
     ) -> IngestReport:
         store = open_store(f"memory://lakerunner-bytes-{uuid.uuid4().hex}")
         meta = store.put("bytes", data)
         try:
             report = self._run(
-                Inputs(store, iter([meta])), signal, format_name, owner, None, record=False
+                Inputs(store, iter([meta])), signal, format_name, owner, progress, record=False
             )
         finally:
             store.delete("bytes")
         if report.rejected:
-            raise InputError(report.rejected[0].reason, code=report.rejected[0].code)
+            rejection = report.rejected[0]
+            raise _INPUT_ERRORS.get(rejection.code, InputError)(rejection.reason)
         return report
 
     def _run(

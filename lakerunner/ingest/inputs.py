@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import os
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from lakerunner.errors import ObjectNotFoundError
+from lakerunner.errors import ConfigurationError, ObjectNotFoundError
 from lakerunner.policies.batching import is_input
 from lakerunner.policies.globs import compile_glob, literal_prefix
+from lakerunner.segments.naming import SEGMENTS_PREFIX
 from lakerunner.store.opening import open_store
-from lakerunner.store.urls import locate
+from lakerunner.store.urls import Location, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from os import PathLike
 
     from lakerunner.store import ObjectMeta, ObjectStore
+
+
+OpenBucket: TypeAlias = "Callable[[str, Mapping[str, object]], ObjectStore]"
+"""Opens the bucket of a URL: URL and storage options to a store."""
 
 
 class Inputs(NamedTuple):
@@ -30,27 +36,47 @@ class Inputs(NamedTuple):
 
 
 def find_inputs(
-    source: str | PathLike[str], lake_url: str, storage_options: Mapping[str, object]
+    source: str | PathLike[str],
+    lake_url: str,
+    storage_options: Mapping[str, object],
+    open_bucket: OpenBucket = open_store,
 ) -> Inputs:
     """Find what a source names.
 
-    A URL that ends at `/` is a prefix, one with `*`, `?` or `[` a glob; any other is an object or, if
-    there is none, the folder of that name. Directory markers and the lake's own objects are left out.
+    A URL that ends at `/` is a prefix, one with `*`, `?` or `[` a glob; any other is an object or,
+    if there is none, the folder of that name. Directory markers and the lake's own objects are left
+    out.
 
     Args:
         source: A URL or a path.
         lake_url: Where the lake lies.
         storage_options: Credentials and endpoints of the bucket.
+        open_bucket: Opens the bucket.
 
     Raises:
+        ConfigurationError: It lies inside the lake, whose objects are never input.
         ObjectNotFoundError: It is neither a prefix nor a glob, and there is nothing there.
     """
     location = locate(source)
-    store = open_store(location.bucket, storage_options)
-    lake = locate(lake_url)
-    lake_prefix = lake.key if lake.bucket == location.bucket else None
+    store = open_bucket(location.bucket, storage_options)
+    lake_prefix = _lake_prefix(location, locate(lake_url))
+    if lake_prefix is not None and f"{location.key.rstrip('/')}/".startswith(f"{lake_prefix}/"):
+        raise ConfigurationError(
+            f"'{os.fspath(source)}' lies inside the lake, whose objects are never input",
+            url=os.fspath(source),
+        )
     found = _named(store, location.key)
     return Inputs(store, (item for item in found if is_input(item.key, lake_prefix)))
+
+
+def _lake_prefix(source: Location, lake: Location) -> str | None:
+    """Where the lake lies in the bucket of a source; None if it lies in another.
+
+    A lake that is a whole bucket leaves most of it to others: only segments are its own.
+    """
+    if lake.bucket != source.bucket:
+        return None
+    return lake.key.strip("/") or SEGMENTS_PREFIX.rstrip("/")
 
 
 def _named(store: ObjectStore, key: str) -> Iterable[ObjectMeta]:

@@ -19,8 +19,8 @@ R = TypeVar("R")
 def retrying(action: Callable[[], R], config: Config) -> R:
     """Call `action`, and again after a failure that may pass, `config.attempts` times in all.
 
-    The pause begins at `config.backoff_seconds`, doubles each time, and is spread at random over its
-    upper half, so that many workers that failed together do not come back together.
+    The pause begins at `config.backoff_seconds`, doubles each time, and is spread at random over
+    its upper half, so that many workers that failed together do not come back together.
 
     Raises:
         StoreUnavailableError: The last attempt failed with it.

@@ -1,17 +1,18 @@
 """One batch of objects on its way through ingestion: what goes in, and what comes out.
 
-Both travel between processes when the executor is a process pool, so they hold no table and no bytes.
+Both travel between processes when the executor is a process pool: they hold no table and no bytes.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.model.config import Config
-from lakerunner.model.segment import Segment
-from lakerunner.model.signal import Signal
-from lakerunner.model.source import Rejection, TakenSource
-from lakerunner.store import ObjectMeta, ObjectStore
+if TYPE_CHECKING:
+    from lakerunner.model.config import Config
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+    from lakerunner.model.source import Rejection, TakenSource
+    from lakerunner.store import ObjectMeta, ObjectStore
 
 
 class IngestTask(NamedTuple):

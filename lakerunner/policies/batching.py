@@ -42,8 +42,8 @@ def batches(
 ) -> Iterator[tuple[L, ...]]:
     """Group objects, in order, so that each group is about one decoding step.
 
-    Every object is in exactly one group. A group holds at most `batch_objects` objects, and more than
-    `batch_bytes` of expected bytes only if it is a single object.
+    Every object is in exactly one group. A group holds at most `batch_objects` objects, and more
+    than `batch_bytes` of expected bytes only if it is a single object.
 
     Example:
         >>> from types import SimpleNamespace

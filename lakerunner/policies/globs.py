@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|.", re.DOTALL)
+from lakerunner.errors import ConfigurationError
+
+_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?+\]?+[^\]]*\]|.", re.DOTALL)
 _MAGIC = re.compile(r"[*?\[]")
 _FIXED = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
@@ -24,7 +26,10 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     """Compile a pattern; use `fullmatch`.
 
     `*` and `?` stay within one part of a key, `**` crosses parts, `[abc]` and `[!abc]` are one
-    character.
+    character. A bracket without its partner stands for itself.
+
+    Raises:
+        ConfigurationError: A range in brackets runs backwards.
 
     Example:
         >>> bool(compile_glob("raw/**/logs_*.gz").fullmatch("raw/a/b/logs_1.gz"))
@@ -37,8 +42,13 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
         if token in _FIXED:
             parts.append(_FIXED[token])
         elif token.startswith("[") and len(token) > 1:
-            inside = token[1:-1].replace("\\", "\\\\")
+            inside = re.sub(r"([\\\[&~|])", r"\\\1", token[1:-1])
             parts.append(f"(?!/)[{'^' + inside[1:] if inside[:1] in ('!', '^') else inside}]")
         else:
             parts.append(re.escape(token))
-    return re.compile("".join(parts), re.DOTALL)
+    try:
+        return re.compile("".join(parts), re.DOTALL)
+    except re.error as error:
+        raise ConfigurationError(
+            f"{pattern!r} is not a pattern: {error}", pattern=pattern
+        ) from None

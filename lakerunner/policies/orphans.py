@@ -33,7 +33,8 @@ def orphans(
 
     Example:
         >>> from types import SimpleNamespace
-        >>> objects = [SimpleNamespace(key=key, modified_ns=at) for key, at in (("a", 0), ("b", 90))]
+        >>> written = {"a": 0, "b": 90}
+        >>> objects = [SimpleNamespace(key=key, modified_ns=at) for key, at in written.items()]
         >>> orphans(objects, {"c"}, now_ns=100, grace_ns=50)
         ['a']
     """

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 
+_FEW_COLUMNS = 64
+"""Up to so many columns are always in the view: cheaper than to look twice when there is a `*`."""
+
 
 class TablePlan(NamedTuple):
     """One table of a planned query.
@@ -148,7 +151,10 @@ class Planner:
         self, text: str, mention: Mention, snapshots: Mapping[Signal, Snapshot]
     ) -> tuple[dict[Signal, View], list[Scan]]:
         """Plan over no files: which columns are read, and what every scan asks for."""
-        every = dict.fromkeys(snapshots, mention.describes)
+        every = {
+            signal: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
+            for signal, snapshot in snapshots.items()
+        }
         while True:
             views = {
                 signal: table_view(signal, snapshot, mention, every=every[signal])

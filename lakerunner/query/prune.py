@@ -6,6 +6,7 @@ nothing where they are absent or of another type than the value they are compare
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from lakerunner.model.predicate import (
@@ -27,6 +28,7 @@ from lakerunner.schema.types import TIMESTAMP
 
 _INTEGERS = frozenset({"int32", "int64", "uint32", "uint64", "timestamp"})
 _SHOWN_VALUES = 4
+_MANY_VALUES = 1000
 
 # Bounds and values of one type; the type checker cannot know that they are.
 _Bounds: TypeAlias = tuple[StatValue | None, StatValue | None, StatValue]
@@ -198,12 +200,22 @@ def _is_zero(value: StatValue) -> bool:
 
 
 def _is_in(column: str, values: tuple[Value, ...], stats: ColumnStats) -> str | None:
+    if not values:
+        return f"{column}: the list of values is empty"
+    if stats.values is not None and all(isinstance(value, str) for value in values):
+        held = any(known in _as_set(values) for known in stats.values)
+        return None if held else f"{column}: {_not_among('=', list(values), stats.values)}"
+    if len(values) > _MANY_VALUES:
+        return None  # such a list hardly leaves a segment out, and looking takes its time
     reasons = [_compare(column, "=", value, stats) for value in values]
-    if not values or None in reasons:
-        return None if values else f"{column}: the list of values is empty"
-    if stats.values is not None:
-        return f"{column}: {_not_among('=', list(values), stats.values)}"
+    if None in reasons:
+        return None
     return reasons[0] if len(reasons) == 1 else f"{column}: no value of the list is in its bounds"
+
+
+@lru_cache(maxsize=16)
+def _as_set(values: tuple[Value, ...]) -> frozenset[Value]:
+    return frozenset(values)
 
 
 def _starts_with(column: str, prefix: str, stats: ColumnStats) -> str | None:

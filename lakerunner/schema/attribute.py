@@ -70,7 +70,8 @@ def overflow_field(name: str, types: dict[str, tuple[str, tuple[str, ...]]]) -> 
 
 def field_key(field: pa.Field) -> str:
     """The attribute key a column was made from; empty for any other column."""
-    return (field.metadata or {}).get(_KEY, b"").decode()
+    key: bytes = (field.metadata or {}).get(_KEY, b"")
+    return key.decode()
 
 
 def field_types(field: pa.Field) -> tuple[str, ...]:

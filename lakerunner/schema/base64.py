@@ -39,13 +39,14 @@ def base64_text(values: Any) -> Any:
     first = offsets[owner] + 3 * within
     padded = np.concatenate([data, np.zeros(2, np.uint8)])
     left = offsets[owner + 1] - first  # bytes of the value from this group on
+    second, third = (left > further for further in (1, 2))
     a = padded[first].astype(np.uint32)
-    b = np.where(left > 1, padded[first + 1], 0).astype(np.uint32)
-    c = np.where(left > 2, padded[first + 2], 0).astype(np.uint32)
+    b = np.where(second, padded[first + 1], 0).astype(np.uint32)
+    c = np.where(third, padded[first + 2], 0).astype(np.uint32)
     word = a << 16 | b << 8 | c
     digits = np.stack([_ALPHABET[word >> shift & 63] for shift in (18, 12, 6, 0)], axis=1)
-    digits[left < 2, 2] = ord("=")
-    digits[left < 3, 3] = ord("=")
+    digits[~second, 2] = ord("=")
+    digits[~third, 3] = ord("=")
     text_offsets = (group_offsets * 4).astype(np.int32)
     return pa.StringArray.from_buffers(
         len(compact),

@@ -29,12 +29,23 @@ class Decoded(NamedTuple):
     rows: Any
 
 
+class PayloadRows(NamedTuple):
+    """Which payload of a batch each row came from.
+
+    Attributes:
+        payload: int array, one per row: position of its payload in the batch.
+        payloads: Payloads in the batch.
+    """
+
+    payload: Any
+    payloads: int
+
+
 def decoded(
     columns: dict[str, Any],
     attributes: dict[str, AttributeColumn],
     overflow: list[OverflowPairs],
-    payload: Any,
-    payloads: int,
+    origin: PayloadRows,
     types: dict[str, tuple[str, ...]],
 ) -> Decoded:
     """Put the parts of a decoded batch together.
@@ -43,8 +54,7 @@ def decoded(
         columns: Canonical columns.
         attributes: Attribute columns by name.
         overflow: Overflow pairs of each prefix.
-        payload: int array: which payload each row came from.
-        payloads: Number of payloads.
+        origin: Which payload each row came from.
         types: Value types that were merged into a canonical column, where it may have several.
     """
     fields = [
@@ -66,6 +76,6 @@ def decoded(
         for part in overflow:
             known |= part.types
         fields.append(overflow_field(OVERFLOW, known))
-        arrays.append(overflow_map(overflow, len(payload)))
+        arrays.append(overflow_map(overflow, len(origin.payload)))
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-    return Decoded(table, np.bincount(payload, minlength=payloads))
+    return Decoded(table, np.bincount(origin.payload, minlength=origin.payloads))

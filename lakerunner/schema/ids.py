@@ -16,7 +16,7 @@ _PAIRS = _DIGITS[np.arange(256) >> 4].astype("<u2") | (
 
 
 def hex_ids(values: Any) -> Any:
-    """Write ids as lower-case hex; an empty id is absent and becomes NULL.
+    r"""Write ids as lower-case hex; an empty id is absent and becomes NULL.
 
     Args:
         values: `pa.BinaryArray`; ids may have any length.
@@ -25,7 +25,7 @@ def hex_ids(values: Any) -> Any:
         `pa.StringArray` of the same length.
 
     Example:
-        >>> hex_ids(pa.array([b"\\x01\\xff", b"", None], pa.binary())).to_pylist()
+        >>> hex_ids(pa.array([b"\x01\xff", b"", None], pa.binary())).to_pylist()
         ['01ff', None, None]
     """
     compact = pa.concat_arrays([values, pa.array([], values.type)])

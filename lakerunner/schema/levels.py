@@ -12,6 +12,8 @@ LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
 """Levels in rising order. Four severity numbers belong to each, from 1 for TRACE to 24 for FATAL:
 https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber"""
 
+_PER_LEVEL = 4
+
 _WORDS = {
     "TRACE": ("TRACE", "TRC", "FINEST", "FINER", "VERBOSE", "SILLY", "T"),
     "DEBUG": ("DEBUG", "DBG", "FINE", "CONFIG", "D"),
@@ -68,8 +70,8 @@ def derive_levels(severity_text: Any, severity_number: Any) -> Any:
     by_text = np.array([*known, -1], np.int32)  # the last entry stands for NULL
     from_text = by_text[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)]
     number = pc.fill_null(severity_number, 0).to_numpy(zero_copy_only=False)
-    in_range = (number >= 1) & (number <= 24)
-    from_number = np.where(in_range, (number - 1) // 4, -1)
+    in_range = (number >= 1) & (number <= _PER_LEVEL * len(LEVELS))
+    from_number = np.where(in_range, (number - 1) // _PER_LEVEL, -1)
     level = np.where(from_text >= 0, from_text, from_number).astype(np.int32)
     indices = pa.array(level, mask=level < 0)
     return pa.DictionaryArray.from_arrays(indices, pa.array(LEVELS))

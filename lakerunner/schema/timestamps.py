@@ -14,9 +14,10 @@ from lakerunner.schema.types import TIMESTAMP
 class TimeSource(IntEnum):
     """Where a row's timestamp was taken from; the lower-case name stands in `timestamp_source`.
 
-    `TIME` is the time that was sent, in nanoseconds. `SECONDS`, `MILLISECONDS` and `MICROSECONDS` are
-    the same field filled in a wrong unit and scaled up. `OBSERVED` is the observed time, used when no
-    usable time was sent; `OBJECT` is the modification time of the input object, used when neither was.
+    `TIME` is the time that was sent, in nanoseconds. `SECONDS`, `MILLISECONDS` and `MICROSECONDS`
+    are the same field filled in a wrong unit and scaled up. `OBSERVED` is the observed time, used
+    when no usable time was sent; `OBJECT` is the modification time of the input object, used when
+    neither was.
     """
 
     TIME = 0

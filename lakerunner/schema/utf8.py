@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+_SURROGATE = b"\xed\xa0"
+"""First byte of a surrogate, and the least its second byte can be."""
+
 
 class Repaired(NamedTuple):
     """Text, and how much of it had to be mended.
@@ -21,7 +24,7 @@ class Repaired(NamedTuple):
 
 
 def repair_utf8(values: Any) -> Repaired:
-    """Read a binary array as text, replacing every byte that is not UTF-8 by U+FFFD.
+    r"""Read a binary array as text, replacing every byte that is not UTF-8 by U+FFFD.
 
     Valid values are not changed. Lone surrogates are not valid UTF-8 and are replaced too.
 
@@ -29,7 +32,7 @@ def repair_utf8(values: Any) -> Repaired:
         values: `pa.BinaryArray`.
 
     Example:
-        >>> repaired = repair_utf8(pa.array([b"ok", b"a\\xffb", None], pa.binary()))
+        >>> repaired = repair_utf8(pa.array([b"ok", b"a\xffb", None], pa.binary()))
         >>> repaired.text.to_pylist(), repaired.invalid_bytes
         (['ok', 'a\ufffdb', None], 1)
     """
@@ -61,7 +64,7 @@ def _replace_invalid(data: bytes, offsets: Any) -> tuple[bytes, Any, int]:
     escaped = np.frombuffer(
         separated.decode("utf-8", "surrogateescape").encode("utf-8", "surrogatepass"), np.uint8
     ).copy()
-    marks = np.flatnonzero((escaped[:-1] == 0xED) & (escaped[1:] >= 0xA0))
+    marks = np.flatnonzero((escaped[:-1] == _SURROGATE[0]) & (escaped[1:] >= _SURROGATE[1]))
     for step, byte in enumerate((0xEF, 0xBF, 0xBD)):
         escaped[marks + step] = byte
     original = marks - 2 * np.arange(len(marks))  # positions in the separated bytes

@@ -1,7 +1,8 @@
 """A segment as Parquet bytes, and its description in the footer.
 
-The file is ordinary Parquet: any reader opens it. The footer's key-value metadata holds the segment's
-description as JSON under `lakerunner.segment`, so that a lost catalog can be rebuilt from the bucket.
+The file is ordinary Parquet: any reader opens it. The footer's key-value metadata holds the
+segment's description as JSON under `lakerunner.segment`, so that a lost catalog can be rebuilt from
+the bucket.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FOOTER_KEY = b"lakerunner.segment"
 
 
 def order_columns(table: pa.Table, signal: Signal) -> pa.Table:
-    """Put the columns of a table into their documented order: canonical first, attributes by name."""
+    """Put the columns into their documented order: canonical first, attributes by name."""
     canonical = [name for name in CANONICAL[signal].names if name in table.schema.names]
     # The overflow map stands last, behind the attributes it completes.
     last = [OVERFLOW] if OVERFLOW in canonical else []

@@ -29,8 +29,8 @@ class WindowTable(NamedTuple):
 def lay_out(table: pa.Table, window_ns: int, sort: Sequence[str]) -> Iterator[WindowTable]:
     """Sort rows and cut them where an epoch-aligned window ends.
 
-    The sort is ascending with NULLs last and stable: rows that compare equal keep their order. Text is
-    compared by its UTF-8 bytes. Columns that are NULL in every row of a window are left out of it.
+    The sort is ascending with NULLs last and stable: rows that compare equal keep their order. Text
+    is compared by its UTF-8 bytes. Columns that are NULL in every row of a window are left out.
 
     Args:
         table: Has a column `timestamp` without NULLs. One chunk per column.
@@ -47,7 +47,8 @@ def lay_out(table: pa.Table, window_ns: int, sort: Sequence[str]) -> Iterator[Wi
     present = [name for name in sort if name in table.schema.names]
     keys = [_ranks(table[name].chunk(0)) for name in reversed(present)]
     single = bool((windows == windows[0]).all())
-    order = np.lexsort(keys if single else [*keys, windows])
+    keys = keys if single and keys else [*keys, windows]
+    order = np.lexsort(keys)
     sorted_table = table.take(pa.array(order)).combine_chunks()
     edges = [0, table.num_rows]
     if not single:
@@ -69,7 +70,7 @@ def _ranks(values: Any) -> Any:
         values = values.cast(pa.int64())
     if pa.types.is_integer(values.type) and not values.null_count:
         return values.to_numpy()
-    return pc.rank(values, null_placement="at_end", tiebreaker="dense").to_numpy()
+    return pc.rank(values, tiebreaker="dense").to_numpy()
 
 
 def _without_empty_columns(table: pa.Table) -> pa.Table:

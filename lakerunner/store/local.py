@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from lakerunner.store.base import Buffer, ByteRange
 
+_CATALOG: Final = "catalog.db"
+"""Files whose name starts so, in the root, are the embedded catalog of a lake and SQLite's own."""
+
 _PAUSE_S: Final = 0.01
 _READ_BYTES: Final = 1 << 30  # macOS refuses to read 2 GiB in one call
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe must not wait
@@ -39,7 +42,8 @@ class LocalStore(ObjectStore):
     again until it holds still; a change that keeps its size and falls into the same tick of the
     file system's clock cannot be seen. To delete leaves empty directories behind. A crash may leave
     a file named `.lakerunner-….tmp`: it is no object, and the first put into its directory that
-    comes a day later removes it.
+    comes a day later removes it. Nor is any file in the root whose name starts with `catalog.db`:
+    SQLite loses its locks when anybody else in the process opens its file and closes it again.
 
     Args:
         url: A directory: a path, or `file://` and an absolute path.
@@ -83,7 +87,9 @@ class LocalStore(ObjectStore):
         """Write a whole object: see `lakerunner.store.durable`."""
         path = self._path(key)
         if _is_reserved(key):
-            raise ConfigurationError(f"{key!r} is a name for temporary files", key=key)
+            raise ConfigurationError(
+                f"{key!r} is a name for temporary files or for the catalog", key=key
+            )
         with translated(self.url, key):
             try:
                 return _meta(key, self._write(path, data, create=mode is PutMode.CREATE))
@@ -105,7 +111,8 @@ class LocalStore(ObjectStore):
         """Describe the objects under a prefix: see `lakerunner.store.walk`."""
         with translated(self.url, prefix):
             for key, status in walk(self._root, prefix, start_after):
-                yield _meta(key, status)
+                if not _is_reserved(key):
+                    yield _meta(key, status)
 
     def delete(self, key: str) -> None:
         """Remove an object, durably. A symbolic link is removed in place of what it leads to."""
@@ -140,7 +147,9 @@ class LocalStore(ObjectStore):
 
 
 def _is_reserved(key: str) -> bool:
-    return any(is_temporary(part) for part in key.split("/"))
+    parts = key.split("/")
+    in_catalog = len(parts) == 1 and key.startswith(_CATALOG)
+    return in_catalog or any(is_temporary(part) for part in parts)
 
 
 def _meta(key: str, status: os.stat_result) -> ObjectMeta:
@@ -153,6 +162,8 @@ def _meta(key: str, status: os.stat_result) -> ObjectMeta:
 
 def _read(path: Path, key: str, byte_range: ByteRange | None) -> GetResult | None:
     """One attempt; None if the file changed under it."""
+    if _is_reserved(key):  # before it is opened: see the class
+        raise FileNotFoundError(key)
     descriptor = os.open(path, _READ_FLAGS)
     try:
         before = _meta(key, os.fstat(descriptor))

@@ -1,7 +1,7 @@
 """Conformance suites for those who write a store or a catalog; needs the extra `testing`.
 
 `from lakerunner.testing import StoreSuite` loads pytest and hypothesis; importing this package
-alone loads neither.
+alone loads neither. Inside a test run it asks pytest to show the values of an assertion that fails.
 """
 
 from __future__ import annotations
@@ -13,13 +13,29 @@ from typing import TYPE_CHECKING
 from lakerunner.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from lakerunner.testing.catalog import CatalogSuite
     from lakerunner.testing.store import StoreSuite
 
-__all__ = ["StoreSuite"]
+__all__ = ["CatalogSuite", "StoreSuite"]
 
 _HOMES = {
+    "CatalogSuite": "lakerunner.testing.catalog",
     "StoreSuite": "lakerunner.testing.store",
 }
+
+_REWRITTEN = (
+    "catalog",
+    "catalog_commits",
+    "catalog_fixture",
+    "catalog_machine",
+    "catalog_reads",
+    "store",
+    "store_machine",
+)
+"""Modules with assertions. pytest can only rewrite what is not loaded yet, so this comes first."""
+
+if "pytest" in sys.modules:
+    sys.modules["pytest"].register_assert_rewrite(*(f"{__name__}.{name}" for name in _REWRITTEN))
 
 if not TYPE_CHECKING:  # a typed `__getattr__` would let any misspelt name through
 
@@ -28,8 +44,6 @@ if not TYPE_CHECKING:  # a typed `__getattr__` would let any misspelt name throu
         if home is None:
             raise AttributeError(f"module 'lakerunner.testing' has no attribute {name!r}")
         try:
-            if home not in sys.modules:  # so that a failing assert shows its values
-                import_module("pytest").register_assert_rewrite(home)
             return getattr(import_module(home), name)
         except ImportError as error:
             raise MissingExtraError(

@@ -27,7 +27,7 @@ def make_source(name: str, *, bucket: str = "s3://raw", etag: str = "1") -> Sour
     return Source(bucket, name, etag)
 
 
-def make_segment(  # noqa: PLR0913 - every one of them matters to some test
+def make_segment(
     segment_id: str,
     first_ns: int = 0,
     last_ns: int = 0,
@@ -75,7 +75,7 @@ def make_segment(  # noqa: PLR0913 - every one of them matters to some test
     )
 
 
-def make_commit(  # noqa: PLR0913 - one parameter a field
+def make_commit(
     commit_id: str,
     *,
     organization: str = ORGANIZATION,

@@ -175,8 +175,9 @@ def test_errors_are_one_line_with_a_code(
 
 
 def test_a_lake_that_is_not_there_is_not_made_by_asking(run: Any, tmp_path: Path) -> None:
-    run("sql", tmp_path / "nowhere", "SELECT 1 FROM logs", code=1)
-    assert not (tmp_path / "nowhere").exists()
+    for command in (["sql", tmp_path / "nowhere", "SELECT 1"], ["segments", tmp_path]):
+        assert "there is no lake at" in run(*command, code=1).stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_interrupted_is_130(run: Any, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,19 @@ class SmallLake:
         self.segments.append(segment)
         return segment
 
+    def add_hours(self, count: int, rows: int = 100) -> None:
+        """Commit a segment an hour; services take turns, and codes count up over all hours."""
+        for hour in range(count):
+            self.add(
+                {
+                    "timestamp": [START + hour * HOUR + n * 10**9 for n in range(rows)],
+                    "resource_service_name": [f"service-{n % 3}" for n in range(rows)],
+                    "level": ["ERROR" if n % 10 == 0 else "INFO" for n in range(rows)],
+                    "body": pa.array([f"request {hour * rows + n} done" for n in range(rows)]),
+                    "attr_code": list(range(hour * rows, hour * rows + rows)),
+                }
+            )
+
     def rows(self, text: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.engine.sql(text).to_arrow().to_pylist()
         return rows

@@ -257,3 +257,12 @@ def test_values_of_another_type_prove_nothing(predicate: Predicate) -> None:
         flag=ColumnStats("bool", min=True, max=True),
     )
     assert judge(predicate, segment).keep
+
+
+def test_long_lists_are_quick() -> None:
+    segment = one(level=LEVELS, attr_n=ColumnStats("int64", min=0, max=9))
+    texts = tuple(f"text {number}" for number in range(50_000))
+    for _ in range(200):
+        assert not judge(IsIn("level", texts), segment).keep
+        assert judge(IsIn("level", (*texts[:5], "WARN")), segment).keep
+        assert judge(IsIn("attr_n", tuple(range(100, 5000))), segment).keep

@@ -29,7 +29,7 @@ def test_words_are_found_wherever_they_stand() -> None:
         ("SELECT timestamp FROM logs", False),
     ],
 )
-def test_the_clock_is_noticed(text: str, clock: bool) -> None:  # noqa: FBT001 - a parameter
+def test_the_clock_is_noticed(text: str, clock: bool) -> None:
     assert read_sql(text).clock is clock
 
 

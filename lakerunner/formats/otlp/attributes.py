@@ -72,8 +72,9 @@ def pivot(lists: Any, prefix: str, *, cap: int, reserved: frozenset[str]) -> Att
         column = _column(held, positions, len(lists), key)
         if column is not None:
             columns[names[key]] = column
-    for code in by_rank[cap:]:
-        spilled.append((dictionary[code], order[bounds[code] : bounds[code + 1]]))
+    spilled.extend(
+        (dictionary[code], order[bounds[code] : bounds[code + 1]]) for code in by_rank[cap:]
+    )
     return AttributeTable(columns, _overflow(held, spilled, names) if spilled else None)
 
 
@@ -137,7 +138,7 @@ def _merge(fields: dict[str, Any]) -> Any:
 def _fits_double(integers: Any) -> bool:
     bounds = pc.min_max(integers)
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
-    return bool(-_LARGEST_EXACT <= low and high <= _LARGEST_EXACT)
+    return bool(low >= -_LARGEST_EXACT and high <= _LARGEST_EXACT)
 
 
 def _as_text(column: Any, field: str) -> Any:

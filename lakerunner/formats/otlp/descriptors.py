@@ -1,8 +1,8 @@
 """Message layouts for the columnar decoder: OpenTelemetry's own, made flat.
 
-The protocol's `AnyValue` contains itself, which no Arrow type can. Its two recursive fields are retyped
-as `bytes`, which is the same on the wire; `lakerunner.formats.otlp.values` decodes those bytes
-level by level. Fields that only the profiles signal uses are left out.
+The protocol's `AnyValue` contains itself, which no Arrow type can. Its two recursive fields are
+retyped as `bytes`, which is the same on the wire; `lakerunner.formats.otlp.values` decodes those
+bytes level by level. Fields that only the profiles signal uses are left out.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from lakerunner.model.signal import Signal
 from lakerunner.schema.attribute import AttributeColumn
 from lakerunner.schema.canonical import CANONICAL, SERVICE
 from lakerunner.schema.columns import absent_if_empty, absent_if_zero, compact_strings
-from lakerunner.schema.decoded import Decoded, decoded
+from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
 from lakerunner.schema.ids import hex_ids
 from lakerunner.schema.levels import derive_levels
 from lakerunner.schema.names import RECORD
@@ -69,9 +69,8 @@ def decode_logs(batch: Any, fallback_ns: Any) -> Decoded:
     own = _own_attributes(records, origin)
     attributes = {**origin.attributes, **own.columns}
     overflow = [*origin.overflow, *([own.overflow] if own.overflow else [])]
-    return decoded(
-        columns, attributes, overflow, origin.payload, batch.num_rows, {"body": body_types}
-    )
+    rows = PayloadRows(origin.payload, batch.num_rows)
+    return decoded(columns, attributes, overflow, rows, {"body": body_types})
 
 
 def _own_attributes(records: Any, origin: Origin) -> Any:

@@ -1,4 +1,4 @@
-"""Take lists of messages apart: which parent each child belongs to, and the children in one array."""
+"""Take lists of messages apart: the parent of each child, and the children in one array."""
 
 from __future__ import annotations
 

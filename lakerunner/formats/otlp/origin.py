@@ -6,7 +6,7 @@ resource's hundred bytes are not copied for each of its records.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,11 @@ import pyarrow as pa
 from lakerunner.formats.otlp.attributes import pivot
 from lakerunner.formats.otlp.nesting import children, text
 from lakerunner.limits import ATTRIBUTE_COLUMNS
-from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs
 from lakerunner.schema.columns import absent_if_empty, absent_if_zero
 from lakerunner.schema.names import RESOURCE, SCOPE
+
+if TYPE_CHECKING:
+    from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs
 
 
 class Origin(NamedTuple):

@@ -1,11 +1,12 @@
 """`AnyValue`: the one value of many types, as typed columns and as JSON text.
 
-Nested values are written as JSON one level at a time: all arrays and maps of one depth, of all rows,
-are decoded in one call, and their texts are joined in one call. A loop here runs over depths.
+Nested values are written as JSON one level at a time: all arrays and maps of one depth, of all
+rows, are decoded in one call, and their texts are joined in one call. A loop here runs over depths.
 
-Mapping to JSON follows ProtoJSON (https://protobuf.dev/programming-guides/json/) with two changes for
-readers: 64-bit integers stay numbers, and maps are objects. NaN and the infinities are text, bytes are
-base64 text, and an empty value is `null`. A key that stands twice in a map is written twice.
+Mapping to JSON follows ProtoJSON (https://protobuf.dev/programming-guides/json/) with two changes
+for readers: 64-bit integers stay numbers, and maps are objects. NaN and the infinities are text,
+bytes are base64 text, and an empty value is `null`. A key that stands twice in a map is written
+twice.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ _ESCAPES = {'"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f"
 
 
 def quote(strings: Any) -> Any:
-    """Write strings as JSON strings, in quotes.
+    r"""Write strings as JSON strings, in quotes.
 
     Example:
-        >>> print(*quote(pa.array(['say "hi"', "a\\nb"])).to_pylist())
-        "say \\"hi\\"" "a\\nb"
+        >>> print(*quote(pa.array(['say "hi"', "a\nb"])).to_pylist())
+        "say \"hi\"" "a\nb"
     """
     if pc.any(pc.match_substring_regex(strings, _CONTROL)).as_py():
         strings = pc.replace_substring(strings, "\\", "\\\\")

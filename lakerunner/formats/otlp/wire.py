@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+_SEVEN_BITS, _NUMBER_BITS = 127, 64
 _MAX_FIELD_BYTES = 1024 * MIB  # Arrow's 32-bit offsets hold no more text than twice this
 
 
@@ -34,20 +35,20 @@ class Field(NamedTuple):
     end: int
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def _varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[position]
-        value |= (byte & 127) << shift
+        value |= (byte & _SEVEN_BITS) << shift
         position += 1
-        if byte < 128:
+        if byte <= _SEVEN_BITS:
             return value, position
         shift += 7
-        if shift > 63:
+        if shift >= _NUMBER_BITS:
             raise CorruptObjectError(f"not protobuf: a number at byte {position} is too long")
 
 
-def read_field(data: bytes, position: int) -> Field | None:
+def read_field(data: bytes | bytearray, position: int) -> Field | None:
     """Read the head of the field at a position; None if even that is cut off.
 
     Raises:
@@ -75,8 +76,8 @@ def read_field(data: bytes, position: int) -> Field | None:
 def split_message(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
     """Cut one message, arriving in blocks, into messages that merge to it again.
 
-    To concatenate protobuf messages is to merge them, so a message may be cut between any two of its
-    fields. A message of at most `limit` bytes is handed on whole and unread.
+    To concatenate protobuf messages is to merge them, so a message may be cut between any two of
+    its fields. A message of at most `limit` bytes is handed on whole and unread.
 
     Raises:
         CorruptObjectError: The message is broken where it has to be cut, or is cut off.
@@ -85,22 +86,17 @@ def split_message(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
     buffer, large = bytearray(), False
     for block in blocks:
         buffer += block
-        if len(buffer) <= limit:
-            continue
-        large = True
-        cut = _last_boundary(bytes(buffer), limit)
-        if cut:
+        # A block may be larger than the limit, so it is cut until what is left begins a field that
+        # has not arrived in full.
+        while len(buffer) > limit and (cut := _last_boundary(buffer, limit)):
+            large = True
             yield bytes(buffer[:cut])
             del buffer[:cut]
-    while large and len(buffer) > limit:
-        cut = _last_boundary(bytes(buffer), limit) or len(buffer)
-        yield bytes(buffer[:cut])
-        del buffer[:cut]
     if buffer or not large:
         yield bytes(buffer)
 
 
-def _last_boundary(data: bytes, limit: int) -> int:
+def _last_boundary(data: bytes | bytearray, limit: int) -> int:
     """End of the last field that ends within `limit`, or of the first one; 0 if that is cut off."""
     position = 0
     while position < len(data):
@@ -120,6 +116,7 @@ _RESOURCE_FIELD, _SCOPE_FIELD, _RECORD_FIELD = 1, 2, 2
 _SHAPES = (
     ({(1, FIXED64), (11, FIXED64), (6, LENGTH), (2, VARINT), (8, FIXED32)}, Signal.LOGS),
     ({(7, FIXED64), (8, FIXED64), (6, VARINT), (16, FIXED32), (10, VARINT)}, Signal.SPANS),
+    ({(12, VARINT), (13, LENGTH), (14, VARINT), (15, LENGTH)}, Signal.SPANS),
     ({(7, LENGTH), (1, LENGTH)}, Signal.METRICS),
     ({(3, LENGTH), (5, LENGTH), (9, LENGTH), (10, LENGTH), (12, LENGTH)}, Signal.LOGS),
 )
@@ -129,8 +126,8 @@ _LOOKED_AT = 16
 def recognise_signal(data: bytes) -> Signal | None:
     """Tell by the first record which signal an export request carries.
 
-    The three requests differ only in their records: a log record has fixed-width times in fields 1 and
-    11, a span in 7 and 8, and a metric begins with a text. None if no record tells.
+    The three requests differ only in their records: a log record has fixed-width times in fields 1
+    and 11, a span in 7 and 8, and a metric begins with a text. None if no record tells.
 
     Raises:
         CorruptObjectError: The data is no protobuf message.

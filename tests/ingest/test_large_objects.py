@@ -1,0 +1,97 @@
+"""Objects larger than a batch: taken in parts, all of them or none, and never past the limits."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lakerunner.errors import ObjectTooLargeError, StoreUnavailableError
+from lakerunner.formats.compression import decompress
+from lakerunner.generate import logs_request
+from lakerunner.limits import MEMORY_FLOOR_BYTES, MIB
+from lakerunner.model.config import Config
+from lakerunner.model.faults import Fault, FaultPlan
+from lakerunner.store.faulty import FaultyStore
+
+if TYPE_CHECKING:
+    from tests.ingest.conftest import Bucket
+
+SMALL = Config(memory_bytes=MEMORY_FLOOR_BYTES + 32 * MIB, backoff_seconds=0)  # parts of 4 MiB
+NOISE = random.Random(7).randbytes(32)  # noqa: S311 - noise, not a secret
+BOMB = gzip.compress(b"\x0a\x80\x80\x80\x80\x08" + bytes(80 * MIB), 1)  # a field of 2 GiB
+
+
+def test_a_body_of_five_megabytes(bucket: Bucket) -> None:
+    bucket.put("logs.binpb.gz", "x" * 5_000_000 + "END", "small")
+    with bucket.open(config=SMALL) as lake:  # batches of 4 MiB: the record stays whole
+        assert lake.ingest(bucket.url).rows == 2
+        found = lake.sql("SELECT length(body) AS n FROM logs ORDER BY n").to_arrow()
+    assert found["n"].to_pylist() == [5, 5_000_003]
+
+
+def test_more_output_than_the_limit_is_set_aside(
+    disk: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decompress, "__kwdefaults__", {"limit": 9 * MIB})
+    disk.put("a.binpb.gz", "good")
+    disk.store.put("bomb.binpb.gz", gzip.compress(logs_request(2000) * 12))
+    with disk.open(config=SMALL) as lake:
+        report = lake.ingest(disk.url)
+    assert (report.rows, disk.reasons()) == (1, {"bomb.binpb.gz": "object_too_large"})
+    assert len(disk.segment_objects()) == 1  # those of its first parts were deleted again
+
+
+LARGE = logs_request(3000) * 8
+
+
+@pytest.mark.parametrize("name", ["logs.binpb", "logs.binpb.gz"])
+def test_a_large_object_is_taken_in_parts(disk: Bucket, name: str) -> None:
+    disk.store.put(name, gzip.compress(LARGE, 1) if name.endswith("gz") else LARGE)
+    disk.put("a.binpb", "before")
+    disk.put("z.binpb", "after")
+    with disk.open(config=SMALL) as lake:
+        report = lake.ingest(disk.url)
+        assert (report.objects, report.rows) == (3, 24_002)
+        assert report.segments == len(lake.segments()) > 3
+        assert lake.ingest(disk.url).skipped == 3
+    assert disk.rows("SELECT count(*) AS n FROM logs") == [{"n": 24_002}]
+    # Eight copies of the same 3,000 records: every record is there eight times.
+    per_record = "SELECT count(*) AS n FROM logs GROUP BY timestamp, body, trace_id, span_id"
+    counted = disk.rows(
+        f"SELECT min(n % 8) AS low, max(n % 8) AS high FROM ({per_record} HAVING count(*) > 1)"
+    )
+    assert counted == [{"low": 0, "high": 0}]
+
+
+def test_a_large_object_whose_last_part_is_corrupt_leaves_nothing(disk: Bucket) -> None:
+    broken = LARGE + b"\x0a\x20" + NOISE
+    disk.put("a.binpb", "before")
+    disk.store.put("logs.binpb", broken)
+    disk.put("z.binpb", "after")
+    with disk.open(config=SMALL) as lake:
+        report = lake.ingest(disk.url)
+    assert (report.objects, report.rows) == (2, 2)
+    assert disk.reasons() == {"logs.binpb": "corrupt_object"}
+    assert disk.bodies() == ["after", "before"]
+    assert len(disk.segment_objects()) == len(disk.lake.segments())
+
+
+def test_bytes_that_are_a_bomb(bucket: Bucket) -> None:
+    with pytest.raises(ObjectTooLargeError):
+        bucket.lake.ingest(BOMB, format="otlp-protobuf")
+
+
+def test_a_put_that_fails_is_no_fault_of_the_object_at_hand(disk: Bucket) -> None:
+    disk.put("a.binpb", "waits in the batch")
+    disk.put("b.binpb.gz", "x" * 5_000_000)  # fills the batch: what waits is written first
+    store = disk.lake.store
+    fault = Fault(call=1, name="store.put", error=StoreUnavailableError("503"), times=99)
+    disk.lake.store = FaultyStore(store, FaultPlan(fault))
+    with pytest.raises(StoreUnavailableError, match="503"):
+        disk.ingestor(lambda raw: raw, config=SMALL).ingest(disk.url)
+    assert not disk.lake.rejected()
+    disk.lake.store = store
+    assert disk.lake.ingest(disk.url).rows == 2

@@ -1,0 +1,42 @@
+"""Where a segment lies."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from lakerunner.errors import ConfigurationError
+from lakerunner.model.signal import Signal
+from lakerunner.segments.naming import (
+    SEGMENTS_PREFIX,
+    check_organization,
+    segment_id,
+    segment_key,
+)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a..b", ".hidden", "a b", "é", "a" * 129, "a\n"])
+def test_names_that_could_leave_their_prefix_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        check_organization(name)
+
+
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_@+-]{0,127}", fullmatch=True))
+def test_ordinary_names_are_taken(name: str) -> None:
+    assert check_organization(name) == name
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
+def test_ids_sort_by_time(first: int, second: int) -> None:
+    ids = segment_id(first, b"\xff"), segment_id(second, b"\x00")
+    assert (ids[0] < ids[1]) == (first < second)
+
+
+@pytest.mark.parametrize(
+    ("start", "folder"),
+    [(0, "1970-01-01/00"), (-1, "1969-12-31/23"), (7_258_118_400 * 10**9, "2200-01-01/00")],
+)
+def test_keys_hold_the_window(start: int, folder: str) -> None:
+    key = segment_key("acme", Signal.LOGS, start, "id")
+    assert key == f"{SEGMENTS_PREFIX}acme/logs/{folder}/id.parquet"
