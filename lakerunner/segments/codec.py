@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakerunner.errors import SegmentError
@@ -59,11 +60,25 @@ def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
         sorting_columns=order,
         write_page_index=True,
         max_rows_per_page=PAGE_ROWS,
+        write_statistics=_bounded(table),
         version="2.6",
     ) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata({FOOTER_KEY.decode(): encode_segment(segment).decode()})
     return sink.getvalue()
+
+
+def _bounded(table: pa.Table) -> list[str]:
+    """Columns whose Parquet bounds hold for every value.
+
+    The bounds of a column leave NaN out, so an engine that sorts NaN above all numbers, as SQL does,
+    would skip rows by them.
+    """
+    return [
+        field.name
+        for field in table.schema
+        if not (pa.types.is_floating(field.type) and pc.any(pc.is_nan(table[field.name])).as_py())
+    ]
 
 
 def _encodings(schema: pa.Schema) -> dict[str, str]:

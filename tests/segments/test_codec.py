@@ -161,3 +161,17 @@ def test_columns_stand_in_documented_order() -> None:
         "attr_n",
         OVERFLOW,
     ]
+
+
+def test_a_column_with_nan_has_no_bounds_that_would_hide_it() -> None:
+    values = pa.array([1.0, float("nan"), 3.0])
+    times = pa.array([1, 2, 3], pa.timestamp("ns", "UTC"))
+    table = pa.table({"timestamp": times, "attr_nan": values, "attr_plain": [1.0, 2.0, 3.0]})
+    data, _, _ = written(table)
+    group = pq.read_metadata(pa.BufferReader(data)).row_group(0)
+    bounded = {
+        group.column(position).path_in_schema
+        for position in range(group.num_columns)
+        if group.column(position).is_stats_set
+    }
+    assert bounded == {"timestamp", "attr_plain"}
