@@ -68,17 +68,20 @@ def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _bounded(table: pa.Table) -> list[str]:
+def _bounded(table: pa.Table) -> list[str] | bool:
     """Columns whose Parquet bounds hold for every value.
 
-    The bounds of a column leave NaN out, so an engine that sorts NaN above all numbers, as SQL does,
-    would skip rows by them.
+    The bounds of a column leave NaN out, so an engine that sorts NaN above all numbers, as SQL
+    does, would skip rows by them.
     """
-    return [
+    hiding = {
         field.name
         for field in table.schema
-        if not (pa.types.is_floating(field.type) and pc.any(pc.is_nan(table[field.name])).as_py())
-    ]
+        if pa.types.is_floating(field.type) and pc.any(pc.is_nan(table[field.name])).as_py()
+    }
+    if not hiding:
+        return True  # nested columns have bounds too, and a list would have to name their leaves
+    return [name for name in table.schema.names if name not in hiding]
 
 
 def _encodings(schema: pa.Schema) -> dict[str, str]:
