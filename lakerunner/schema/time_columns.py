@@ -16,7 +16,7 @@ _MAGNITUDES = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))  # as model.ti
 _LIMIT = 2**63 - 1
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _EPOCH_NUMBERS = {
-    r"^\s*[+-]?\d{9,18}\s*$": pa.int64(),
+    r"^\s*[+-]?(?:\d{9,18}|[0-8]\d{18})\s*$": pa.int64(),
     r"^\s*[+-]?\d{9,18}\.\d+\s*$": pa.float64(),
 }
 _DAY_NS = 86_400 * 10**9
