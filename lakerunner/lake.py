@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from os import PathLike
 
+    from lakerunner.ingest.arrow import ArrowStream
     from lakerunner.model.config import Config
+    from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.progress import Progress
     from lakerunner.model.report import IngestReport
     from lakerunner.model.segment import Segment
@@ -152,10 +154,11 @@ class Lake:
 
     def ingest(
         self,
-        source: str | PathLike[str] | bytes,
+        source: str | PathLike[str] | bytes | ArrowStream,
         *,
         signal: Signal | str | None = None,
         format: str | None = None,  # noqa: A002 - the word users know
+        mapping: SourceMapping | Mapping[str, Any] | None = None,
         organization: str | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
@@ -166,7 +169,12 @@ class Lake:
         """
         self._writable("ingest")
         return self._ingestor.ingest(
-            source, signal=signal, format=format, organization=organization, progress=progress
+            source,
+            signal=signal,
+            format=format,
+            mapping=mapping,
+            organization=organization,
+            progress=progress,
         )
 
     def rejected(self) -> Sequence[Rejection]:
@@ -178,6 +186,7 @@ class Lake:
         *,
         signal: Signal | str | None = None,
         format: str | None = None,  # noqa: A002 - the word users know
+        mapping: SourceMapping | Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
         """Try again what is set aside; see `Ingestor.retry`.
@@ -186,7 +195,9 @@ class Lake:
             ReadOnlyError: The lake was opened read-only.
         """
         self._writable("retry_rejected")
-        return self._ingestor.retry(self.organization, progress, signal=signal, format=format)
+        return self._ingestor.retry(
+            self.organization, progress, signal=signal, format=format, mapping=mapping
+        )
 
     def collect_orphans(self, *, dry_run: bool = False) -> Sequence[str]:
         """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.

@@ -42,6 +42,14 @@ STAT_VALUES: Final = 64
 STAT_TEXT: Final = 128
 """Characters of a text bound in the catalog; longer bounds are cut (min) or dropped (max)."""
 
+ID_FILTER_BITS: Final = 65_536
+"""Bits of the filter of trace ids that the catalog keeps for a segment, at most. Read with every
+description, so a larger one makes planning of all queries slower; a column of more ids than a
+quarter of it has none."""
+
+BLOOM_FALSE_SHARE: Final = 0.01
+"""Share of absent trace ids that a Parquet Bloom filter lets pass. Costs about 10 bits an id."""
+
 ROW_GROUP_ROWS: Final = 131_072
 """Rows in a Parquet row group. Larger groups compress no better and prune worse."""
 
@@ -61,8 +69,29 @@ RANGE_GAP_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 5
 """Reads of one object that keeps changing under its reader before the store is unavailable."""
 
+STORE_ATTEMPTS: Final = 4
+"""Times a request to a storage service is sent, at most, while it fails in a way that may pass."""
+
+STORE_BACKOFF_SECONDS: Final = 0.1
+"""Seconds before the first repetition; doubles each time, spread at random over the upper half."""
+
+STORE_REQUESTS: Final = 16
+"""Requests that one query has under way at once when it looks for its segments in a bucket."""
+
+STORE_TIMEOUT_SECONDS: Final = 30
+"""Seconds a storage service may send nothing before a request counts as failed."""
+
+PUT_BYTES: Final = 5 * 1024 * MIB
+"""Bytes of one object at most in a storage service: what S3 takes in one request."""
+
 CATALOG_BUSY_MS: Final = 30_000
 """Milliseconds an embedded catalog waits for another writer before it gives up."""
+
+CATALOG_CONNECT_S: Final = 10
+"""Seconds a catalog server has to accept a connection, and a caller waits for a free one."""
+
+CATALOG_CONNECTIONS: Final = 8
+"""Connections of one process to a catalog server at most; further callers wait for a free one."""
 
 CLOCK_SLACK_NS: Final = 10 * 10**9
 """Nanoseconds added to the upper time bound of a query that mentions the current time."""
@@ -77,3 +106,13 @@ beyond it, sorts and aggregations spill to disk. Scans and results in flight com
 QUERY_CACHE_BYTES: Final = 4096 * MIB
 """Bytes of segments that an engine keeps as local files between queries, for stores whose objects
 are no files and which DataFusion cannot read by itself. More save downloads and fill the disk."""
+
+FINGERPRINT_CHARS: Final = 16_384
+"""Characters of a log body that its fingerprint may depend on. Changing it changes fingerprints."""
+
+TEMPLATE_CHARS: Final = 1024
+"""Characters of a template. The rest of a longer one is cut off, and messages that differ only
+there share a fingerprint. Changing it changes fingerprints."""
+
+REJECTIONS_OF_AN_OBJECT: Final = 100
+"""Distinct reasons for which lines of one object are set aside and listed one by one."""

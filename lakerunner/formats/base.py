@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.signal import Signal
     from lakerunner.schema.decoded import Decoded
+
+
+class Part(NamedTuple):
+    """A piece of an object that can be decoded by itself.
+
+    Attributes:
+        data: Its bytes.
+        line: Number of its first line within the object, from 1; 1 for formats without lines.
+    """
+
+    data: bytes
+    line: int = 1
 
 
 class Format(Protocol):
@@ -16,11 +29,19 @@ class Format(Protocol):
 
     Attributes:
         name: What users call it in `lake.ingest(…, format=name)`.
+        certain: Whether content tells the signal beyond doubt.
     """
 
     name: str
+    certain: bool
 
-    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    def recognises(self, head: bytes) -> bool:
+        """Whether the beginning of an object, decompressed, looks like this format."""
+
+    def mapped(self, mapping: SourceMapping) -> Format:
+        """The same format, reading by a mapping; itself where it holds no named fields."""
+
+    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
         """Cut a decompressed object into payloads that can be decoded one by one.
 
         Args:
@@ -40,8 +61,10 @@ class Format(Protocol):
     def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
         """Decode many payloads in one go.
 
+        Lines that are broken by themselves are left out and named in `Decoded.set_aside`.
+
         Args:
-            payloads: All of this format and signal.
+            payloads: The data of parts, all of this format and signal.
             signal: The signal they carry.
             fallback_ns: int64 per payload: the time of records that carry none, nanoseconds.
 

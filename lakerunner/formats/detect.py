@@ -6,21 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from lakerunner.errors import ConfigurationError, CorruptObjectError, UnknownFormatError
-from lakerunner.formats.otlp.protobuf import OtlpProtobuf
+from lakerunner.formats.table import BY_CONTENT_TYPE, BY_SUFFIX, FORMATS
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
     from lakerunner.formats.base import Format
 
-FORMATS: dict[str, Format] = {"otlp-protobuf": OtlpProtobuf()}
-"""Every input format by name."""
-
-_BY_SUFFIX = {
-    "binpb": "otlp-protobuf",
-    "pb": "otlp-protobuf",
-    "proto": "otlp-protobuf",
-    "otlp": "otlp-protobuf",
-}
 _COMPRESSIONS = frozenset({"gz", "gzip", "zst", "zstd"})
 _WORDS = {
     "log": Signal.LOGS,
@@ -34,17 +25,17 @@ _WORDS = {
 }
 
 
-def format_by_name(key: str) -> str | None:
-    """The format that an object's name promises, or None.
+def formats_by_name(key: str) -> tuple[str, ...]:
+    """The formats that an object's name promises.
 
     Example:
-        >>> format_by_name("otel-raw/acme/c1/logs_17.binpb.gz"), format_by_name("logs_17")
-        ('otlp-protobuf', None)
+        >>> formats_by_name("otel-raw/acme/c1/logs_17.binpb.gz"), formats_by_name("logs_17")
+        (('otlp-protobuf',), ())
     """
     suffixes = key.rpartition("/")[2].lower().split(".")[1:]
     while suffixes and suffixes[-1] in _COMPRESSIONS:
         suffixes.pop()
-    return _BY_SUFFIX.get(suffixes[-1]) if suffixes else None
+    return BY_SUFFIX.get(suffixes[-1], ()) if suffixes else ()
 
 
 def signal_by_name(key: str) -> Signal | None:
@@ -61,13 +52,14 @@ def signal_by_name(key: str) -> Signal | None:
     return None
 
 
-def choose_format(key: str, head: bytes, name: str | None = None) -> Format:
+def choose_format(key: str, head: bytes, name: str | None = None, content_type: str = "") -> Format:
     """Choose the format of an object.
 
     Args:
         key: Its key.
         head: Its first bytes, decompressed.
         name: A format the user named; it is taken without looking.
+        content_type: Its media type, if it has one.
 
     Raises:
         ConfigurationError: `name` is no format.
@@ -79,15 +71,13 @@ def choose_format(key: str, head: bytes, name: str | None = None) -> Format:
                 f"no format {name!r}; known are {', '.join(FORMATS)}", format=name
             )
         return FORMATS[name]
-    by_name = format_by_name(key)
-    if by_name is not None:
-        return FORMATS[by_name]
-    for candidate in FORMATS.values():
-        try:
-            if candidate.signal(head) is not None:
-                return candidate
-        except CorruptObjectError:
-            continue
+    media_type = content_type.partition(";")[0].strip().lower()
+    promised = formats_by_name(key) or BY_CONTENT_TYPE.get(media_type, ())
+    for candidate in promised or FORMATS:
+        if FORMATS[candidate].recognises(head):
+            return FORMATS[candidate]
+    if promised:
+        return FORMATS[promised[-1]]
     raise UnknownFormatError(
         "neither its name nor its content is a known format; name one with format=…", key=key
     )
@@ -96,17 +86,23 @@ def choose_format(key: str, head: bytes, name: str | None = None) -> Format:
 def choose_signal(chosen: Format, key: str, payload: bytes, wanted: Signal | None = None) -> Signal:
     """Choose the signal of an object: what it holds decides, its name only where that is silent.
 
+    Records of named fields tell their signal by the names alone, so there the user's word counts
+    more, and records of which nothing is known are logs.
+
     Raises:
         CorruptObjectError: The payload is broken, or holds another signal than `wanted`.
         UnknownFormatError: Nothing tells.
     """
     found = chosen.signal(payload) if payload else None
+    if wanted is not None and not chosen.certain:
+        return wanted
     if found is not None and wanted is not None and found is not wanted:
         raise CorruptObjectError(f"it holds {found}, not {wanted}", key=key)
     signal = found or wanted or signal_by_name(key)
-    if signal is None:
-        raise UnknownFormatError(
-            "it holds no record, and its name does not tell a signal; name one with signal=…",
-            key=key,
-        )
-    return signal
+    if signal is not None:
+        return signal
+    if not chosen.certain:
+        return Signal.LOGS
+    raise UnknownFormatError(
+        "it holds no record, and its name does not tell a signal; name one with signal=…", key=key
+    )

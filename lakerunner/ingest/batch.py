@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import (
@@ -16,17 +17,19 @@ from lakerunner.errors import (
 )
 from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal
+from lakerunner.ingest.lines import Found, reject_lines
 from lakerunner.ingest.reading import ObjectReader
 from lakerunner.ingest.task import IngestOutcome, IngestTask
 from lakerunner.ingest.writing import write_segments
+from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, Source, TakenSource
+from lakerunner.schema.fingerprints import with_fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lakerunner.formats.base import Format
+    from lakerunner.formats.base import Format, Part
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.store import ObjectMeta
 
 
@@ -34,8 +37,22 @@ class _Payload(NamedTuple):
     """A decompressed object, or a part of a large one."""
 
     source: Source
-    data: bytes
+    part: Part
     modified_ns: int
+
+
+class _Written(NamedTuple):
+    """What became of some payloads.
+
+    Attributes:
+        segments: Put, not committed.
+        rows: Of each payload.
+        aside: Lines that were set aside, with the position of their payload.
+    """
+
+    segments: list[Segment]
+    rows: list[int]
+    aside: list[tuple[int, Found]]
 
 
 class _PutFailedError(Exception):
@@ -72,10 +89,12 @@ class _Batch:
 
     def __init__(self, task: IngestTask) -> None:
         self._task = task
+        self._formats: dict[str, Format] = {}
         self._pending: dict[_Kind, list[_Payload]] = {}
         self._pending_bytes = 0
         self._segments: list[Segment] = []
         self._taken: dict[Signal, list[TakenSource]] = {}
+        self._aside: dict[Signal, list[Rejection]] = {}
         self._rejected: list[Rejection] = []
         self._failed: list[Rejection] = []
         self._bytes_read = 0
@@ -88,6 +107,7 @@ class _Batch:
             task=self._task,
             segments=tuple(self._segments),
             taken={signal: tuple(sources) for signal, sources in self._taken.items()},
+            aside={signal: tuple(lines) for signal, lines in self._aside.items()},
             rejected=tuple(self._rejected),
             failed=tuple(self._failed),
             bytes_read=self._bytes_read,
@@ -108,22 +128,30 @@ class _Batch:
         task, key = self._task, reader.meta.key
         plain = decompress(blocks)
         head = next(plain, b"")
-        chosen = choose_format(key, head, task.format)
+        chosen = self._mapped(choose_format(key, head, task.format, reader.content_type))
         limit = task.config.batch_bytes
         parts = chosen.split(chain([head], plain), limit)
         first = next(parts)
-        signal = choose_signal(chosen, key, first, task.signal)
+        signal = choose_signal(chosen, key, first.data, task.signal)
         second = next(parts, None)
         kind, source = _Kind(chosen, signal), self._source(reader.meta)
         payload = _Payload(source, first, reader.meta.modified_ns)
         if second is not None:
-            rest = (payload._replace(data=part) for part in chain([second], parts))
+            rest = (payload._replace(part=part) for part in chain([second], parts))
             self._large_object(kind, chain([payload], rest))
             return
-        if self._pending and self._pending_bytes + len(first) > limit:
+        if self._pending and self._pending_bytes + len(first.data) > limit:
             self._flush()
         self._pending.setdefault(kind, []).append(payload)
-        self._pending_bytes += len(first)
+        self._pending_bytes += len(first.data)
+
+    def _mapped(self, chosen: Format) -> Format:
+        """The format with the user's mapping; the same one for all objects of the batch."""
+        if self._task.mapping is None:
+            return chosen
+        if chosen.name not in self._formats:
+            self._formats[chosen.name] = chosen.mapped(self._task.mapping)
+        return self._formats[chosen.name]
 
     def _flush(self) -> None:
         """Decode and write everything that is pending."""
@@ -133,21 +161,27 @@ class _Batch:
 
     def _write(self, kind: _Kind, payloads: list[_Payload]) -> None:
         try:
-            segments, rows = self._decode_and_write(kind, payloads)
+            written = self._decode_and_write(kind, payloads)
         except InputError:
             good = [payload for payload in payloads if self._decodes(kind, payload)]
             payloads.clear()
             if not good:
                 return
-            segments, rows = self._decode_and_write(kind, good)
+            written = self._decode_and_write(kind, good)
             payloads = good
-        self._segments += segments
-        self._take(kind.signal, payloads, rows)
+        self._segments += written.segments
+        self._taken.setdefault(kind.signal, []).extend(
+            TakenSource(payload.source, count)
+            for payload, count in zip(payloads, written.rows, strict=True)
+        )
+        for position, found in groupby(written.aside, key=itemgetter(0)):
+            lines = reject_lines(payloads[position].source, map(itemgetter(1), found))
+            self._aside.setdefault(kind.signal, []).extend(lines)
 
     def _decodes(self, kind: _Kind, payload: _Payload) -> bool:
         """Whether a payload can be decoded by itself; sets it aside if not."""
         try:
-            kind.format.decode([payload.data], kind.signal, [payload.modified_ns])
+            kind.format.decode([payload.part.data], kind.signal, [payload.modified_ns])
         except InputError as error:
             self._rejected.append(self._set_aside(payload.source, error))
             return False
@@ -157,13 +191,15 @@ class _Batch:
         """Take an object part by part; if a part is broken, take nothing of it."""
         self._flush()
         segments: list[Segment] = []
+        aside: list[Found] = []
         total, source = 0, None
         try:
             for payload in payloads:
                 source = payload.source
-                written, rows = self._decode_and_write(kind, [payload])
-                segments += written
-                total += sum(rows)
+                written = self._decode_and_write(kind, [payload])
+                segments += written.segments
+                aside += [found for _, found in written.aside]
+                total += sum(written.rows)
         except Exception:
             # Nothing will ever name these segments. If they cannot be deleted now, the orphan
             # collection finds them later.
@@ -173,6 +209,7 @@ class _Batch:
         if source is not None:
             self._segments += segments
             self._taken.setdefault(kind.signal, []).append(TakenSource(source, total))
+            self._aside.setdefault(kind.signal, []).extend(reject_lines(source, aside))
 
     def _discard(self, segment: Segment) -> None:
         try:
@@ -180,24 +217,23 @@ class _Batch:
         except LakerunnerError:
             return
 
-    def _decode_and_write(
-        self, kind: _Kind, payloads: list[_Payload]
-    ) -> tuple[list[Segment], list[int]]:
+    def _decode_and_write(self, kind: _Kind, payloads: list[_Payload]) -> _Written:
         fallback = [payload.modified_ns for payload in payloads]
-        data = [payload.data for payload in payloads]
+        data = [payload.part.data for payload in payloads]
         decoded = kind.format.decode(data, kind.signal, fallback)
+        table = decoded.table
+        if kind.signal is Signal.LOGS:
+            table = with_fingerprints(table)
         sources = tuple(payload.source for payload in payloads)
         try:
-            segments = list(write_segments(self._task, decoded.table, kind.signal, sources))
+            segments = list(write_segments(self._task, table, kind.signal, sources))
         except StoreError as error:
             raise _PutFailedError(error) from error
-        return segments, decoded.rows.tolist()
-
-    def _take(self, signal: Signal, payloads: list[_Payload], rows: list[int]) -> None:
-        self._taken.setdefault(signal, []).extend(
-            TakenSource(payload.source, count)
-            for payload, count in zip(payloads, rows, strict=True)
-        )
+        aside = [
+            (lines.payload, Found(lines, payloads[lines.payload].part.line))
+            for lines in sorted(decoded.set_aside, key=attrgetter("payload"))
+        ]
+        return _Written(segments, decoded.rows.tolist(), aside)
 
     def _source(self, meta: ObjectMeta) -> Source:
         return Source(self._task.source.url, meta.key, meta.etag)

@@ -41,6 +41,9 @@ def commit_outcome(
         CatalogError: A commit failed. Of each signal, all of the batch is visible or nothing.
     """
     report = IngestReport(failed=outcome.failed, bytes_read=outcome.bytes_read)
+    if not record:
+        aside = tuple(line for lines in outcome.aside.values() for line in lines)
+        report += IngestReport(rejected=(*outcome.rejected, *aside))
     for commit in _commits(outcome, record=record):
         try:
             _refuse_expired(outcome)
@@ -58,8 +61,6 @@ def commit_outcome(
             segments=len(commit.add),
             bytes_written=sum(segment.bytes for segment in commit.add),
         )
-    if not record:
-        report += IngestReport(rejected=outcome.rejected)
     return report
 
 
@@ -67,6 +68,7 @@ def _commits(outcome: IngestOutcome, *, record: bool) -> list[Commit]:
     """One commit for each signal of a batch; a rejection goes with the signal its name tells."""
     rejected: dict[Signal, list[Rejection]] = {}
     if record:
+        rejected |= {signal: list(lines) for signal, lines in outcome.aside.items()}
         for rejection in outcome.rejected:
             signal = signal_by_name(rejection.source.key) or Signal.LOGS
             rejected.setdefault(signal, []).append(rejection)
@@ -123,10 +125,10 @@ def _again(
 ) -> IngestReport:
     """Make and commit a part of a batch again, without what others have taken meanwhile."""
     task = outcome.task
-    sources = [
-        *(taken.source for taken in commit.taken),
-        *(rejection.source for rejection in commit.rejected),
-    ]
+    # A source of which lines were set aside is named twice.
+    named = {taken.source: None for taken in commit.taken}
+    named |= {rejection.source: None for rejection in commit.rejected}
+    sources = list(named)
     known = retrying(lambda: catalog.sources(sources), task.config)
     left = {source.key: source for source in sources if source not in known}
     skipped = IngestReport(skipped=len(sources) - len(left))

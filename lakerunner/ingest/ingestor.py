@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakerunner.errors import (
     CorruptObjectError,
@@ -17,12 +18,14 @@ from lakerunner.errors import (
     UnknownFormatError,
 )
 from lakerunner.executors import InlineExecutor, bounded_map
+from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
 from lakerunner.ingest.committing import commit_outcome
 from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
 from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.task import IngestTask
 from lakerunner.model.config import read_config
+from lakerunner.model.mapping import read_mapping
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from lakerunner.catalog import Catalog
+    from lakerunner.ingest.arrow import ArrowStream
     from lakerunner.model.config import Config
+    from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.progress import Progress
     from lakerunner.store import ObjectMeta, ObjectStore
 
@@ -93,10 +98,11 @@ class Ingestor:
 
     def ingest(
         self,
-        source: str | PathLike[str] | bytes,
+        source: str | PathLike[str] | bytes | ArrowStream,
         *,
         signal: Signal | str | None = None,
         format: str | None = None,  # noqa: A002 - the word users know
+        mapping: SourceMapping | Mapping[str, Any] | None = None,
         organization: str | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
@@ -104,9 +110,13 @@ class Ingestor:
 
         Args:
             source: URL or path of an object, of a prefix (ends at `/`), or a glob; or the bytes of
-                one object, which have no identity and are taken each time they are given.
+                one object, or a table or reader of Arrow, Polars or pandas. Bytes and tables have
+                no identity and are taken each time they are given. A table larger than a batch
+                is committed batch by batch.
             signal: `logs`, `spans` or `metrics`; told from the content if not given.
             format: Name of the format; told from name and content if not given.
+            mapping: Which fields mean what, where their names do not tell; for JSON, CSV, logfmt,
+                text, Parquet and tables. It may name signal and format, too.
             organization: Whose rows they are.
             progress: Called after each batch.
 
@@ -115,18 +125,24 @@ class Ingestor:
 
         Raises:
             ObjectNotFoundError: `source` is an object or folder that is not there.
-            InputError: `source` is bytes that cannot be taken.
+            InputError: `source` is bytes or a table that cannot be taken.
+            ConfigurationError: The mapping is wrong, or `source` is of no known kind.
             StoreError: A segment could not be put, or the source could not be listed.
             CatalogError: A commit failed.
         """
-        wanted = Signal(signal) if signal is not None else None
-        owner = self._organization if organization is None else check_organization(organization)
+        wanted = self._wanted(signal, format, mapping, organization)
         if isinstance(source, bytes | bytearray | memoryview):
-            return self._ingest_bytes(bytes(source), wanted, format, owner, progress)
+            return self._ingest_bytes(bytes(source), wanted, progress)
+        if not isinstance(source, str | os.PathLike):
+            arrow = wanted._replace(format=ARROW)
+            pieces = stream_pieces(source, self._config.batch_bytes)
+            return sum(
+                (self._ingest_bytes(piece, arrow, progress) for piece in pieces), IngestReport()
+            )
         inputs = find_inputs(
             source, self._store.url, self._store.storage_options, self._open_bucket
         )
-        return self._run(inputs, wanted, format, owner, progress)
+        return self._run(inputs, wanted, progress)
 
     def retry(
         self,
@@ -135,32 +151,34 @@ class Ingestor:
         *,
         signal: Signal | str | None = None,
         format: str | None = None,  # noqa: A002 - the word users know
+        mapping: SourceMapping | Mapping[str, Any] | None = None,
     ) -> IngestReport:
         """Try again what is set aside, for instance after an upgrade.
 
         Objects that are gone stay set aside. An object that was overwritten since is taken in its
-        new version; the old one stays listed, since its rows were never taken.
+        new version; the old one stays listed, since its rows were never taken. Lines that were set
+        aside of an object whose other lines were taken stay listed, too.
 
         Args:
             organization: Whose; the ingestor's own if not given.
             progress: Called after each batch.
             signal: What the objects hold; told from their content if not given.
             format: Their format; told from name and content if not given.
+            mapping: Which fields mean what; see `ingest`.
 
         Raises:
             StoreError: A segment could not be put, or an object could not be looked up.
             CatalogError: A commit failed.
         """
-        wanted = Signal(signal) if signal is not None else None
-        owner = self._organization if organization is None else check_organization(organization)
+        wanted = self._wanted(signal, format, mapping, organization)
         waiting: dict[str, dict[str, None]] = {}
-        for rejection in self._catalog.rejections(owner):
+        for rejection in self._catalog.rejections(wanted.organization):
             waiting.setdefault(rejection.source.bucket, {})[rejection.source.key] = None
         report = IngestReport()
         for bucket, keys in waiting.items():
             store = self._open_bucket(bucket, self._store.storage_options)
             inputs = Inputs(store, self._present(store, keys))
-            report += self._run(inputs, wanted, format, owner, progress, again=True)
+            report += self._run(inputs, wanted, progress, again=True)
         return report
 
     def _present(self, store: ObjectStore, keys: Iterable[str]) -> Iterator[ObjectMeta]:
@@ -171,33 +189,41 @@ class Ingestor:
             except ObjectNotFoundError:
                 continue
 
-    def _ingest_bytes(
+    def _wanted(
         self,
-        data: bytes,
-        signal: Signal | None,
+        signal: Signal | str | None,
         format_name: str | None,
-        owner: str,
-        progress: Progress | None,
+        mapping: SourceMapping | Mapping[str, Any] | None,
+        organization: str | None,
+    ) -> _Wanted:
+        said = read_mapping(mapping)
+        return _Wanted(
+            organization=(
+                self._organization if organization is None else check_organization(organization)
+            ),
+            signal=Signal(signal) if signal is not None else said.signal if said else None,
+            format=format_name if format_name is not None else said.format if said else None,
+            mapping=said,
+        )
+
+    def _ingest_bytes(
+        self, data: bytes, wanted: _Wanted, progress: Progress | None
     ) -> IngestReport:
         store = open_store(f"memory://lakerunner-bytes-{uuid.uuid4().hex}")
         meta = store.put("bytes", data)
         try:
-            report = self._run(
-                Inputs(store, iter([meta])), signal, format_name, owner, progress, record=False
-            )
+            report = self._run(Inputs(store, iter([meta])), wanted, progress, record=False)
         finally:
             store.delete("bytes")
-        if report.rejected:
-            rejection = report.rejected[0]
-            raise _INPUT_ERRORS.get(rejection.code, InputError)(rejection.reason)
+        whole = [rejection for rejection in report.rejected if rejection.rows is None]
+        if whole:
+            raise _INPUT_ERRORS.get(whole[0].code, InputError)(whole[0].reason)
         return report
 
     def _run(
         self,
         inputs: Inputs,
-        signal: Signal | None,
-        format_name: str | None,
-        owner: str,
+        wanted: _Wanted,
         progress: Progress | None,
         *,
         again: bool = False,
@@ -214,9 +240,10 @@ class Ingestor:
                 lake=self._store,
                 source=inputs.store,
                 objects=objects,
-                organization=owner,
-                signal=signal,
-                format=format_name,
+                organization=wanted.organization,
+                signal=wanted.signal,
+                format=wanted.format,
+                mapping=wanted.mapping,
                 config=self._config,
                 started_ns=time.time_ns(),
             )
@@ -241,6 +268,15 @@ class Ingestor:
         if self._config.workers == 1 or not record:
             return nullcontext(InlineExecutor())
         return ThreadPoolExecutor(self._config.workers, thread_name_prefix="lakerunner-ingest")
+
+
+class _Wanted(NamedTuple):
+    """What the user says of the input of one call."""
+
+    organization: str
+    signal: Signal | None
+    format: str | None
+    mapping: SourceMapping | None
 
 
 def _width(executor: Executor) -> int:

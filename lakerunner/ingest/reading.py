@@ -32,12 +32,14 @@ class ObjectReader:
 
     Attributes:
         meta: Of the version that is read. The listed one until `open` was called.
+        content_type: Its media type, once it is open and if the store keeps one.
     """
 
     def __init__(self, store: ObjectStore, listed: ObjectMeta, config: Config) -> None:
         self._store = store
         self._config = config
         self.meta = listed
+        self.content_type = ""
 
     def open(self) -> Iterator[bytes]:
         """Read the first block now, and return an iterator over all blocks.
@@ -52,7 +54,7 @@ class ObjectReader:
             first = self._get(None)
         else:
             first = self._get(ByteRange(0, _BLOCK_BYTES))
-        self.meta = first.meta
+        self.meta, self.content_type = first.meta, first.content_type
         return self._blocks(first)
 
     def _blocks(self, first: GetResult) -> Iterator[bytes]:

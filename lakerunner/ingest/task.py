@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lakerunner.model.config import Config
+    from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.segment import Segment
     from lakerunner.model.signal import Signal
     from lakerunner.model.source import Rejection, TakenSource
@@ -26,6 +27,7 @@ class IngestTask(NamedTuple):
         organization: Whose rows they hold.
         signal: The signal the user named, if any.
         format: The format the user named, if any.
+        mapping: What the user says of records of named fields, if anything.
         config: The settings.
         started_ns: When the batch was begun.
     """
@@ -37,6 +39,7 @@ class IngestTask(NamedTuple):
     organization: str
     signal: Signal | None
     format: str | None
+    mapping: SourceMapping | None
     config: Config
     started_ns: int
 
@@ -48,6 +51,7 @@ class IngestOutcome(NamedTuple):
         task: The batch.
         segments: Segments that were put.
         taken: By signal, the sources whose every row is in `segments`.
+        aside: By signal, lines that were set aside of sources in `taken`.
         rejected: Sources that cannot be taken.
         failed: Sources that cannot be taken for now.
         bytes_read: Stored bytes of all objects that were read.
@@ -56,6 +60,7 @@ class IngestOutcome(NamedTuple):
     task: IngestTask
     segments: tuple[Segment, ...]
     taken: dict[Signal, tuple[TakenSource, ...]]
+    aside: dict[Signal, tuple[Rejection, ...]]
     rejected: tuple[Rejection, ...]
     failed: tuple[Rejection, ...]
     bytes_read: int

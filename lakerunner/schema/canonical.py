@@ -53,6 +53,7 @@ _LOGS = [
 EVENT_TYPE = pa.struct(
     [
         ("timestamp", TIMESTAMP),
+        ("timestamp_raw", pa.uint64()),
         ("name", _TEXT),
         ("attributes", _TEXT),
         ("dropped_attributes_count", pa.uint32()),
@@ -72,6 +73,7 @@ LINK_TYPE = pa.struct(
 _SPANS = [
     *_COMMON,
     ("end_timestamp", TIMESTAMP),
+    ("end_timestamp_raw", pa.uint64()),
     ("duration_ns", pa.int64()),
     ("name", _TEXT),
     ("kind", _TEXT),
@@ -95,6 +97,7 @@ QUANTILE_TYPE = pa.struct([("quantile", pa.float64()), ("value", pa.float64())])
 EXEMPLAR_TYPE = pa.struct(
     [
         ("timestamp", TIMESTAMP),
+        ("timestamp_raw", pa.uint64()),
         ("value", pa.float64()),
         ("value_int", pa.int64()),
         ("trace_id", _TEXT),
@@ -106,6 +109,7 @@ EXEMPLAR_TYPE = pa.struct(
 _METRICS = [
     *_COMMON,
     ("start_timestamp", TIMESTAMP),
+    ("start_timestamp_raw", pa.uint64()),
     ("metric_name", _TEXT),
     ("metric_type", _TEXT),
     ("unit", _TEXT),
@@ -130,6 +134,7 @@ _METRICS = [
     ("negative_bucket_counts", pa.list_(pa.uint64())),
     ("quantiles", pa.list_(QUANTILE_TYPE)),
     ("exemplars", pa.list_(EXEMPLAR_TYPE)),
+    ("metadata", _TEXT),
     ("trace_id", _TEXT),
     ("span_id", _TEXT),
     ("flags", pa.uint32()),
@@ -142,6 +147,9 @@ CANONICAL: dict[Signal, pa.Schema] = {
     Signal.METRICS: pa.schema(_METRICS),
 }
 """The columns of each table in order; attribute columns follow them, in name order."""
+
+ID_COLUMNS = ("trace_id",)
+"""Columns that are looked up by single values; segments carry filters for them."""
 
 SORT_ORDER: dict[Signal, tuple[str, ...]] = {
     Signal.LOGS: (SERVICE, "timestamp"),

@@ -17,16 +17,36 @@ from lakerunner.schema.attribute import (
 from lakerunner.schema.names import OVERFLOW
 
 
+class SetAside(NamedTuple):
+    """Lines of one payload that cannot be taken, for one reason, while the others are.
+
+    Attributes:
+        payload: Position of the payload in its batch.
+        lines: Numbers of the first few of them within the payload, from 1, ascending.
+        rows: How many there are.
+        code: An `lakerunner.errors.ErrorCode` value.
+        reason: One sentence for a person, without the line number.
+    """
+
+    payload: int
+    lines: tuple[int, ...]
+    rows: int
+    code: str
+    reason: str
+
+
 class Decoded(NamedTuple):
     """Rows of one batch of payloads.
 
     Attributes:
         table: One chunk per column; attribute fields carry their original key and types.
         rows: int64, one per payload: how many rows came from it.
+        set_aside: Lines that were left out.
     """
 
     table: pa.Table
     rows: Any
+    set_aside: tuple[SetAside, ...] = ()
 
 
 class PayloadRows(NamedTuple):

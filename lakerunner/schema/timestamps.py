@@ -17,7 +17,7 @@ class TimeSource(IntEnum):
     `TIME` is the time that was sent, in nanoseconds. `SECONDS`, `MILLISECONDS` and `MICROSECONDS`
     are the same field filled in a wrong unit and scaled up. `OBSERVED` is the observed time, used
     when no usable time was sent; `OBJECT` is the modification time of the input object, used when
-    neither was.
+    neither was. `END` is the end of a span, used when no usable start was sent.
     """
 
     TIME = 0
@@ -26,6 +26,7 @@ class TimeSource(IntEnum):
     MICROSECONDS = 3
     OBSERVED = 4
     OBJECT = 5
+    END = 6
 
 
 SOURCE_NAMES = pa.array([source.name.lower() for source in TimeSource])
@@ -95,13 +96,46 @@ class RowTimes(NamedTuple):
     raw: Any
 
 
-def choose_times(time: Any, observed: Any, fallback_ns: Any) -> RowTimes:
+class OptionalTimes(NamedTuple):
+    """A time column beside `timestamp`.
+
+    Attributes:
+        timestamp: timestamp[ns, UTC]; NULL where absent or unusable.
+        raw: uint64; the number as sent wherever `timestamp` is not it, else NULL.
+    """
+
+    timestamp: Any
+    raw: Any
+
+
+def optional_times(raw: Any) -> OptionalTimes:
+    """Read unsigned 64-bit time fields that may be missing, and lose none of their numbers.
+
+    Args:
+        raw: uint64 array of numpy.
+
+    Example:
+        >>> times = optional_times(np.array([0, 1_700_000_000, 2**63], np.uint64))
+        >>> times.timestamp.cast("int64").to_pylist(), times.raw.to_pylist()
+        ([None, 1700000000000000000, None], [None, 1700000000, 9223372036854775808])
+    """
+    read = read_times(raw)
+    kept = (raw == 0) | (read.usable & (read.source == TimeSource.TIME))
+    return OptionalTimes(
+        pa.array(read.nanoseconds, mask=~read.usable).cast(TIMESTAMP), pa.array(raw, mask=kept)
+    )
+
+
+def choose_times(
+    time: Any, observed: Any, fallback_ns: Any, second: TimeSource = TimeSource.OBSERVED
+) -> RowTimes:
     """Decide the timestamp of each row.
 
     Args:
         time: uint64 array; the time field as sent.
         observed: uint64 array; the observed-time field as sent.
         fallback_ns: int64 array; what to use when neither is usable.
+        second: What `timestamp_source` says of rows that have their time from `observed`.
     """
     sent, seen = read_times(time), read_times(observed)
     chosen = np.where(
@@ -110,7 +144,7 @@ def choose_times(time: Any, observed: Any, fallback_ns: Any) -> RowTimes:
     source = np.where(
         sent.usable,
         sent.source,
-        np.where(seen.usable, np.uint8(TimeSource.OBSERVED), np.uint8(TimeSource.OBJECT)),
+        np.where(seen.usable, np.uint8(second), np.uint8(TimeSource.OBJECT)),
     ).astype(np.uint8)
     altered = (time != 0) & (source != TimeSource.TIME)
     return RowTimes(

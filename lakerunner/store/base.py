@@ -72,10 +72,12 @@ class GetResult(NamedTuple):
     Attributes:
         meta: Of exactly the version that `data` belongs to, with the size of the whole object.
         data: The requested bytes.
+        content_type: The object's media type, where the store keeps one.
     """
 
     meta: ObjectMeta
     data: bytes
+    content_type: str = ""
 
 
 class ObjectStore(ABC):

@@ -14,11 +14,12 @@ import pyarrow as pa
 from lakerunner.formats.otlp.attributes import pivot
 from lakerunner.formats.otlp.nesting import children, text
 from lakerunner.limits import ATTRIBUTE_COLUMNS
+from lakerunner.schema.attribute import AttributeTable
 from lakerunner.schema.columns import absent_if_empty, absent_if_zero
 from lakerunner.schema.names import RESOURCE, SCOPE
 
 if TYPE_CHECKING:
-    from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs
+    from lakerunner.schema.attribute import AttributeColumn, OverflowPairs
 
 
 class Origin(NamedTuple):
@@ -82,6 +83,25 @@ def spread(batch: Any, scopes: str, records: str, reserved: frozenset[str]) -> O
         if table.overflow is not None:
             overflow.append(_spread_overflow(table.overflow, owner))
     return Origin(leaves, columns, attributes, overflow, payload_of[resource_of_record])
+
+
+def pass_down(origin: Origin, owner: Any) -> Origin:
+    """Hand what records share on to their children.
+
+    Args:
+        origin: Records that have children.
+        owner: int32: the record each child belongs to.
+
+    Returns:
+        The same with one row per child; `records` stays as it is.
+    """
+    return Origin(
+        records=origin.records,
+        columns=_spread_columns(origin.columns, owner),
+        attributes=_spread_attributes(AttributeTable(origin.attributes, None), owner),
+        overflow=[_spread_overflow(part, owner) for part in origin.overflow],
+        payload=origin.payload[owner],
+    )
 
 
 def _spread_columns(columns: dict[str, Any], owner: Any) -> dict[str, Any]:

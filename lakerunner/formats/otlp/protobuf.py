@@ -5,27 +5,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lakerunner.errors import CorruptObjectError, UnknownFormatError
+from lakerunner.formats.base import Part
 from lakerunner.formats.otlp.descriptors import request_handler
 from lakerunner.formats.otlp.logs import decode_logs
+from lakerunner.formats.otlp.metrics.decode import decode_metrics
+from lakerunner.formats.otlp.spans import decode_spans
 from lakerunner.formats.otlp.wire import recognise_signal, split_message
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from lakerunner.model.mapping import SourceMapping
     from lakerunner.schema.decoded import Decoded
 
-_DECODERS: dict[Signal, Callable[[Any, Any], Decoded]] = {Signal.LOGS: decode_logs}
+DECODERS: dict[Signal, Callable[[Any, Any], Decoded]] = {
+    Signal.LOGS: decode_logs,
+    Signal.METRICS: decode_metrics,
+    Signal.SPANS: decode_spans,
+}
 
 
 class OtlpProtobuf:
     """`ExportLogsServiceRequest` and its siblings in the protobuf wire format."""
 
     name = "otlp-protobuf"
+    certain = True
 
-    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    def recognises(self, head: bytes) -> bool:
+        """Whether a record of a known signal begins here; see `Format.recognises`."""
+        try:
+            return recognise_signal(head) is not None
+        except CorruptObjectError:
+            return False
+
+    def mapped(self, mapping: SourceMapping) -> OtlpProtobuf:
+        """Itself: its fields are known."""
+        del mapping
+        return self
+
+    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
         """Cut an object between resources; see `Format.split`."""
-        return split_message(blocks, limit)
+        return map(Part, split_message(blocks, limit))
 
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the first record; see `Format.signal`."""
@@ -36,7 +57,7 @@ class OtlpProtobuf:
 
         Text that is not valid UTF-8 is repaired: each invalid byte becomes U+FFFD.
         """
-        decode = _DECODERS.get(signal)
+        decode = DECODERS.get(signal)
         if decode is None:
             raise UnknownFormatError(
                 f"OTLP {signal} in protobuf cannot be taken yet", signal=signal

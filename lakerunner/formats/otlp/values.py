@@ -22,6 +22,7 @@ from lakerunner.formats.otlp.descriptors import value_handler
 from lakerunner.formats.otlp.nesting import children, text
 from lakerunner.limits import NESTING_DEPTH
 from lakerunner.schema.base64 import base64_text
+from lakerunner.schema.number_text import double_text
 
 SCALARS = {
     "string_value": "string",
@@ -55,19 +56,6 @@ def quote(strings: Any) -> Any:
     return pc.binary_join_element_wise('"', strings, '"', "")
 
 
-def double_text(values: Any) -> Any:
-    """Write doubles so that they read back exactly; NaN and infinities as ProtoJSON names them."""
-    written = values.cast(pa.string())
-    for arrow_name, name in (
-        ("nan", "NaN"),
-        ("-nan", "NaN"),
-        ("inf", "Infinity"),
-        ("-inf", "-Infinity"),
-    ):
-        written = pc.if_else(pc.equal(written, arrow_name), name, written)
-    return written
-
-
 def scalar_text(values: Any, field: str) -> Any:
     """The text of one scalar field of `AnyValue`; NULL where another field is set."""
     column = values.field(field)
@@ -80,7 +68,8 @@ def nested_json(values: Any, depth: int = 0) -> Any:
     """JSON text of arrays, maps and bytes; NULL where the value is a scalar or empty.
 
     Args:
-        values: Struct array of `AnyValue`.
+        values: Struct array of `AnyValue`. Bytes may be given as base64 text, arrays and maps as
+            JSON text.
         depth: How many levels lie above.
 
     Raises:
@@ -91,35 +80,46 @@ def nested_json(values: Any, depth: int = 0) -> Any:
     parts = []
     raw = values.field("bytes_value")
     if raw.null_count < len(raw):
-        parts.append(quote(base64_text(raw)))
+        parts.append(quote(raw if pa.types.is_string(raw.type) else base64_text(raw)))
     for field, kind in (("array_value", "ArrayValue"), ("kvlist_value", "KeyValueList")):
         encoded = values.field(field)
         if encoded.null_count < len(encoded):
-            parts.append(_container(encoded, kind, depth))
+            ready = pa.types.is_string(encoded.type)
+            parts.append(encoded if ready else _container(encoded, kind, depth))
     if not parts:
         return pa.nulls(len(values), pa.string())
     return parts[0] if len(parts) == 1 else pc.coalesce(*parts)
 
 
 def _container(encoded: Any, kind: str, depth: int) -> Any:
-    """Arrays or maps of one depth: decode all, write each element, join the elements."""
+    """Arrays or maps of one depth: decode all, and write those that are there."""
     positions = pc.indices_nonzero(encoded.is_valid())
-    present = encoded.take(positions)
-    elements = children(_decode_containers(present, kind))
+    whole = container_text(_decode_containers(encoded.take(positions), kind), kind, depth)
+    rows = np.full(len(encoded), -1, np.int64)
+    rows[positions.to_numpy()] = np.arange(len(positions))
+    return whole.take(pa.array(rows, mask=rows < 0))
+
+
+def container_text(lists: Any, kind: str, depth: int) -> Any:
+    """JSON text of arrays or maps: write each element, join the elements.
+
+    Args:
+        lists: List array of `AnyValue` or `KeyValue`, without NULLs.
+        kind: `ArrayValue` or `KeyValueList`.
+        depth: How many levels lie above.
+    """
+    elements = children(lists)
     if kind == "KeyValueList":
         written = json_text(elements.values.field("value"), depth + 1)
         keys = quote(text(elements.values.field("key")))
         written = pc.binary_join_element_wise(keys, written, ":")
     else:
         written = json_text(elements.values, depth + 1)
-    counts = np.bincount(elements.parents, minlength=len(present))
+    counts = np.bincount(elements.parents, minlength=len(lists))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), written), ",")
     opening, closing = ("{", "}") if kind == "KeyValueList" else ("[", "]")
-    whole = pc.binary_join_element_wise(opening, joined, closing, "")
-    rows = np.full(len(encoded), -1, np.int64)
-    rows[positions.to_numpy()] = np.arange(len(present))
-    return whole.take(pa.array(rows, mask=rows < 0))
+    return pc.binary_join_element_wise(opening, joined, closing, "")
 
 
 def _decode_containers(present: Any, kind: str) -> Any:

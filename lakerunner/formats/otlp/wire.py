@@ -5,6 +5,7 @@ https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import CorruptObjectError, ObjectTooLargeError
@@ -116,11 +117,16 @@ _RESOURCE_FIELD, _SCOPE_FIELD, _RECORD_FIELD = 1, 2, 2
 _SHAPES = (
     ({(1, FIXED64), (11, FIXED64), (6, LENGTH), (2, VARINT), (8, FIXED32)}, Signal.LOGS),
     ({(7, FIXED64), (8, FIXED64), (6, VARINT), (16, FIXED32), (10, VARINT)}, Signal.SPANS),
-    ({(12, VARINT), (13, LENGTH), (14, VARINT), (15, LENGTH)}, Signal.SPANS),
-    ({(7, LENGTH), (1, LENGTH)}, Signal.METRICS),
+    ({(4, LENGTH), (12, VARINT), (13, LENGTH), (14, VARINT), (15, LENGTH)}, Signal.SPANS),
+    ({(7, LENGTH)}, Signal.METRICS),
+    # A span's trace and span id, or a metric's name and description.
+    ({(1, LENGTH), (2, LENGTH)}, None),
     ({(3, LENGTH), (5, LENGTH), (9, LENGTH), (10, LENGTH), (12, LENGTH)}, Signal.LOGS),
 )
 _LOOKED_AT = 16
+_ID_BYTES = {1: 16, 2: 8}
+_GAUGE_FIELD, _DATA_POINTS_TAG = 5, 0x0A
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def recognise_signal(data: bytes) -> Signal | None:
@@ -135,13 +141,36 @@ def recognise_signal(data: bytes) -> Signal | None:
     for resource in _messages(data, 0, len(data), _RESOURCE_FIELD):
         for scope in _messages(data, resource.start, resource.end, _SCOPE_FIELD):
             for record in _messages(data, scope.start, scope.end, _RECORD_FIELD):
-                shapes = {
-                    (field.number, field.wire) for field in _fields(data, record.start, record.end)
-                }
-                signal = next((kind for shape, kind in _SHAPES if shape & shapes), None)
-                if signal is not None:
-                    return signal
+                fields = list(_fields(data, record.start, record.end))
+                shapes = {(field.number, field.wire) for field in fields}
+                for shape, signal in _SHAPES:
+                    if shape & shapes:
+                        return signal or _span_or_metric(data, fields)
     return None
+
+
+def _span_or_metric(data: bytes, fields: list[Field]) -> Signal:
+    """Tell a span without times, kind and status from a metric: both begin with two texts or ids.
+
+    Ids have a fixed length and are hardly ever text; field 5 is the text of a span's name or the
+    message of a gauge, which begins with its data points.
+    """
+    for field in fields:
+        value = data[field.start : field.end]
+        if field.wire != LENGTH or not value:
+            continue
+        if len(value) == _ID_BYTES.get(field.number) and not _is_text(value):
+            return Signal.SPANS
+        if field.number == _GAUGE_FIELD and value[0] != _DATA_POINTS_TAG:
+            return Signal.SPANS
+    return Signal.METRICS
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        return not _CONTROL.search(value.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _fields(data: bytes, start: int, end: int) -> Iterator[Field]:

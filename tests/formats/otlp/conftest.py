@@ -1,8 +1,8 @@
-"""Random log requests, written with OpenTelemetry's own classes."""
+"""Random requests, written with OpenTelemetry's own classes."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 import pytest
@@ -114,3 +114,27 @@ _RESOURCE_LOGS = st.builds(
 def log_requests() -> st.SearchStrategy[Any]:
     """Any `ExportLogsServiceRequest`: nothing is left out, and everything may be missing."""
     return st.builds(ExportLogsServiceRequest, resource_logs=st.lists(_RESOURCE_LOGS, max_size=3))
+
+
+class OtlpParts(NamedTuple):
+    """What the requests of every signal are made of."""
+
+    text: st.SearchStrategy[str]
+    uint32: st.SearchStrategy[int]
+    times: st.SearchStrategy[int]
+    attributes: st.SearchStrategy[Any]
+    scope: st.SearchStrategy[Any]
+    resource: st.SearchStrategy[Any]
+
+
+@pytest.fixture(scope="session")
+def otlp_parts() -> OtlpParts:
+    """Strategies for parts of any request: nothing is left out, everything may be missing."""
+    return OtlpParts(
+        text=_TEXT,
+        uint32=_UINT32,
+        times=_TIMES,
+        attributes=_ATTRIBUTES,
+        scope=st.none() | _SCOPES,
+        resource=st.none() | _RESOURCES,
+    )

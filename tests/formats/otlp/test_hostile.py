@@ -255,7 +255,7 @@ def test_bottomless_values_are_corrupt(field: int) -> None:
         decode(nested(200, field))
 
 
-@pytest.mark.parametrize("signal", [Signal.SPANS, Signal.METRICS])
+@pytest.mark.parametrize("signal", [Signal.METRICS])
 def test_signals_that_cannot_be_taken_are_named(signal: Signal) -> None:
     with pytest.raises(UnknownFormatError, match=signal):
         OtlpProtobuf().decode([b""], signal, [0])

@@ -52,7 +52,7 @@ def test_parts_decode_to_the_same_rows(
 ) -> None:
     payload = data.draw(log_requests).SerializeToString()
     decoder = OtlpProtobuf()
-    parts = list(decoder.split([payload], limit))
+    parts = [part.data for part in decoder.split([payload], limit)]
     whole = decoder.decode([payload], Signal.LOGS, [0])
     split = decoder.decode(parts, Signal.LOGS, [0] * len(parts))
     assert split.table.equals(whole.table) or str(split.table) == str(whole.table)  # NaN
@@ -132,12 +132,25 @@ IDS = {"trace_id": bytes(range(16)), "span_id": bytes(range(8))}
         (spans(start_time_unix_nano=1, name="GET"), Signal.SPANS),
         (spans(kind=1), Signal.SPANS),
         (spans(status={"code": 2}, **IDS), Signal.SPANS),
+        (spans(name="GET", **IDS), Signal.SPANS),
+        (spans(name="GET", trace_id=b"sixteen letters!", span_id=b"8letters"), Signal.SPANS),
+        (spans(name="GET", span_id=bytes(8)), Signal.SPANS),
+        (spans(name="\n", **IDS), Signal.SPANS),
+        (spans(**IDS), Signal.SPANS),
+        (spans(parent_span_id=b"8letters"), Signal.SPANS),
+        (spans(attributes=[{"key": "a", "value": NAME}], **IDS), Signal.SPANS),
+        (spans(events=[{"name": "e"}], **IDS), Signal.SPANS),
         (metrics(name="up", gauge=POINT), Signal.METRICS),
         (metrics(name="up", unit="1", description="d", sum=POINT), Signal.METRICS),
         (metrics(name="up", histogram={}), Signal.METRICS),
         (metrics(name="up", exponential_histogram={}), Signal.METRICS),
         (metrics(name="up", summary={}), Signal.METRICS),
         (metrics(name="up"), Signal.METRICS),
+        (metrics(name="sixteen.letters!", description="8\nletter", gauge=POINT), Signal.METRICS),
+        (metrics(name="sixteen.letters!", description="größe."), Signal.METRICS),
+        (metrics(description="of what", gauge=POINT), Signal.METRICS),
+        (metrics(name="up", gauge={}), Signal.METRICS),
+        (metrics(sum=POINT), Signal.METRICS),
         (logs(), None),
         (b"", None),
         (b"\x0a\x00", None),

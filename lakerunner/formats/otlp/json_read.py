@@ -1,0 +1,195 @@
+"""Lines of OTLP JSON to the nested batch that all OTLP decoders take.
+
+Whatever most producers write is read by pyarrow's JSON reader in one call. What it refuses is
+rewritten (`json_repairs`) and read again; then the lines that are no JSON are left out; and the
+rest is halved until the few documents are found that have to be read patiently (`json_lenient`).
+So one odd line costs about twice its neighbours' time, not theirs a hundredfold.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as pj
+
+from lakerunner.errors import CorruptObjectError
+from lakerunner.formats.otlp.json_batch import UnreadableError, to_batch
+from lakerunner.formats.otlp.json_lenient import read_patiently
+from lakerunner.formats.otlp.json_repairs import lenient_bytes
+from lakerunner.formats.otlp.json_types import (
+    ROOTS,
+    Numbers,
+    Shape,
+    batch_type,
+    reading_schema,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lakerunner.formats.otlp.json_lines import Lines
+    from lakerunner.model.signal import Signal
+
+_LEVELS = 5  # each further one doubles the schema; deeper documents are read patiently
+_FEW_LINES = 16  # below this, reading them one by one costs no more than halving them
+_BYTE = re.compile(r" \(byte \d+\)")
+_DOCUMENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Refused(NamedTuple):
+    """A line that was left out.
+
+    Attributes:
+        line: Its position among the lines.
+        reason: Why.
+    """
+
+    line: int
+    reason: str
+
+
+class Documents(NamedTuple):
+    """What was read.
+
+    Attributes:
+        resources: Array of `batch_type`, one element per line that was taken.
+        lines: int64: the position of each of them among the lines, ascending.
+        refused: The lines that were left out, in no order.
+    """
+
+    resources: Any
+    lines: Any
+    refused: list[Refused]
+
+
+def read_documents(lines: Lines, signal: Signal) -> Documents:
+    """Read documents, one a line, with fields under their JSON names.
+
+    A line that is broken or carries another signal is left out and named; the others land.
+    """
+    count = len(lines.starts)
+    try:
+        return _with_strangers(
+            lines, signal, [_read(lines, 0, count, signal, Numbers.STRICT)], np.arange(count), []
+        )
+    except ValueError:  # what exactly was wrong does not matter: each further step is more patient
+        return _read_patiently(lines, signal)
+
+
+class _Piece(NamedTuple):
+    """Some consecutive lines.
+
+    Attributes:
+        resources: As in `Documents`.
+        taken: bool per line.
+        strange: bool per line that was taken: without the signal's field, or with another one's.
+    """
+
+    resources: Any
+    taken: Any
+    strange: Any
+
+
+def _read(lines: Lines, first: int, last: int, signal: Signal, numbers: Numbers) -> _Piece:
+    """Read lines in one call, or raise a `ValueError` if one of them is not as expected."""
+    count = last - first
+    if not count:
+        nothing = pa.array([], batch_type(signal))
+        return _Piece(nothing, np.zeros(0, bool), np.zeros(0, bool))
+    data = memoryview(lines.data)[lines.starts[first] : lines.ends[last - 1] + 1]
+    nested = b"arrayValue" in lines.data or b"kvlistValue" in lines.data
+    table = _parse(data, reading_schema(signal, Shape(numbers, _LEVELS if nested else 0)))
+    if table.num_rows != count:
+        raise UnreadableError("a line holds more or less than one document")
+    own, *others = (column.combine_chunks() for column in table.columns)
+    strange = own.is_null().to_numpy(zero_copy_only=False)
+    for other in others:
+        strange = strange | (np.diff(other.offsets.to_numpy()) > 0)
+    return _Piece(to_batch(own, batch_type(signal)), np.ones(count, bool), strange)
+
+
+def _parse(data: memoryview, schema: Any) -> Any:
+    return pj.read_json(
+        pa.BufferReader(pa.py_buffer(data)),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    ).select(schema.names)
+
+
+def _read_patiently(lines: Lines, signal: Signal) -> Documents:
+    """Leave out what is no JSON, and find the documents that the columnar reader refuses."""
+    dense = lines.keep(np.arange(len(lines.starts)))
+    dense = dense.rewritten(lenient_bytes(dense.data))
+    reasons = {
+        index: reason
+        for index in range(len(dense.starts))
+        if (reason := _not_a_document(dense.text(index)))
+    }
+    kept = np.array([i for i in range(len(dense.starts)) if i not in reasons], np.int64)
+    refused = [Refused(index, reason) for index, reason in reasons.items()]
+    valid = dense.keep(kept)
+    pieces = list(_halves(valid, 0, len(kept), signal, refused, kept))
+    return _with_strangers(valid, signal, pieces, kept, refused)
+
+
+def _not_a_document(line: bytes) -> str | None:
+    try:
+        _DOCUMENT.decode(line)
+    except RecursionError:
+        return "it is nested too deep"
+    except ValueError as error:
+        return f"not OTLP JSON: {_BYTE.sub('', str(error))}"
+    return None
+
+
+def _halves(
+    lines: Lines, first: int, last: int, signal: Signal, refused: list[Refused], origin: Any
+) -> Iterator[_Piece]:
+    try:
+        yield _read(lines, first, last, signal, Numbers.LENIENT)
+    except ValueError:
+        pass
+    else:
+        return
+    if last - first > _FEW_LINES:
+        middle = (first + last) // 2
+        yield from _halves(lines, first, middle, signal, refused, origin)
+        yield from _halves(lines, middle, last, signal, refused, origin)
+        return
+    for index in range(first, last):
+        line = lines.text(index)
+        try:
+            resources = read_patiently(line, signal)
+        except CorruptObjectError as error:
+            refused.append(Refused(int(origin[index]), error.message))
+            resources = pa.array([], batch_type(signal))
+        taken = np.full(1, bool(len(resources)))
+        yield _Piece(resources, taken, np.ones(len(resources), bool))
+
+
+def _with_strangers(
+    lines: Lines, signal: Signal, pieces: list[_Piece], origin: Any, refused: list[Refused]
+) -> Documents:
+    """Put pieces together, and name the lines that carry something else."""
+    resources = [piece.resources for piece in pieces] or [pa.array([], batch_type(signal))]
+    taken = np.flatnonzero(np.concatenate([[], *(piece.taken for piece in pieces)]))
+    strange = np.flatnonzero(np.concatenate([[], *(piece.strange for piece in pieces)]))
+    for index in taken[strange].tolist():
+        reason = _strangeness(_DOCUMENT.decode(lines.text(index)), signal)
+        if reason is not None:
+            refused.append(Refused(int(origin[index]), reason))
+    whole = resources[0] if len(resources) == 1 else pa.concat_arrays(resources)
+    return Documents(whole, origin[taken], refused)
+
+
+def _strangeness(document: dict[str, msgspec.Raw], signal: Signal) -> str | None:
+    other = next((kind for kind in ROOTS if kind is not signal and ROOTS[kind] in document), None)
+    if ROOTS[signal] in document:
+        return f"it also carries {other}, which were left out" if other else None
+    if other is not None:
+        return f"it carries {other}, and the others {signal}"
+    return f"not OTLP JSON: it has no {ROOTS[signal]}" if document else None

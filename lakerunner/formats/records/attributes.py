@@ -1,0 +1,168 @@
+"""Fields that no table column wants, as attributes: their names, types, and the overflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakerunner.formats.records.convert import plain_text
+from lakerunner.formats.records.json_text import json_text
+from lakerunner.limits import ATTRIBUTE_COLUMNS
+from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs
+from lakerunner.schema.base64 import base64_text
+from lakerunner.schema.columns import compact_strings
+from lakerunner.schema.names import RECORD, RESOURCE, SCOPE, assign_names
+from lakerunner.schema.types import TIMESTAMP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lakerunner.formats.records.fields import Field
+
+_PREFIXES = {
+    "resource.attributes.": RESOURCE,
+    "resource_attributes.": RESOURCE,
+    "resourceAttributes.": RESOURCE,
+    "resource.": RESOURCE,
+    "resource_": RESOURCE,
+    "scope.attributes.": SCOPE,
+    "scope_attributes.": SCOPE,
+    "scope.": SCOPE,
+    "scope_": SCOPE,
+    "attributes.": RECORD,
+    "attr_": RECORD,
+    "attr.": RECORD,
+}
+_LARGEST = 2**63 - 1
+
+
+class _Typed(NamedTuple):
+    values: Any
+    types: tuple[str, ...]
+
+
+def place_of(key: str) -> tuple[str, str]:
+    """Column prefix and attribute key of a field.
+
+    Example:
+        >>> place_of("resource.service.name"), place_of("user")
+        (('resource_', 'service.name'), ('attr_', 'user'))
+    """
+    for beginning, prefix in _PREFIXES.items():
+        if key.startswith(beginning) and len(key) > len(beginning):
+            return prefix, key[len(beginning) :]
+    return RECORD, key
+
+
+def to_attributes(
+    fields: Iterable[Field], reserved: frozenset[str], cap: int = ATTRIBUTE_COLUMNS
+) -> AttributeTable:
+    """Make attribute columns of fields.
+
+    Scalars keep their type; lists become JSON text, bytes base64 text, and dates, durations and
+    decimals text. Fields without any value are left out.
+
+    Args:
+        fields: The fields; their keys say where they belong, see `place_of`.
+        reserved: Column names that are taken.
+        cap: Columns at most; the fields with the fewest values go to the overflow.
+    """
+    keyed: dict[tuple[str, str], _Typed] = {}
+    for field in fields:
+        typed = _typed(field.values)
+        if typed is None:
+            continue
+        prefix, key = place_of(field.key)
+        place, count = (prefix, key), 1
+        while place in keyed:
+            count += 1
+            place = (prefix, f"{key}#{count}")
+        keyed[place] = typed
+    names: dict[tuple[str, str], str] = {}
+    used = set(reserved)
+    for prefix in (RESOURCE, SCOPE, RECORD):
+        given = assign_names(prefix, [key for owner, key in keyed if owner == prefix], used)
+        names |= {(prefix, key): name for key, name in given.items()}
+        used |= set(given.values())
+    by_rank = sorted(keyed, key=lambda place: (keyed[place].values.null_count, names[place]))
+    columns = {
+        names[place]: AttributeColumn(
+            compact_strings(keyed[place].values), place[1], keyed[place].types
+        )
+        for place in sorted(by_rank[:cap], key=lambda place: names[place])
+    }
+    spilled = {place: keyed[place] for place in by_rank[cap:]}
+    return AttributeTable(columns, _overflow(spilled, names) if spilled else None)
+
+
+def _typed(values: Any) -> _Typed | None:
+    if values.null_count == len(values):
+        return None
+    dtype = values.type
+    if pa.types.is_dictionary(dtype):
+        text = pa.types.is_string(dtype.value_type) and pa.types.is_int32(dtype.index_type)
+        return _Typed(values, ("string",)) if text else _typed(values.cast(dtype.value_type))
+    for belongs, typed in _SCALARS:
+        if belongs(dtype):
+            return typed(values)
+    return _Typed(*_as_text(values))
+
+
+def _integers(values: Any) -> _Typed:
+    if pa.types.is_uint64(values.type) and pc.max(values).as_py() > _LARGEST:
+        return _Typed(plain_text(values), ("int64",))
+    return _Typed(values.cast(pa.int64()), ("int64",))
+
+
+def _timestamps(values: Any) -> _Typed:
+    try:
+        aware = values if values.type.tz else pc.assume_timezone(values, "UTC")
+        return _Typed(aware.cast(TIMESTAMP), ("timestamp",))
+    except pa.ArrowInvalid:  # beyond the years 1677 to 2262
+        return _Typed(plain_text(values), ("string",))
+
+
+_SCALARS: tuple[tuple[Callable[[Any], bool], Callable[[Any], _Typed]], ...] = (
+    (pa.types.is_boolean, lambda values: _Typed(values, ("bool",))),
+    (pa.types.is_integer, _integers),
+    (pa.types.is_floating, lambda values: _Typed(values.cast(pa.float64()), ("double",))),
+    (pa.types.is_timestamp, _timestamps),
+)
+
+
+def _as_text(values: Any) -> tuple[Any, tuple[str, ...]]:
+    dtype = values.type
+    if pa.types.is_struct(dtype) or pa.types.is_map(dtype):
+        return json_text(values), ("map",)
+    if pa.types.is_nested(dtype):
+        return json_text(values), ("array",)
+    if (
+        pa.types.is_binary(dtype)
+        or pa.types.is_large_binary(dtype)
+        or pa.types.is_fixed_size_binary(dtype)
+    ):
+        return base64_text(values.cast(pa.binary())), ("bytes",)
+    return plain_text(values), ("string",)
+
+
+def _overflow(
+    spilled: dict[tuple[str, str], _Typed], names: dict[tuple[str, str], str]
+) -> OverflowPairs:
+    rows = [np.flatnonzero(np.asarray(typed.values.is_valid())) for typed in spilled.values()]
+    owners = np.repeat(np.arange(len(spilled)), [len(part) for part in rows])
+    texts = [
+        plain_text(typed.values).take(pa.array(part))
+        for typed, part in zip(spilled.values(), rows, strict=True)
+    ]
+    flat = np.concatenate(rows)
+    order = np.argsort(flat, kind="stable")
+    column_names = pa.array([names[place] for place in spilled])
+    return OverflowPairs(
+        rows=flat[order].astype(np.int32),
+        names=column_names.take(pa.array(owners[order])),
+        values=pa.concat_arrays(texts).take(pa.array(order)),
+        types={names[place]: (place[1], typed.types) for place, typed in spilled.items()},
+    )

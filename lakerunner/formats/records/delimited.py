@@ -1,0 +1,261 @@
+"""Read text in rows of delimited fields, with a header: CSV, TSV and the like."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pv
+
+from lakerunner.errors import ErrorCode
+from lakerunner.formats.base import Part
+from lakerunner.formats.records.delimited_rows import row_ends
+from lakerunner.formats.records.payload_lines import valid_text
+from lakerunner.formats.records.read import Records
+from lakerunner.formats.records.text_types import typed_column
+from lakerunner.schema.decoded import SetAside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_DELIMITERS = ",\t;|"
+_LISTED = 10
+_LOOKED_AT = 20
+_BLANK = b" \t\r\n"
+_UNCLOSED = "a quote is not closed"
+
+
+def sniff_delimiter(head: bytes) -> str:
+    r"""Tell which of comma, tab, semicolon and pipe separates the fields.
+
+    It is the one that stands equally often in each of the first lines, and most often; a comma
+    where none does.
+
+    Args:
+        head: The first bytes of an object.
+
+    Example:
+        >>> sniff_delimiter(b"time;value\n1,5;2,5\n"), sniff_delimiter(b"message\n")
+        (';', ',')
+    """
+    counts: dict[str, list[int]] = {}
+    text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
+    whole, _, _ = text.rpartition("\n")
+    for delimiter in _DELIMITERS:
+        rows = csv.reader(io.StringIO(whole or text), delimiter=delimiter)
+        counts[delimiter] = [len(row) for row, _ in zip(rows, range(_LOOKED_AT)) if row]  # noqa: B905 - the shorter decides
+    widths = {delimiter: sizes[0] if sizes else 1 for delimiter, sizes in counts.items()}
+    alike = [mark for mark, sizes in counts.items() if len(set(sizes)) == 1 and widths[mark] > 1]
+    return max(alike or widths, key=lambda delimiter: widths[delimiter])
+
+
+def split_delimited(blocks: Iterable[bytes], limit: int, delimiter: str = ",") -> Iterator[Part]:
+    r"""Cut delimited text between rows; each part begins with the header.
+
+    Args:
+        blocks: The object's bytes, in order.
+        limit: Bytes of rows a part should not exceed. A longer row stays whole.
+        delimiter: What separates fields; quotes count at the head of a field only.
+
+    Yields:
+        Parts; at least one. `line` counts as if the header were the line before the part's first
+        row, so that numbers within a part are added to it as for any other format.
+
+    Example:
+        >>> [tuple(part) for part in split_delimited([b'a\n1\n"2\n', b'3"\n4\n'], 5)]
+        [(b'a\n1\n', 1), (b'a\n"2\n3"\n', 2), (b'a\n4\n', 4)]
+    """
+    header, buffer, line = b"", bytearray(), 1
+    begun, wanted = False, limit
+    for block in blocks:
+        buffer += block
+        while len(buffer) > wanted:
+            if not header:
+                header = _header(buffer, delimiter)
+            cut = _cut(buffer, len(header) if not begun else 0, limit, delimiter)
+            if not cut:
+                wanted = 2 * len(buffer)
+                break
+            yield Part(_with_header(buffer[:cut], header, begun), line - begun)
+            line += buffer.count(b"\n", 0, cut)
+            del buffer[:cut]
+            begun, wanted = True, limit
+    if buffer or not begun:
+        yield Part(_with_header(buffer, header, begun), line - begun)
+
+
+def _with_header(rows: bytearray, header: bytes, begun: int) -> bytes:
+    return valid_text(header + bytes(rows) if begun else bytes(rows))
+
+
+def _header(buffer: bytes | bytearray, delimiter: str) -> bytes:
+    """The first row that is not blank, and the blank ones before it, with its newline."""
+    text = bytes(buffer)
+    start = len(text) - len(text.lstrip(_BLANK))
+    start = text.rfind(b"\n", 0, start) + 1
+    ends = row_ends(text[start:], delimiter).places
+    return text[: start + int(ends[0]) + 1] if len(ends) else b""
+
+
+def _cut(buffer: bytearray, header: int, limit: int, delimiter: str) -> int:
+    """End of the last row that ends within the limit, or of the first one; 0 if that is cut off."""
+    ends = row_ends(buffer, delimiter).places + 1
+    ends = ends[ends > header]
+    within = int(np.searchsorted(ends, limit, "right"))
+    return int(ends[max(within - 1, 0)]) if len(ends) else 0
+
+
+class _Table(NamedTuple):
+    table: pa.Table
+    wrong: dict[int, str]
+    """Reasons by number of line."""
+
+
+def read_delimited(payloads: Sequence[bytes], delimiter: str = ",") -> Records:
+    r"""Read rows of delimited fields; the first row of each payload names the columns.
+
+    Columns are int64, double or bool (`true`, `false`) where all their values are, and text
+    otherwise; text that looks like a time, `007`, `+1` and integers beyond int64 stay text. Empty
+    fields are NULL. The second column of a name is `name#2`; a third column without a name is
+    `column_3`. Payloads may have different headers.
+
+    Args:
+        payloads: Text; blank rows are passed over.
+        delimiter: One ASCII character.
+
+    Returns:
+        The rows. Rows with another number of fields than the header are set aside.
+
+    Raises:
+        ObjectTooLargeError: A payload takes more than 2 GiB.
+
+    Example:
+        >>> records = read_delimited([b"a,b\n1,x\n2\n", b"b,c\n,true\n"])
+        >>> records.table.to_pylist()
+        [{'a': 1, 'b': 'x', 'c': None}, {'a': None, 'b': None, 'c': True}]
+        >>> records.set_aside[0].lines, records.set_aside[0].reason
+        ((3,), '1 field where the header has 2')
+    """
+    parts = [_read_texts(valid_text(payload), delimiter) for payload in payloads]
+    rows = [part.table.num_rows for part in parts]
+    whole = pa.concat_tables([part.table for part in parts], promote_options="default")
+    columns = {name: typed_column(_one_chunk(whole.column(name))) for name in whole.column_names}
+    return Records(
+        pa.table(columns),
+        np.repeat(np.arange(len(rows), dtype=np.int32), rows),
+        tuple(aside for place, part in enumerate(parts) for aside in _asides(place, part.wrong)),
+    )
+
+
+def _one_chunk(column: Any) -> Any:
+    return (
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks or [pa.array([], pa.string())])
+    )
+
+
+def _asides(payload: int, wrong: dict[int, str]) -> Iterator[SetAside]:
+    by_reason: dict[str, list[int]] = {}
+    for line, reason in sorted(wrong.items()):
+        by_reason.setdefault(reason, []).append(line)
+    for reason, lines in by_reason.items():
+        yield SetAside(
+            payload, tuple(lines[:_LISTED]), len(lines), ErrorCode.CORRUPT_OBJECT, reason
+        )
+
+
+def column_names(header: bytes, delimiter: str) -> list[str]:
+    """Name the columns, each differently.
+
+    Example:
+        >>> column_names(b"a,,a", ",")
+        ['a', 'column_2', 'a#2']
+    """
+    rows = csv.reader(io.StringIO(header.decode(), newline=""), delimiter=delimiter)
+    given = [name.strip() for row in rows for name in row]
+    names: list[str] = []
+    taken = set(given)
+    for place, written in enumerate(given, start=1):
+        name, turn = written or f"column_{place}", 1
+        while name in names or (name != written and name in taken):
+            turn += 1
+            name = f"{written or f'column_{place}'}#{turn}"
+        names.append(name)
+    return names
+
+
+def _read_texts(data: bytes, delimiter: str) -> _Table:
+    """Read one payload with all columns as text."""
+    header = _header(data, delimiter)
+    if not header:
+        header = data
+    body = data[len(header) :]
+    names = column_names(header.strip(b"\r\n"), delimiter)
+    empty = pa.table({name: pa.array([], pa.string()) for name in names})
+    if not body.strip(_BLANK):
+        return _Table(empty, {})
+    wrong: dict[int, str] = {}
+    ends = None
+    if b'"' in body:
+        ends = row_ends(body, delimiter)
+        if ends.unclosed:
+            body, wrong = _without_unclosed(body, header.count(b"\n"))
+    ragged: list[tuple[int, int]] = []
+
+    def note(row: pv.InvalidRow) -> str:
+        ragged.append((row.number, row.actual_columns))
+        return "skip"
+
+    table = pv.read_csv(
+        pa.BufferReader(body),
+        read_options=pv.ReadOptions(
+            use_threads=False, block_size=len(body) + 1, column_names=names
+        ),
+        parse_options=pv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=ends is not None, invalid_row_handler=note
+        ),
+        convert_options=pv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            strings_can_be_null=True,
+            null_values=[""],
+            check_utf8=False,
+        ),
+    )
+    if ragged:
+        numbers = _line_numbers(body, delimiter, [number for number, _ in ragged])
+        above = header.count(b"\n")
+        for line, (_, fields) in zip(numbers, ragged, strict=True):
+            count = "1 field" if fields == 1 else f"{fields} fields"
+            wrong[above + line] = f"{count} where the header has {len(names)}"
+    return _Table(table, wrong)
+
+
+def _line_numbers(body: bytes, delimiter: str, rows: list[int]) -> list[int]:
+    """The lines on which some rows begin; rows and lines count from 1, blank rows do not count."""
+    values = np.frombuffer(body, np.uint8)
+    ends = row_ends(body, delimiter).places
+    starts = np.concatenate([[0], ends + 1])
+    starts = starts[starts < len(body)]
+    first = values[starts]
+    second = np.append(values, 10)[starts + 1]
+    blank = (first == ord("\n")) | ((first == ord("\r")) & (second == ord("\n")))
+    begins = starts[~blank][np.array(rows) - 1]
+    lines = np.searchsorted(np.flatnonzero(values == ord("\n")), begins) + 1
+    return [int(line) for line in lines]
+
+
+def _without_unclosed(body: bytes, above: int) -> tuple[bytes, dict[int, str]]:
+    """Blank out the lines with an odd number of quotes: one of them opens what nothing closes."""
+    values = np.frombuffer(body, np.uint8).copy()
+    newlines = np.flatnonzero(values == ord("\n"))
+    quotes = np.flatnonzero(values == ord('"'))
+    starts = np.concatenate([[0], newlines + 1])
+    ends = np.concatenate([newlines, [len(body)]])
+    odd = np.flatnonzero((np.searchsorted(quotes, ends) - np.searchsorted(quotes, starts)) % 2)
+    for place in odd:
+        values[starts[place] : ends[place]] = ord("\n")
+    return values.tobytes(), {int(place) + 1 + above: _UNCLOSED for place in odd}

@@ -1,0 +1,208 @@
+"""The fields of a table of records: objects taken apart, and each field found by its name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakerunner.limits import NESTING_DEPTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_WORD = re.compile(r"[^a-z0-9]")
+
+
+class Field(NamedTuple):
+    """One field of all records.
+
+    Attributes:
+        key: Its name; fields inside of objects are named with dots.
+        values: Arrow array without struct and map types, one value per record.
+    """
+
+    key: str
+    values: Any
+
+
+class Converted(NamedTuple):
+    """What became of the values of a field.
+
+    Attributes:
+        values: Arrow array of the wanted type.
+        usable: bool per row: the value is there, and nothing of it was lost.
+    """
+
+    values: Any
+    usable: Any
+
+
+def squash(key: str) -> str:
+    """A name without case and punctuation, as names are compared.
+
+    Example:
+        >>> squash("@timestamp"), squash("Event_Time")
+        ('timestamp', 'eventtime')
+    """
+    return _WORD.sub("", key.lower())
+
+
+def take_apart(table: pa.Table) -> list[Field]:
+    """Take objects and maps apart down to scalars and lists.
+
+    Args:
+        table: One chunk per column.
+
+    Example:
+        >>> [field.key for field in take_apart(pa.table({"a": [{"b": 1, "c": {"d": 2}}]}))]
+        ['a.b', 'a.c.d']
+    """
+    fields: list[Field] = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        fields.extend(_parts(field.name, _one_chunk(column), NESTING_DEPTH))
+    return _unique(fields)
+
+
+def _one_chunk(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _parts(key: str, values: Any, depth: int) -> Iterator[Field]:
+    dtype = values.type
+    if depth and pa.types.is_struct(dtype) and dtype.num_fields:
+        for child, part in zip(dtype, values.flatten(), strict=True):
+            yield from _parts(f"{key}.{child.name}", part, depth - 1)
+    elif depth and pa.types.is_map(dtype) and pa.types.is_string(dtype.key_type):
+        for name, part in _entries(values):
+            yield from _parts(f"{key}.{name}", part, depth - 1)
+    elif not pa.types.is_null(dtype):
+        yield Field(key, values)
+
+
+def _entries(maps: Any) -> Iterator[tuple[str, Any]]:
+    """The values of a map by key: one column per distinct key."""
+    offsets = maps.offsets.to_numpy()
+    # A NULL map may have entries behind it in memory, which are no one's.
+    lengths = np.where(np.asarray(maps.is_valid()), np.diff(offsets), 0)
+    starts = offsets[:-1]
+    rows = np.repeat(np.arange(len(maps)), lengths)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    positions = np.repeat(starts, lengths) + within
+    keys = maps.keys.take(pa.array(positions)).dictionary_encode()
+    codes = keys.indices.to_numpy(zero_copy_only=False)
+    for code, name in enumerate(keys.dictionary.to_pylist()):
+        hits = np.flatnonzero(codes == code)
+        owners = rows[hits]
+        # A key that stands twice in one map makes a second column: nothing is lost.
+        repeat = np.arange(len(hits)) - np.searchsorted(owners, owners)
+        for rank in range(int(repeat.max(initial=0)) + 1):
+            chosen = hits[repeat == rank]
+            dense = np.full(len(maps), -1, np.int64)
+            dense[rows[chosen]] = positions[chosen]
+            label = name if rank == 0 else f"{name}#{rank + 1}"
+            yield label, maps.items.take(pa.array(dense, mask=dense < 0))
+
+
+def _unique(fields: list[Field]) -> list[Field]:
+    """Number keys that came twice, as `{"a": {"b": 1}, "a.b": 2}` makes them."""
+    seen: dict[str, int] = {}
+    named = []
+    for field in fields:
+        seen[field.key] = count = seen.get(field.key, 0) + 1
+        named.append(field if count == 1 else field._replace(key=f"{field.key}#{count}"))
+    return named
+
+
+class Fields:
+    """The fields of some records that nothing has used yet. Not safe for several threads.
+
+    Args:
+        fields: All fields, in order.
+        rows: Number of records.
+
+    Attributes:
+        rows: Number of records.
+    """
+
+    def __init__(self, fields: Iterable[Field], rows: int) -> None:
+        self._left = {field.key: field.values for field in fields}
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[Field]:
+        return (Field(key, values) for key, values in list(self._left.items()))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._left
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Leave out fields, and those inside of them."""
+        for key in keys:
+            for name in self.inside(key):
+                del self._left[name]
+
+    def inside(self, key: str) -> list[str]:
+        """Keys of a field and of those inside of it."""
+        return [name for name in self._left if name == key or name.startswith(f"{key}.")]
+
+    def put(self, key: str, values: Any) -> None:
+        """Add a field, or replace one."""
+        self._left[key] = values
+
+    def pop(self, key: str) -> Any:
+        """Take a field out as it is; None if there is none."""
+        return self._left.pop(key, None)
+
+    def named(self, *names: str) -> list[str]:
+        """Keys of the fields with one of these squashed names, in the order of the names."""
+        found: dict[str, list[str]] = {}
+        for key in self._left:
+            found.setdefault(squash(key), []).append(key)
+        return [key for name in names for key in found.get(name, ())]
+
+    def take(self, keys: Iterable[str], convert: Callable[[Any], Converted]) -> Converted | None:
+        """Fill a column from fields: of each row, from the first field that has something usable.
+
+        Values that were used are taken out of their fields; the rest stays there.
+
+        Args:
+            keys: Of fields, most wanted first; unknown ones are passed over.
+            convert: To the wanted type.
+
+        Returns:
+            The column, or None where no field has anything.
+        """
+        filled: Converted | None = None
+        for key in keys:
+            values = self._left.get(key)
+            if values is None:
+                continue
+            offered = convert(values)
+            used = offered.usable if filled is None else offered.usable & ~filled.usable
+            if not used.any():
+                continue
+            self._keep_rest(key, values, used)
+            if filled is None:
+                filled = offered
+            else:
+                chosen = pc.if_else(pa.array(used), offered.values, filled.values)
+                filled = Converted(chosen, filled.usable | used)
+            if filled.usable.all():
+                break
+        if filled is None:
+            return None
+        if filled.values.null_count == 0 and not filled.usable.all():
+            empty = pa.nulls(len(filled.values), filled.values.type)
+            return filled._replace(values=pc.if_else(pa.array(filled.usable), filled.values, empty))
+        return filled
+
+    def _keep_rest(self, key: str, values: Any, used: Any) -> None:
+        rest = np.asarray(values.is_valid()) & ~used
+        if rest.any():
+            indices = np.where(rest, np.arange(len(values)), -1)
+            self._left[key] = values.take(pa.array(indices, mask=~rest))
+        else:
+            del self._left[key]

@@ -1,0 +1,78 @@
+"""Formats of records, each a splitter and a reader, as the rest of the library knows formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lakerunner.formats.records.adopt import adopt, signal_of
+from lakerunner.formats.records.patterns import apply_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from lakerunner.formats.base import Part
+    from lakerunner.formats.records.read import Records
+    from lakerunner.model.mapping import SourceMapping
+    from lakerunner.model.signal import Signal
+    from lakerunner.schema.decoded import Decoded
+
+_HEAD_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class RecordFormat:
+    """A format whose objects are records of named fields.
+
+    Attributes:
+        name: What users call it.
+        splitter: Cuts objects; see `Format.split`.
+        reader: Reads payloads.
+        recognise: Whether the beginning of an object, which is not empty, looks like this format.
+        sample: Reads a few records of a payload, to tell the signal.
+        certain: Names of fields tell the signal, which is not beyond doubt.
+        lines: Records are lines of text, to be taken apart by patterns.
+        mapping: What the user says of the records.
+    """
+
+    name: str
+    splitter: Callable[[Iterable[bytes], int], Iterator[Part]]
+    reader: Callable[[Sequence[bytes]], Records]
+    recognise: Callable[[bytes], bool]
+    sample: Callable[[bytes], pa.Table]
+    certain: bool = False
+    lines: bool = False
+    mapping: SourceMapping | None = None
+
+    def mapped(self, mapping: SourceMapping) -> RecordFormat:
+        """The same format, reading by a mapping."""
+        return replace(self, mapping=mapping)
+
+    def recognises(self, head: bytes) -> bool:
+        """Whether the beginning of an object is of this format; see `Format.recognises`."""
+        return bool(head) and self.recognise(head)
+
+    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+        """Cut an object between records; see `Format.split`."""
+        return self.splitter(blocks, limit)
+
+    def signal(self, payload: bytes) -> Signal | None:
+        """Judge by the names of the fields; see `Format.signal`."""
+        return signal_of(self.sample(payload), self.mapping)
+
+    def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
+        """Decode records; see `Format.decode`."""
+        records = self.reader(payloads)
+        if self.lines:
+            records = apply_pattern(records, self.mapping)
+        return adopt(records, signal, fallback_ns, self.mapping)
+
+
+def head_of(payload: bytes) -> bytes:
+    """The first lines of a payload, or all of it where its first line is long."""
+    if len(payload) <= _HEAD_BYTES:
+        return payload
+    end = payload.rfind(b"\n", 0, _HEAD_BYTES)
+    return payload[: end + 1] if end >= 0 else payload

@@ -1,0 +1,65 @@
+"""Lines that were set aside, as rejections of the object they stand in."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.limits import REJECTIONS_OF_AN_OBJECT
+from lakerunner.model.source import Rejection, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lakerunner.schema.decoded import SetAside
+
+_NAMED_LINES = 10
+
+
+class Found(NamedTuple):
+    """Lines of one part of an object that were set aside.
+
+    Attributes:
+        aside: The lines, numbered within the part.
+        first_line: Number of the part's first line within the object.
+    """
+
+    aside: SetAside
+    first_line: int
+
+
+def reject_lines(source: Source, found: Iterable[Found]) -> list[Rejection]:
+    """One rejection for each reason, which names the first lines it holds for.
+
+    Beyond `limits.REJECTIONS_OF_AN_OBJECT` reasons, the last rejection stands for all others.
+
+    Args:
+        source: The object.
+        found: From all of its parts, in order.
+    """
+    lines: dict[tuple[str, str], list[int]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for aside, first_line in found:
+        reason = (aside.code, aside.reason)
+        if reason not in counts and len(counts) >= REJECTIONS_OF_AN_OBJECT:
+            reason = (aside.code, "other reasons")
+        counts[reason] = counts.get(reason, 0) + aside.rows
+        named = lines.setdefault(reason, [])
+        named += [first_line - 1 + line for line in aside.lines[: _NAMED_LINES - len(named)]]
+    now_ns = time.time_ns()
+    return [
+        Rejection(source, code, f"{_say(lines[code, reason], rows)}: {reason}", now_ns, rows)
+        for (code, reason), rows in counts.items()
+    ]
+
+
+def _say(lines: list[int], rows: int) -> str:
+    """Name lines.
+
+    Example:
+        >>> _say([3], 1), _say([3, 17], 40)
+        ('line 3', 'lines 3, 17 and 38 more')
+    """
+    named = ", ".join(map(str, lines))
+    rest = f" and {rows - len(lines):,} more" if rows > len(lines) else ""
+    return f"{'line' if rows == 1 else 'lines'} {named}{rest}"
