@@ -26,11 +26,21 @@ class Adapter(NamedTuple):
 
 STORES: Mapping[str, Adapter] = {
     "file": Adapter("lakerunner.store.local:LocalStore"),
+    "gcs": Adapter("lakerunner.store.gcs:GcsStore", "gcs"),
+    "gs": Adapter("lakerunner.store.gcs:GcsStore", "gcs"),
     "memory": Adapter("lakerunner.store.memory:MemoryStore"),
+    "s3": Adapter("lakerunner.store.s3:S3Store", "s3"),
+    "s3a": Adapter("lakerunner.store.s3:S3Store", "s3"),
 }
 
 CATALOGS: Mapping[str, Adapter] = {
+    "bucket+file": Adapter("lakerunner.catalog.bucket:open_bucket_catalog"),
+    "bucket+gs": Adapter("lakerunner.catalog.bucket:open_bucket_catalog", "gcs"),
+    "bucket+memory": Adapter("lakerunner.catalog.bucket:open_bucket_catalog"),
+    "bucket+s3": Adapter("lakerunner.catalog.bucket:open_bucket_catalog", "s3"),
     "memory": Adapter("lakerunner.catalog.memory:MemoryCatalog"),
+    "postgres": Adapter("lakerunner.catalog.postgres:PostgresCatalog", "postgres"),
+    "postgresql": Adapter("lakerunner.catalog.postgres:PostgresCatalog", "postgres"),
     "sqlite": Adapter("lakerunner.catalog.sqlite:SqliteCatalog"),
 }
 

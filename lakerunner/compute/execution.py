@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from lakerunner.compute.failures import running_failures
+from lakerunner.compute.scanned_files import scanned_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from datafusion import DataFrame, ExecutionPlan
 
@@ -71,6 +72,19 @@ class Execution:
                 rows += counted.sum_by_name("pushdown_rows_pruned") or 0
                 rows += counted.output_rows or 0
         return ScanMetrics(read, rows)
+
+    def listed(self) -> Mapping[str, int]:
+        """Sizes of the files that the scans of a finished run were made of, by path.
+
+        A file that is not among them was missing, or was not needed: for a count that statistics
+        tell, say, or behind a limit.
+        """
+        files: dict[str, int] = {}
+        with running_failures(self._text):
+            for node in _walk(self._frame.execution_plan()):
+                if node.display().startswith("DataSourceExec"):
+                    files |= scanned_files(node.to_bytes())
+        return files
 
 
 def _walk(plan: ExecutionPlan) -> Iterator[ExecutionPlan]:

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakerunner.errors import ObjectNotFoundError, QueryExecutionError
-from lakerunner.limits import QUERY_CACHE_BYTES
+from lakerunner.limits import QUERY_CACHE_BYTES, STORE_REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from lakerunner.compute.native_stores import NativeStore
     from lakerunner.model.segment import Segment
     from lakerunner.store.base import ObjectStore
+
+
+class Held:
+    """Segments that are readable for now.
+
+    Attributes:
+        listed: Tells the sizes, by path, of the files that a run was made of:
+            `Execution.listed`. Whoever runs a query sets it.
+    """
+
+    def __init__(self) -> None:
+        self.listed: Callable[[], Mapping[str, int]] = dict
 
 
 class SegmentFiles:
@@ -25,8 +39,7 @@ class SegmentFiles:
     directory, each once, and the least recently used copies are removed when they exceed a bound.
     Copies that a running query needs are never removed, so the bound may be exceeded while it runs.
 
-    A store that DataFusion can read by itself, such as S3, would be registered with the session and
-    named by its own URL: `url` and `held` are the two places to say so.
+    Those of a bucket that DataFusion reads by itself are named by their own URL and read in place.
 
     May be used from several threads at once.
 
@@ -34,12 +47,18 @@ class SegmentFiles:
         store: Where the segments are.
         directory: An empty directory for the copies; nobody else writes to it.
         bound_bytes: Bytes of copies that are kept while no query needs them.
+        native: The bucket of the store, if it is registered with the session.
     """
 
     def __init__(
-        self, store: ObjectStore, directory: Path, bound_bytes: int = QUERY_CACHE_BYTES
+        self,
+        store: ObjectStore,
+        directory: Path,
+        bound_bytes: int = QUERY_CACHE_BYTES,
+        native: NativeStore | None = None,
     ) -> None:
         self._store = store
+        self._native = native
         self._directory = directory
         self._bound = bound_bytes
         self._lock = threading.Lock()
@@ -48,6 +67,8 @@ class SegmentFiles:
 
     def url(self, segment: Segment) -> str:
         """The URL under which a segment can be read while it is held."""
+        if self._native is not None:
+            return self._native.url(segment.key)
         return self._path(segment).as_uri()
 
     def _path(self, segment: Segment) -> Path:
@@ -58,15 +79,27 @@ class SegmentFiles:
         return self._directory / f"{segment.id.encode().hex()}.parquet"
 
     @contextmanager
-    def held(self, segments: Sequence[Segment]) -> Iterator[None]:
+    def held(self, segments: Sequence[Segment]) -> Iterator[Held]:
         """Make segments readable, and keep them so until the context ends.
+
+        DataFusion takes a missing file for an empty one. So files of this machine are looked for
+        before and, unless the context ends by an error, after. Objects that DataFusion reads by
+        itself are looked for after: those that `Held.listed` names were there with that size, and
+        for each of the others one request is made.
+
+        Yields:
+            Where to say which files a run was made of.
 
         Raises:
             QueryExecutionError: The file of a segment is missing or of another size
-                (`context["key"]`). DataFusion takes a missing file for an empty one, so this is
-                looked for before and, unless the context ends by an error, after.
+                (`context["key"]`).
             StoreUnavailableError: The store could not be read.
         """
+        held = Held()
+        if self._native is not None:
+            yield held
+            self._check_native(self._native, segments, held.listed())
+            return
         copied = [one for one in segments if self._store.local_path(one.key) is None]
         with self._lock:
             for segment in copied:
@@ -75,7 +108,7 @@ class SegmentFiles:
             for segment in copied:
                 self._copy(segment)
             self._check(segments)
-            yield
+            yield held
             self._check(segments)
         finally:
             self._release(copied)
@@ -86,12 +119,28 @@ class SegmentFiles:
                 size = os.stat(self._path(segment)).st_size  # noqa: PTH116 - thousands per query
             except FileNotFoundError:
                 raise _missing(segment) from None
-            if size != segment.bytes:
-                raise QueryExecutionError(
-                    f"segment '{segment.key}' has {size:,} bytes, but the catalog says "
-                    f"{segment.bytes:,}",
-                    key=segment.key,
-                )
+            _check_size(segment, size)
+
+    def _check_native(
+        self, native: NativeStore, segments: Sequence[Segment], listed: Mapping[str, int]
+    ) -> None:
+        unseen = []
+        for segment in segments:
+            size = listed.get(native.name(segment.key))
+            if size is None:
+                unseen.append(segment)
+            else:
+                _check_size(segment, size)
+        if unseen:
+            with ThreadPoolExecutor(min(len(unseen), STORE_REQUESTS)) as threads:
+                for segment, size in zip(unseen, threads.map(self._size, unseen), strict=True):
+                    _check_size(segment, size)
+
+    def _size(self, segment: Segment) -> int:
+        try:
+            return self._store.head(segment.key).size
+        except ObjectNotFoundError:
+            raise _missing(segment) from None
 
     def _copy(self, segment: Segment) -> None:
         with self._lock:
@@ -123,6 +172,14 @@ class SegmentFiles:
                     break
                 excess -= self._sizes.pop(segment_id)
                 (self._directory / f"{segment_id.encode().hex()}.parquet").unlink(missing_ok=True)
+
+
+def _check_size(segment: Segment, size: int) -> None:
+    if size != segment.bytes:
+        raise QueryExecutionError(
+            f"segment '{segment.key}' has {size:,} bytes, but the catalog says {segment.bytes:,}",
+            key=segment.key,
+        )
 
 
 def _missing(segment: Segment) -> QueryExecutionError:

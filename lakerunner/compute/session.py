@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -24,15 +25,19 @@ from datafusion import (
 
 from lakerunner.compute.failures import planning_failures
 from lakerunner.compute.file_scan import choose_file_scan
+from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
 from lakerunner.compute.planned import PlannedQuery
 from lakerunner.compute.table import ScanMode
 from lakerunner.limits import FOOTER_CACHE_BYTES, QUERY_MEMORY_BYTES
+from lakerunner.registry import split_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lakerunner.compute.file_scan import FileScan
     from lakerunner.compute.table import Recast, Table
+
+_LOG = logging.getLogger(__name__)
 
 # Read-only: no DDL, no DML or COPY, no SET or transactions.
 _READ_ONLY = (
@@ -67,6 +72,7 @@ _CACHES = {
     "file_statistics_cache_limit": FOOTER_CACHE_BYTES // 4,
     "list_files_cache_limit": FOOTER_CACHE_BYTES // 16,
 }
+_WITHOUT_CLIENT = {"file", "memory"}
 _FILE_FUNCTIONS = ("input_file_name", "file_row_index")
 
 
@@ -105,8 +111,29 @@ class Session:
             self._context.sql(f"SET datafusion.runtime.{name} = '{size // 1024}K'").collect()
         for name in _FILE_FUNCTIONS:
             self._context.deregister_udf(name)
-        readers = {mode: SessionContext(_config(mode, partitions)) for mode in ScanMode}
-        self.file_scan: FileScan = choose_file_scan(self._context, readers, probes)
+        self._readers = {mode: SessionContext(_config(mode, partitions)) for mode in ScanMode}
+        self.file_scan: FileScan = choose_file_scan(self._context, self._readers, probes)
+
+    def open_native(self, url: str, storage_options: Mapping[str, object]) -> NativeStore | None:
+        """Let DataFusion read the bucket of a store by itself.
+
+        Args:
+            url: Where the store is rooted.
+            storage_options: Its options, in fsspec's words.
+
+        Returns:
+            How to name its objects; None if DataFusion cannot read it, with a line in the log that
+            says why, unless the store is none of a service.
+        """
+        try:
+            native = native_store(url, storage_options, self.directory)
+        except NotNativeError as error:
+            level = logging.DEBUG if split_scheme(url)[0] in _WITHOUT_CLIENT else logging.WARNING
+            _LOG.log(level, "segments of %s are copied before they are read: %s", url, error)
+            return None
+        for context in (self._context, *self._readers.values()):
+            context.register_object_store(native.scheme, native.client, native.bucket)
+        return native
 
     def plan(self, text: str, tables: Sequence[Table]) -> PlannedQuery:
         """Plan one SQL query; no file is read.

@@ -25,6 +25,7 @@ class ColumnStats(msgspec.Struct, frozen=True, omit_defaults=True):
         key: The attribute key as it was sent; empty for columns that are no attributes.
         types: The OTLP value types that were merged into this column, in order.
         overflow: The value lives in the segment's overflow map and not in a column of its own.
+        filter: For a column of ids, what `lakerunner.schema.id_filter` wrote of it; else empty.
     """
 
     type: str
@@ -35,6 +36,7 @@ class ColumnStats(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str = ""
     types: tuple[str, ...] = ()
     overflow: bool = False
+    filter: str = ""
 
 
 class Segment(msgspec.Struct, frozen=True, omit_defaults=True):

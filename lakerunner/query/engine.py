@@ -119,7 +119,8 @@ class QueryEngine:
                 copies = session.directory / "segments"
                 copies.mkdir()
                 self._session = session
-                self._files = SegmentFiles(self._store, copies, config.query_cache_bytes)
+                native = session.open_native(self._store.url, self._store.storage_options)
+                self._files = SegmentFiles(self._store, copies, config.query_cache_bytes, native)
             return self._session, self._files
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from lakerunner.model.predicate import (
 from lakerunner.model.segment import ColumnStats, Segment, StatValue
 from lakerunner.model.times import isoformat
 from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.id_filter import may_hold
 from lakerunner.schema.types import TIMESTAMP
 
 _INTEGERS = frozenset({"int32", "int64", "uint32", "uint64", "timestamp"})
@@ -131,6 +132,8 @@ def _compare(column: str, operator: Operator, value: Value, stats: ColumnStats) 
     if stats.values is not None and isinstance(value, str):
         held = any(_holds(known, operator, value) for known in stats.values)
         return None if held else f"{column}: {_not_among(operator, [value], stats.values)}"
+    if operator == "=" and isinstance(value, str) and not may_hold(stats.filter, value):
+        return f"{column}: its filter excludes {value!r}"
     bounds = _bounds(stats, value)
     return None if bounds is None else _outside(column, operator, bounds)
 
@@ -210,7 +213,11 @@ def _is_in(column: str, values: tuple[Value, ...], stats: ColumnStats) -> str | 
     reasons = [_compare(column, "=", value, stats) for value in values]
     if None in reasons:
         return None
-    return reasons[0] if len(reasons) == 1 else f"{column}: no value of the list is in its bounds"
+    return (
+        reasons[0]
+        if len(reasons) == 1
+        else f"{column}: no value of the list is in its bounds or filter"
+    )
 
 
 @lru_cache(maxsize=16)

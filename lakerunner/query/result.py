@@ -76,8 +76,9 @@ class Result:
         return iter(self._table.to_batches()) if self._table is not None else self._run()
 
     def _run(self) -> Iterator[Any]:
-        with self._files.held(self._plan.segments):
+        with self._files.held(self._plan.segments) as held:
             execution = self._plan.planned.execute()
+            held.listed = execution.listed
             batches = iter(execution)
             rows, seconds = 0, 0.0
             try:

@@ -15,9 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakerunner.errors import SegmentError
-from lakerunner.limits import PAGE_ROWS, ROW_GROUP_ROWS, SEGMENT_FORMAT_VERSION, ZSTD_LEVEL
+from lakerunner.limits import (
+    BLOOM_FALSE_SHARE,
+    PAGE_ROWS,
+    ROW_GROUP_ROWS,
+    SEGMENT_FORMAT_VERSION,
+    ZSTD_LEVEL,
+)
 from lakerunner.model.segment import Segment, decode_segment, encode_segment
-from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.canonical import CANONICAL, ID_COLUMNS
 from lakerunner.schema.names import OVERFLOW
 
 if TYPE_CHECKING:
@@ -61,11 +67,21 @@ def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
         write_page_index=True,
         max_rows_per_page=PAGE_ROWS,
         write_statistics=_bounded(table),
+        bloom_filter_options=_blooms(table),
         version="2.6",
     ) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata({FOOTER_KEY.decode(): encode_segment(segment).decode()})
     return sink.getvalue()
+
+
+def _blooms(table: pa.Table) -> dict[str, dict[str, float]]:
+    """Bloom filters of the id columns, one for each row group, as large as they need to be."""
+    blooms = {}
+    for name in set(ID_COLUMNS) & set(table.schema.names):
+        distinct = pc.count_distinct(table[name].cast(pa.string())).as_py()
+        blooms[name] = {"ndv": max(1, min(distinct, ROW_GROUP_ROWS)), "fpp": BLOOM_FALSE_SHARE}
+    return blooms
 
 
 def _bounded(table: pa.Table) -> list[str] | bool:

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from lakerunner.limits import STAT_TEXT, STAT_VALUES
 from lakerunner.model.segment import ColumnStats, StatValue
 from lakerunner.schema.attribute import field_key, field_types, overflow_column_type, overflow_types
+from lakerunner.schema.canonical import ID_COLUMNS
+from lakerunner.schema.id_filter import id_filter
 from lakerunner.schema.names import OVERFLOW
 from lakerunner.schema.types import type_name
 
@@ -52,6 +54,7 @@ def _describe(field: pa.Field, values: Any) -> ColumnStats:
         values=distinct,
         key=field_key(field),
         types=field_types(field),
+        filter=id_filter(values.cast(pa.string())) if field.name in ID_COLUMNS else "",
     )
 
 

@@ -6,6 +6,7 @@ from lakerunner.store.base import Buffer, ByteRange, GetResult, ObjectMeta, Obje
 from lakerunner.store.counting import CountingStore, Counts
 from lakerunner.store.faulty import FaultyStore
 from lakerunner.store.opening import open_store
+from lakerunner.store.probe import check_conditional_puts
 from lakerunner.store.urls import Location, locate
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ObjectMeta",
     "ObjectStore",
     "PutMode",
+    "check_conditional_puts",
     "locate",
     "open_store",
 ]

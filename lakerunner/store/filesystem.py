@@ -60,6 +60,7 @@ class FilesystemStore(ObjectStore):
         self.storage_options = dict(storage_options or {})
         self._root = self.root()
         self._filesystem: Any = None
+        self._inherited: list[Any] = []
         self._pid = 0
         self._lock = threading.Lock()
 
@@ -95,7 +96,7 @@ class FilesystemStore(ObjectStore):
         path = self._path(key)
         with translated(self.url, key, self.translate):
             try:
-                self.filesystem.rm_file(path)
+                self.erase(path)
             except FileNotFoundError:
                 return
 
@@ -144,6 +145,10 @@ class FilesystemStore(ObjectStore):
         self.filesystem.pipe_file(path, data, mode=str(mode))
         return self.info(path)
 
+    def erase(self, path: str) -> None:
+        """Remove a file; may raise `FileNotFoundError` if there is none."""
+        self.filesystem.rm_file(path)
+
     def find(self, prefix: str, start_after: str) -> Iterator[tuple[str, Info]]:
         """Keys and descriptions of the files of a listing, in key order.
 
@@ -171,8 +176,13 @@ class FilesystemStore(ObjectStore):
         filesystem = self._filesystem
         if filesystem is None or self._pid != os.getpid():
             with self._lock:
-                filesystem = self._filesystem = self.connect()
-                self._pid = os.getpid()
+                if self._filesystem is None or self._pid != os.getpid():
+                    # A fork inherits connections that are the parent's: they are neither used nor
+                    # closed, so the filesystem that holds them must not be collected.
+                    self._inherited.append(self._filesystem)
+                    self._filesystem = self.connect()
+                    self._pid = os.getpid()
+                filesystem = self._filesystem
         return filesystem
 
     def meta(self, key: str, info: Info) -> ObjectMeta:

@@ -26,6 +26,7 @@ from lakerunner.model.predicate import (
 from lakerunner.model.segment import ColumnStats, Segment
 from lakerunner.model.signal import Signal
 from lakerunner.query.prune import judge
+from lakerunner.schema.id_filter import id_filter
 from lakerunner.schema.types import TIMESTAMP
 from lakerunner.segments.stats import column_stats
 
@@ -37,6 +38,7 @@ TYPES = {
     "timestamp": TIMESTAMP,
     "text": pa.string(),
     "word": pa.dictionary(pa.int32(), pa.string()),
+    "trace_id": pa.string(),
     "number": pa.int64(),
     "small": pa.int32(),
     "real": pa.float64(),
@@ -49,6 +51,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "timestamp": st.integers(0, 9),
     "text": TEXTS,
     "word": TEXTS,
+    "trace_id": TEXTS,
     "number": INTEGERS,
     "small": st.integers(-3, 3),
     "real": REALS,
@@ -72,7 +75,7 @@ def leaves(draw: st.DrawFn) -> Predicate:
     column = draw(st.sampled_from([*TYPES, "absent"]))
     value = LITERALS.get(column, TEXTS)
     kinds = ["compare", "in", "not null", "opaque"]
-    if column in ("text", "word", "absent"):
+    if column in ("text", "word", "trace_id", "absent"):
         kinds.append("starts")
     match draw(st.sampled_from(kinds)):
         case "compare":
@@ -214,10 +217,13 @@ REASONS = [
     (IsIn("level", ("A", "B")), "level: 'A', 'B' are not among its 2 values"),
     (Compare("level", ">", "X"), "level: none of its 2 values is > 'X'"),
     (StartsWith("level", "E"), "level: none of its 2 values starts with 'E'"),
+    (Compare("trace_id", "=", "ff"), "trace_id: its filter excludes 'ff'"),
+    (IsIn("trace_id", ("ff",)), "trace_id: its filter excludes 'ff'"),
+    (IsIn("trace_id", ("ff", "fe")), "trace_id: no value of the list is in its bounds or filter"),
     (Compare("attr_x", "=", 1), "attr_x is absent"),
     (NotNull("attr_empty"), "attr_empty is NULL in every row"),
     (Compare("attr_n", ">", 7), "attr_n: segment ends 7 before 7"),
-    (IsIn("attr_n", (1, 9)), "attr_n: no value of the list is in its bounds"),
+    (IsIn("attr_n", (1, 9)), "attr_n: no value of the list is in its bounds or filter"),
     (Compare("attr_n", "!=", 7), "attr_n is 7 in every row"),
     (Compare("organization", "=", "other"), "organization: 'other' is not among its 1 values"),
     (Or(()), "no row can satisfy the condition"),
@@ -230,6 +236,7 @@ REASONS = [
 def test_reasons_are_for_people(predicate: Predicate, reason: str) -> None:
     segment = one(
         level=LEVELS,
+        trace_id=ColumnStats("string", filter=id_filter(pa.array(["0a", "0b"]))),
         attr_n=ColumnStats("int64", min=7, max=7),
         attr_empty=ColumnStats("string", nulls=2),
     )

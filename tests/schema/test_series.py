@@ -75,7 +75,9 @@ def attributes_of(rows: list[dict[str, str]], overflowing: set[str], encode: set
     ]
     if pairs:
         owners, held, texts = zip(*pairs, strict=True)
-        known = {names[key]: (key, ("string",)) for key in names.keys() & overflowing}
+        known: dict[str, tuple[str, tuple[str, ...]]] = {
+            names[key]: (key, ("string",)) for key in names.keys() & overflowing
+        }
         part = OverflowPairs(np.array(owners), pa.array(held), pa.array(texts), known)
         fields.append(overflow_field(OVERFLOW, known))
         arrays.append(overflow_map([part], len(rows)))

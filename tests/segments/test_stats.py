@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 
 from lakerunner.limits import STAT_TEXT, STAT_VALUES
@@ -18,6 +19,7 @@ from lakerunner.schema.attribute import (
     overflow_field,
     overflow_map,
 )
+from lakerunner.schema.id_filter import id_filter
 from lakerunner.schema.names import OVERFLOW
 from lakerunner.segments.layout import lay_out
 from lakerunner.segments.stats import column_stats
@@ -74,6 +76,16 @@ def test_values_of_a_dictionary_that_no_row_uses_are_not_counted() -> None:
     unused = pa.DictionaryArray.from_arrays(pa.array([1, None]), pa.array(["a", "b", "c"]))
     stats = column_stats(pa.table({"attr_x": unused}))["attr_x"]
     assert (stats.min, stats.max, stats.values, stats.nulls) == ("b", "b", ("b",), 1)
+
+
+@pytest.mark.parametrize("encode", [False, True])
+def test_ids_have_a_filter(*, encode: bool) -> None:
+    ids = pa.array([f"{number:032x}" for number in range(100)])
+    stats = column_stats(
+        pa.table({"trace_id": ids.dictionary_encode() if encode else ids, "x": ids})
+    )
+    assert stats["trace_id"].filter == id_filter(ids)
+    assert stats["x"].filter == ""
 
 
 def test_attributes_keep_their_keys_and_types() -> None:

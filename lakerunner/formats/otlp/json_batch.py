@@ -25,6 +25,10 @@ class UnreadableError(ValueError):
     """The JSON reader cannot take the documents as they are; a more patient way may."""
 
 
+class TooDeepError(UnreadableError):
+    """A value is nested deeper than it was read."""
+
+
 def to_batch(values: Any, wanted: Any) -> Any:
     """Bring an array into the type of the batch.
 
@@ -96,7 +100,7 @@ def _container(values: Any, field: Any, wanted: Any) -> Any:
     if pa.types.is_binary(values.type):
         return _encoded(values, field, wanted)
     if not values.type.num_fields:
-        raise UnreadableError("a value is nested deeper than it was read")
+        raise TooDeepError("a value is nested deeper than it was read")
     positions = pc.indices_nonzero(values.is_valid())
     inside = wanted
     if field.name == "kvlist_value":

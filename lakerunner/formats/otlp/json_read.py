@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from lakerunner.errors import CorruptObjectError
-from lakerunner.formats.otlp.json_batch import UnreadableError, to_batch
+from lakerunner.formats.otlp.json_batch import TooDeepError, UnreadableError, to_batch
 from lakerunner.formats.otlp.json_lenient import read_patiently
 from lakerunner.formats.otlp.json_repairs import lenient_bytes
 from lakerunner.formats.otlp.json_types import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lakerunner.formats.otlp.json_lines import Lines
     from lakerunner.model.signal import Signal
 
-_LEVELS = 5  # each further one doubles the schema; deeper documents are read patiently
+_LEVELS = (3, 6)  # each further one doubles the schema; deeper documents are read patiently
 _FEW_LINES = 16  # below this, reading them one by one costs no more than halving them
 _BYTE = re.compile(r" \(byte \d+\)")
 _DOCUMENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -102,14 +102,20 @@ def _read(lines: Lines, first: int, last: int, signal: Signal, numbers: Numbers)
         return _Piece(nothing, np.zeros(0, bool), np.zeros(0, bool))
     data = memoryview(lines.data)[lines.starts[first] : lines.ends[last - 1] + 1]
     nested = b"arrayValue" in lines.data or b"kvlistValue" in lines.data
-    table = _parse(data, reading_schema(signal, Shape(numbers, _LEVELS if nested else 0)))
-    if table.num_rows != count:
-        raise UnreadableError("a line holds more or less than one document")
-    own, *others = (column.combine_chunks() for column in table.columns)
-    strange = own.is_null().to_numpy(zero_copy_only=False)
-    for other in others:
-        strange = strange | (np.diff(other.offsets.to_numpy()) > 0)
-    return _Piece(to_batch(own, batch_type(signal)), np.ones(count, bool), strange)
+    for levels in _LEVELS if nested else (0,):
+        table = _parse(data, reading_schema(signal, Shape(numbers, levels)))
+        if table.num_rows != count:
+            raise UnreadableError("a line holds more or less than one document")
+        own, *others = (column.combine_chunks() for column in table.columns)
+        try:
+            resources = to_batch(own, batch_type(signal))
+        except TooDeepError:
+            continue
+        strange = own.is_null().to_numpy(zero_copy_only=False)
+        for other in others:
+            strange = strange | (np.diff(other.offsets.to_numpy()) > 0)
+        return _Piece(resources, np.ones(count, bool), strange)
+    raise UnreadableError(f"a value is nested deeper than {_LEVELS[-1] - 1} levels")
 
 
 def _parse(data: memoryview, schema: Any) -> Any:

@@ -1,4 +1,7 @@
-"""OTLP as protobuf: one export request per object, as the collector's S3 exporter writes it."""
+"""OTLP as protobuf: one export request per object, as the collector's S3 exporter writes it.
+
+Streams of requests with their lengths before them, as its file exporter writes, are taken too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lakerunner.errors import CorruptObjectError, UnknownFormatError
 from lakerunner.formats.base import Part
 from lakerunner.formats.otlp.descriptors import request_handler
+from lakerunner.formats.otlp.framing import first_message, unframed
 from lakerunner.formats.otlp.logs import decode_logs
 from lakerunner.formats.otlp.metrics.decode import decode_metrics
 from lakerunner.formats.otlp.spans import decode_spans
@@ -35,7 +39,7 @@ class OtlpProtobuf:
     def recognises(self, head: bytes) -> bool:
         """Whether a record of a known signal begins here; see `Format.recognises`."""
         try:
-            return recognise_signal(head) is not None
+            return recognise_signal(first_message(head)) is not None
         except CorruptObjectError:
             return False
 
@@ -46,11 +50,11 @@ class OtlpProtobuf:
 
     def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
         """Cut an object between resources; see `Format.split`."""
-        return map(Part, split_message(blocks, limit))
+        return map(Part, split_message(unframed(blocks), limit))
 
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the first record; see `Format.signal`."""
-        return recognise_signal(payload)
+        return recognise_signal(first_message(payload))
 
     def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
         """Decode export requests; see `Format.decode`.

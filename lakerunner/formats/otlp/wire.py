@@ -36,7 +36,13 @@ class Field(NamedTuple):
     end: int
 
 
-def _varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
+def read_varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
+    """Read a number in groups of seven bits: it, and where it ends.
+
+    Raises:
+        IndexError: It is cut off.
+        CorruptObjectError: It has more than 64 bits.
+    """
     value = shift = 0
     while True:
         byte = data[position]
@@ -56,12 +62,12 @@ def read_field(data: bytes | bytearray, position: int) -> Field | None:
         CorruptObjectError: No field can begin like this.
     """
     try:
-        tag, start = _varint(data, position)
+        tag, start = read_varint(data, position)
         number, wire = tag >> 3, tag & 7
         if wire == VARINT:
-            end = _varint(data, start)[1]
+            end = read_varint(data, start)[1]
         elif wire == LENGTH:
-            length, start = _varint(data, start)
+            length, start = read_varint(data, start)
             end = start + length
         elif wire in (FIXED64, FIXED32):
             end = start + (8 if wire == FIXED64 else 4)

@@ -117,7 +117,8 @@ def _body(fields: Fields, keys: Iterable[str], said: str | None) -> Any:
 
 
 def _take_all(context: Context, columns: Iterable[str]) -> dict[str, Any]:
-    taken = {column: take_column(context, column) for column in columns}
+    present = CANONICAL[context.signal].names
+    taken = {column: take_column(context, column) for column in columns if column in present}
     return {column: values for column, values in taken.items() if values is not None}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 _DELIMITERS = ",\t;|"
 _LISTED = 10
 _LOOKED_AT = 20
-_BLANK = b" \t\r\n"
+_LONGEST_ROW = 8  # parts; what is longer is a quote that nothing closes
+_HEAD = 4096
+_SPACE = re.compile(rb"\s*")
 _UNCLOSED = "a quote is not closed"
 
 
@@ -57,7 +60,8 @@ def split_delimited(blocks: Iterable[bytes], limit: int, delimiter: str = ",") -
 
     Args:
         blocks: The object's bytes, in order.
-        limit: Bytes of rows a part should not exceed. A longer row stays whole.
+        limit: Bytes of rows a part should not exceed. A longer row stays whole, up to eight times
+            the limit.
         delimiter: What separates fields; quotes count at the head of a field only.
 
     Yields:
@@ -75,7 +79,8 @@ def split_delimited(blocks: Iterable[bytes], limit: int, delimiter: str = ",") -
         while len(buffer) > wanted:
             if not header:
                 header = _header(buffer, delimiter)
-            cut = _cut(buffer, len(header) if not begun else 0, limit, delimiter)
+            above = 0 if begun else len(header)
+            cut = _cut(buffer, above, limit, delimiter)
             if not cut:
                 wanted = 2 * len(buffer)
                 break
@@ -91,21 +96,34 @@ def _with_header(rows: bytearray, header: bytes, begun: int) -> bytes:
     return valid_text(header + bytes(rows) if begun else bytes(rows))
 
 
-def _header(buffer: bytes | bytearray, delimiter: str) -> bytes:
-    """The first row that is not blank, and the blank ones before it, with its newline."""
-    text = bytes(buffer)
-    start = len(text) - len(text.lstrip(_BLANK))
-    start = text.rfind(b"\n", 0, start) + 1
-    ends = row_ends(text[start:], delimiter).places
-    return text[: start + int(ends[0]) + 1] if len(ends) else b""
+def _header(text: bytes | bytearray, delimiter: str) -> bytes:
+    """The first row that is not blank, and the blank ones before it, with its newline.
+
+    Empty if the row is cut off.
+    """
+    blank = _SPACE.match(text)
+    start = text.rfind(b"\n", 0, blank.end() if blank else 0) + 1
+    size = _HEAD
+    while True:
+        ends = row_ends(text[start : start + size], delimiter, whole=False).places
+        if len(ends):
+            return bytes(text[: start + int(ends[0]) + 1])
+        if start + size >= len(text):
+            return b""
+        size *= 2
 
 
 def _cut(buffer: bytearray, header: int, limit: int, delimiter: str) -> int:
     """End of the last row that ends within the limit, or of the first one; 0 if that is cut off."""
-    ends = row_ends(buffer, delimiter).places + 1
+    if b'"' not in buffer:
+        cut = buffer.rfind(b"\n", header, limit) + 1
+        return cut or buffer.find(b"\n", max(header, limit)) + 1
+    ends = row_ends(buffer[:limit], delimiter, whole=False).places + 1
+    if len(ends) and ends[-1] > header:
+        return int(ends[-1])
+    ends = row_ends(buffer, delimiter, whole=len(buffer) > _LONGEST_ROW * limit).places + 1
     ends = ends[ends > header]
-    within = int(np.searchsorted(ends, limit, "right"))
-    return int(ends[max(within - 1, 0)]) if len(ends) else 0
+    return int(ends[0]) if len(ends) else 0
 
 
 class _Table(NamedTuple):
@@ -141,7 +159,8 @@ def read_delimited(payloads: Sequence[bytes], delimiter: str = ",") -> Records:
     """
     parts = [_read_texts(valid_text(payload), delimiter) for payload in payloads]
     rows = [part.table.num_rows for part in parts]
-    whole = pa.concat_tables([part.table for part in parts], promote_options="default")
+    tables = [part.table for part in parts] or [pa.table({})]
+    whole = pa.concat_tables(tables, promote_options="default")
     columns = {name: typed_column(_one_chunk(whole.column(name))) for name in whole.column_names}
     return Records(
         pa.table(columns),
@@ -196,14 +215,12 @@ def _read_texts(data: bytes, delimiter: str) -> _Table:
     body = data[len(header) :]
     names = column_names(header.strip(b"\r\n"), delimiter)
     empty = pa.table({name: pa.array([], pa.string()) for name in names})
-    if not body.strip(_BLANK):
+    if not body or body.isspace():
         return _Table(empty, {})
     wrong: dict[int, str] = {}
-    ends = None
     if b'"' in body:
-        ends = row_ends(body, delimiter)
-        if ends.unclosed:
-            body, wrong = _without_unclosed(body, header.count(b"\n"))
+        body, unclosed = _without_unclosed(body, delimiter)
+        wrong = {header.count(b"\n") + line: _UNCLOSED for line in unclosed}
     ragged: list[tuple[int, int]] = []
 
     def note(row: pv.InvalidRow) -> str:
@@ -216,7 +233,7 @@ def _read_texts(data: bytes, delimiter: str) -> _Table:
             use_threads=False, block_size=len(body) + 1, column_names=names
         ),
         parse_options=pv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=ends is not None, invalid_row_handler=note
+            delimiter=delimiter, newlines_in_values=b'"' in body, invalid_row_handler=note
         ),
         convert_options=pv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
@@ -241,21 +258,22 @@ def _line_numbers(body: bytes, delimiter: str, rows: list[int]) -> list[int]:
     starts = np.concatenate([[0], ends + 1])
     starts = starts[starts < len(body)]
     first = values[starts]
-    second = np.append(values, 10)[starts + 1]
-    blank = (first == ord("\n")) | ((first == ord("\r")) & (second == ord("\n")))
+    blank = (first == ord("\n")) | (first == ord("\r"))
     begins = starts[~blank][np.array(rows) - 1]
     lines = np.searchsorted(np.flatnonzero(values == ord("\n")), begins) + 1
     return [int(line) for line in lines]
 
 
-def _without_unclosed(body: bytes, above: int) -> tuple[bytes, dict[int, str]]:
-    """Blank out the lines with an odd number of quotes: one of them opens what nothing closes."""
+def _without_unclosed(body: bytes, delimiter: str) -> tuple[bytes, list[int]]:
+    """Blank out lines with a quote that nothing closes: it would swallow what comes behind."""
+    places = row_ends(body, delimiter).unclosed
+    if not places:
+        return body, []
     values = np.frombuffer(body, np.uint8).copy()
     newlines = np.flatnonzero(values == ord("\n"))
-    quotes = np.flatnonzero(values == ord('"'))
     starts = np.concatenate([[0], newlines + 1])
     ends = np.concatenate([newlines, [len(body)]])
-    odd = np.flatnonzero((np.searchsorted(quotes, ends) - np.searchsorted(quotes, starts)) % 2)
-    for place in odd:
-        values[starts[place] : ends[place]] = ord("\n")
-    return values.tobytes(), {int(place) + 1 + above: _UNCLOSED for place in odd}
+    lines = (np.searchsorted(starts, places, "right") - 1).tolist()
+    for line in lines:
+        values[starts[line] : ends[line]] = ord("\r")  # an empty row to Arrow
+    return values.tobytes(), [line + 1 for line in lines]

@@ -201,6 +201,8 @@ class Fields:
 
     def _keep_rest(self, key: str, values: Any, used: Any) -> None:
         rest = np.asarray(values.is_valid()) & ~used
+        if pa.types.is_string(values.type):  # an empty text says nothing that could be lost
+            rest &= np.asarray(pc.not_equal(pc.fill_null(values, ""), ""))
         if rest.any():
             indices = np.where(rest, np.arange(len(values)), -1)
             self._left[key] = values.take(pa.array(indices, mask=~rest))

@@ -20,23 +20,24 @@ import pyarrow.compute as pc
 from lakerunner.schema.hashing import hash_slices, mix64
 
 _BLOCK_BYTES = 1 << 17  # the arrays of a block of this size stay in the processor's cache
+_LAST_ASCII = 0x7F
 _START = 0x1E
 _ROW = "\n\x1e"
 """Written before each row: a separator, which ends the row before, and a byte that counts as part
 of a word, so that each row begins with a word of its own."""
 
-_WORD, _DIGIT, _FIRST = 1, 2, 4
+_INSIDE, _FIRST = 1, 2
 
 
 def _class_of(byte: int) -> int:
-    if ord("0") <= byte <= ord("9"):
-        return _WORD | _DIGIT
-    letter = byte >= 0x80 or chr(byte).isalpha() or byte in (ord("_"), _START)  # noqa: PLR2004 - UTF-8
-    return _WORD if letter else 0
+    letter = byte > _LAST_ASCII or chr(byte).isalnum() or byte in (ord("_"), _START)
+    return _INSIDE if letter else 0
 
 
 _CLASSES = bytes(map(_class_of, range(256)))
-_KEPT = np.array([(1 << (8 * count)) - 1 for count in range(8)] + [2**64 - 1], np.uint64)
+_WORD = 8  # bytes in a machine word
+_NINE = np.uint8(9)
+_KEPT = np.array([(1 << (8 * count)) - 1 for count in range(_WORD)] + [2**64 - 1], np.uint64)
 _MIX_WORD = np.uint64(0x9E3779B97F4A7C15)
 _MIX_PLACE = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_LENGTH = np.uint64(0x94D049BB133111EB)
@@ -74,7 +75,7 @@ def _block_keys(texts: Any) -> Any:
     joined = pc.binary_join_element_wise("", texts, _ROW)
     offsets = np.frombuffer(joined.buffers()[1], np.int32)[: len(joined) + 1]
     size = int(offsets[-1])
-    data = np.zeros(size + 9, np.uint8)
+    data = np.zeros(size + 1 + _WORD, np.uint8)
     data[:size] = np.frombuffer(joined.buffers()[2], np.uint8)[:size]
     data[size] = ord("\n")  # so that the last row ends as the others do
     classes = np.frombuffer(bytearray(data[: size + 1]).translate(_CLASSES), np.uint8)
@@ -83,10 +84,11 @@ def _block_keys(texts: Any) -> Any:
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     edges += 1
     starts, stops = edges[0::2], edges[1::2]
-    variable = np.bitwise_or.reduceat(classes, starts) & _DIGIT != 0
+    digits = np.cumsum(data - np.uint8(ord("0")) <= _NINE, dtype=np.int32)
+    variable = digits[stops - 1] != digits[starts - 1]
     begins = np.where(variable, stops, starts)
     lengths = np.append(starts[1:], size + 1) - begins
-    firsts = np.flatnonzero(classes[starts] & _FIRST)
+    firsts = np.flatnonzero(classes[starts] > _INSIDE)
     place = np.arange(len(starts)) - np.repeat(firsts, np.diff(np.append(firsts, len(starts))))
     hashes = _hashes(data, begins, lengths)
     hashes += place.astype(np.uint64) * _MIX_PLACE
@@ -95,14 +97,19 @@ def _block_keys(texts: Any) -> Any:
 
 
 def _hashes(data: Any, begins: Any, lengths: Any) -> Any:
-    """Hash slices, of which nearly all are shorter than one machine word."""
-    words = np.ndarray((len(data) - 8,), "<u8", data.data, strides=(1,))
+    """Hash slices, of which most fit into one machine word and nearly all into two."""
+    words = np.ndarray((len(data) - _WORD + 1,), "<u8", data.data, strides=(1,))
     hashes = words[begins]
-    hashes &= _KEPT[np.minimum(lengths, 8)]
+    hashes &= _KEPT[np.minimum(lengths, _WORD)]
     hashes *= _MIX_WORD
     hashes += lengths.astype(np.uint64) * _MIX_LENGTH
-    longer = np.flatnonzero(lengths > 8)  # noqa: PLR2004 - bytes in a machine word
-    if len(longer):
-        start = begins[longer]
-        hashes[longer] += hash_slices(data, start, start + lengths[longer])
+    longer = np.flatnonzero(lengths > _WORD)
+    second, left = begins[longer] + _WORD, lengths[longer] - _WORD
+    more = words[second]
+    more &= _KEPT[np.minimum(left, _WORD)]
+    hashes[longer] += mix64(more)
+    rest = np.flatnonzero(left > _WORD)
+    if len(rest):
+        start = second[rest] + _WORD
+        hashes[longer[rest]] += hash_slices(data, start, second[rest] + left[rest])
     return hashes

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from lakerunner.errors import CorruptObjectError, UnknownFormatError
+from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.limits import ATTRIBUTE_COLUMNS, NESTING_DEPTH
 from lakerunner.model.signal import Signal
@@ -253,9 +253,3 @@ def test_deep_values_are_kept(depth: int, field: int) -> None:
 def test_bottomless_values_are_corrupt(field: int) -> None:
     with pytest.raises(CorruptObjectError, match=str(NESTING_DEPTH)):
         decode(nested(200, field))
-
-
-@pytest.mark.parametrize("signal", [Signal.METRICS])
-def test_signals_that_cannot_be_taken_are_named(signal: Signal) -> None:
-    with pytest.raises(UnknownFormatError, match=signal):
-        OtlpProtobuf().decode([b""], signal, [0])

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor as Field
-from hypothesis import given
+from hypothesis import given, settings
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -44,6 +44,7 @@ NUMBERS = {
     Field.TYPE_STRING: TEXT,
     Field.TYPE_BYTES: st.binary(max_size=17),
 }
+few_examples = settings(max_examples=settings.default.max_examples // 4)  # each is large
 PROFILES = {"string_value_strindex", "key_strindex"}
 
 
@@ -103,6 +104,7 @@ def same(found: Any, wanted: Any) -> None:
 
 @pytest.mark.parametrize("signal", list(Signal))
 @pytest.mark.parametrize("indent", [None, 1])
+@few_examples
 @given(data=st.data())
 def test_json_and_protobuf_give_equal_tables(
     signal: Signal, indent: int | None, data: st.DataObject
@@ -113,6 +115,7 @@ def test_json_and_protobuf_give_equal_tables(
     same(found, OtlpProtobuf().decode([message.SerializeToString()], signal, [7]))
 
 
+@few_examples
 @given(data=st.data())
 def test_logs_of_every_kind_give_equal_tables(log_requests: Any, data: st.DataObject) -> None:
     message = data.draw(log_requests)
@@ -121,6 +124,7 @@ def test_logs_of_every_kind_give_equal_tables(log_requests: Any, data: st.DataOb
 
 
 @pytest.mark.parametrize("signal", list(Signal))
+@few_examples
 @given(data=st.data())
 def test_protobufs_own_json_is_understood(signal: Signal, data: st.DataObject) -> None:
     """Enum names, names of the protocol's definition, and ids in base64."""
@@ -143,6 +147,7 @@ def with_usual_ids(message: Any) -> Any:
     return message
 
 
+@few_examples
 @given(data=st.data())
 def test_lines_are_documents(log_requests: Any, data: st.DataObject) -> None:
     requests = data.draw(st.lists(log_requests, min_size=1, max_size=5))
@@ -155,6 +160,7 @@ def test_lines_are_documents(log_requests: Any, data: st.DataObject) -> None:
     same(found, OtlpProtobuf().decode([merged.SerializeToString()], Signal.LOGS, [7]))
 
 
+@few_examples
 @given(data=st.data())
 def test_each_payload_keeps_its_rows(log_requests: Any, data: st.DataObject) -> None:
     groups = data.draw(st.lists(st.lists(log_requests, max_size=3), min_size=1, max_size=4))

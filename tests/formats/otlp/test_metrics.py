@@ -116,7 +116,7 @@ def points_of(parts: Any) -> dict[str, st.SearchStrategy[Any]]:
 
 
 def metric_of(parts: Any, kind: str, points: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    data = {"data_points": st.lists(points, max_size=3)}
+    data: dict[str, st.SearchStrategy[Any]] = {"data_points": st.lists(points, max_size=3)}
     if kind in {"sum", "histogram", "exponential_histogram"}:
         data["aggregation_temporality"] = st.integers(0, 2) | INT32
     if kind == "sum":

@@ -1,0 +1,221 @@
+"""The catalog in the lake's own bucket."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from lakerunner.catalog.admission import check_commit
+from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.bucket.checkpointing import Checkpointer
+from lakerunner.catalog.bucket.claims import Kind
+from lakerunner.catalog.bucket.delta import Delta
+from lakerunner.catalog.bucket.digests import source_digest
+from lakerunner.catalog.bucket.failures import DamagedCheckpointError, translated
+from lakerunner.catalog.bucket.follower import Follower
+from lakerunner.catalog.bucket.housekeeping import collect_garbage
+from lakerunner.catalog.bucket.writer import Writer
+from lakerunner.errors import CatalogError, StoreError
+from lakerunner.limits import ORPHAN_GRACE_NS
+from lakerunner.model.source import SourceState
+from lakerunner.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakerunner.catalog.bucket.manifest import Manifest
+    from lakerunner.catalog.bucket.state import State
+    from lakerunner.model.commit import Commit, Snapshot
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+    from lakerunner.model.source import Rejection, Source
+    from lakerunner.model.times import TimeRange
+    from lakerunner.store import ObjectStore
+
+CHECKPOINT_EVERY = 100
+"""Positions of the log between two checkpoints. Rarer ones make opening a lake slower."""
+
+_LOG = logging.getLogger(__name__)
+_STATES = {Kind.TAKEN: SourceState.TAKEN, Kind.REJECTED: SourceState.REJECTED}
+
+
+class BucketCatalog(Catalog):
+    """A catalog kept in an object store by create-only puts, beside the segments of the lake.
+
+    Any number of processes on any machines may read and write it at once; there is no lock and no
+    server. Threads of one process that commit at the same time share one object of the log. A
+    question costs one listing, and one read for each object that others have written since; the
+    first one reads the newest checkpoint as well. A commit costs one put, if nobody else wrote
+    meanwhile. It can be pickled if the store can. See decision 013 for how it works.
+
+    Args:
+        store: The lake. It must refuse a create-only put of a key that exists, which is tried out
+            before the very first commit. `close` leaves it open.
+        checkpoint_every: Positions of the log between two checkpoints.
+        grace_ns: Age, in nanoseconds, below which `purge` deletes nothing of the catalog's own: no
+            process may go on with what it knew before so long a time. Clocks of machines and store
+            must agree to a small part of it.
+
+    Example:
+        >>> from lakerunner.model.commit import Commit
+        >>> from lakerunner.model.signal import Signal
+        >>> catalog = BucketCatalog(open_store("memory://doc/bucket"))
+        >>> catalog.commit(Commit("c1", "acme", Signal.LOGS, committed_ns=0))
+        1
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        checkpoint_every: int = CHECKPOINT_EVERY,
+        grace_ns: int = ORPHAN_GRACE_NS,
+    ) -> None:
+        self.store = store
+        self.url = f"bucket+{store.url}"
+        self._interval = checkpoint_every
+        self._grace_ns = grace_ns
+        self._follower = Follower(store, checkpoint_every)
+        self._writer = Writer(store, self._follower, grace_ns)
+        self._checkpointing = threading.Lock()
+
+    def commit(self, commit: Commit) -> int:
+        """Apply a commit: durable, and visible to all, as soon as its object is created."""
+        check_commit(commit)
+        with translated(self.url):
+            sequence = self._writer.commit(commit)
+            self._checkpoint_if_due(sequence)
+        return sequence
+
+    def segments(
+        self,
+        organization: str,
+        signal: Signal,
+        time_range: TimeRange = ALL_TIME,
+        *,
+        sequence: int | None = None,
+    ) -> Sequence[Segment]:
+        """Find segments in sorted arrays; only their own entries are decoded."""
+        key = organization, signal
+        with translated(self.url):
+            self._follower.refresh()
+            return self._follower.ask(lambda state: state.segments(key, time_range, sequence))
+
+    def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
+        """Look sources up by their digests."""
+        digests = {source: source_digest(source) for source in sources}
+        if not digests:
+            return {}
+        with translated(self.url):
+            self._follower.refresh()
+            claims = self._follower.ask(lambda state: state.claims(list(digests.values())))
+        return {
+            source: _STATES[claims[digest].kind]
+            for source, digest in digests.items()
+            if digest in claims
+        }
+
+    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+        """Describe a table from its totals."""
+        with translated(self.url):
+            self._follower.refresh()
+            return self._follower.ask(lambda state: state.snapshot((organization, signal)))
+
+    def rejections(self, organization: str) -> Sequence[Rejection]:
+        """List what is set aside."""
+        with translated(self.url):
+            self._follower.refresh()
+            return self._follower.ask(lambda state: state.rejections(organization))
+
+    def removed(self, before_ns: int) -> Sequence[Segment]:
+        """List removed segments, of all organizations."""
+        with translated(self.url):
+            self._follower.refresh()
+            return self._follower.ask(lambda state: state.removed(before_ns))
+
+    def purge(self, segment_ids: Sequence[str]) -> None:
+        """Forget removed segments, and delete what the catalog itself no longer needs."""
+        with translated(self.url):
+            self._writer.purge(segment_ids)
+            self._checkpoint_if_due()
+            collect_garbage(self.store, before_ns=time.time_ns() - self._grace_ns)
+
+    def checkpoint(self) -> bool:
+        """Write a checkpoint of everything committed so far; False if there was nothing new.
+
+        Commits do so by themselves; it is of use before a copy of the bucket, or for tests.
+
+        Raises:
+            CatalogError: The checkpoint that it would stand on cannot be read.
+        """
+        with translated(self.url), self._checkpointing:
+            self._follower.refresh()
+            return self._checkpoint()
+
+    def _checkpoint_if_due(self, sequence: int = -1) -> None:
+        """Write a checkpoint if it is this commit's turn, or if whoever had the turn did not."""
+        behind = self._follower.ask(lambda state: state.position - state.manifest.position)
+        turn = sequence % self._interval == 0
+        if not turn and behind < self._interval + (self._interval + 1) // 2:
+            return
+        if not self._checkpointing.acquire(blocking=False):
+            return
+        try:
+            self._checkpoint(1 if turn else self._interval)
+        except (StoreError, CatalogError) as error:
+            _LOG.warning("no checkpoint was written, a later commit tries again: %s", error)
+        finally:
+            self._checkpointing.release()
+
+    def _checkpoint(self, at_least: int = 1) -> bool:
+        """Write a checkpoint if at least so many positions have none, as far as we know."""
+        follower = self._follower
+        follower.adopt_hint()
+        base, delta = follower.ask(_since_checkpoint)
+        if delta.position - base.position < at_least:
+            return False
+        try:
+            manifest = Checkpointer(follower.checkpoints, follower.cache).extend(base, delta)
+        except DamagedCheckpointError as error:
+            follower.abandon(base.position, error)
+            raise
+        if follower.checkpoints.write(manifest):
+            follower.adopt(manifest)
+        return True
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.store, self._interval, self._grace_ns)
+
+
+def _since_checkpoint(state: State) -> tuple[Manifest, Delta]:
+    """The checkpoint, and what followed as a copy that nobody changes."""
+    base = state.manifest
+    delta = Delta(
+        ((table.organization, table.signal) for table in base.tables),
+        position=base.position,
+        sequence=base.sequence,
+        entry_id=base.entry_id,
+        entry_position=base.entry_position,
+    )
+    for stored in state.tail:
+        delta.apply(stored.entry)
+    return base, delta
+
+
+def _reopen(store: ObjectStore, checkpoint_every: int, grace_ns: int) -> BucketCatalog:
+    return BucketCatalog(store, checkpoint_every=checkpoint_every, grace_ns=grace_ns)
+
+
+def open_bucket_catalog(url: str) -> BucketCatalog:
+    """Open the catalog in the lake at a URL, with the credentials of the environment.
+
+    Args:
+        url: `bucket+` and the URL of a lake: `bucket+s3://acme-telemetry/lake`.
+
+    Example:
+        >>> open_bucket_catalog("bucket+memory://doc/lake")
+        BucketCatalog('bucket+memory://doc/lake')
+    """
+    return BucketCatalog(open_store(url.removeprefix("bucket+")))

@@ -1,0 +1,130 @@
+"""Making a checkpoint: the parts of the one before, a part of what changed, and merges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from lakerunner.catalog.bucket.claims import ClaimPart
+from lakerunner.catalog.bucket.manifest import (
+    Manifest,
+    PartName,
+    TableManifest,
+    merge_from,
+)
+from lakerunner.catalog.bucket.records import FORMAT_VERSION
+from lakerunner.catalog.bucket.rejection_part import RejectionPart
+from lakerunner.catalog.bucket.segment_part import SegmentPart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lakerunner.catalog.bucket.checkpoints import Checkpoints, PartCache
+    from lakerunner.catalog.bucket.delta import Delta, TableDelta
+
+P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart)
+
+
+class Checkpointer:
+    """Writes the parts of one checkpoint.
+
+    Args:
+        checkpoints: Where to.
+        cache: Loads older parts that are merged, and keeps the new ones.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, cache: PartCache) -> None:
+        self._checkpoints = checkpoints
+        self._cache = cache
+
+    def extend(self, base: Manifest, delta: Delta) -> Manifest:
+        """Write all parts of the state after `delta`, and name them; the manifest is not written.
+
+        Args:
+            base: The checkpoint on which the delta stands.
+            delta: Everything since.
+
+        Raises:
+            DamagedCheckpointError: A part of `base` that is to be merged cannot be read.
+            StoreError: A part cannot be written.
+        """
+        known = {(table.organization, table.signal): table for table in base.tables}
+        tables = []
+        for key in delta.numbers:
+            table = known.get(key) or TableManifest(*key)
+            tables.append(self._table(table, delta.tables.get(key), delta.position))
+        return Manifest(
+            version=FORMAT_VERSION,
+            position=delta.position,
+            sequence=delta.sequence,
+            entry_id=delta.entry_id,
+            entry_position=delta.entry_position,
+            tables=tuple(tables),
+            claims=self._claims(base, delta),
+            rejections=self._rejections(base, delta),
+        )
+
+    def _table(
+        self, table: TableManifest, delta: TableDelta | None, position: int
+    ) -> TableManifest:
+        if delta is None:
+            return table
+        parts = table.parts
+        if delta.entered or delta.marks:
+            parts = self._append(
+                parts,
+                SegmentPart.of(delta),
+                position,
+                load=self._cache.segments,
+                merge=lambda found, oldest: SegmentPart.merge(found, oldest=oldest),
+                encode=lambda part: part.data,
+            )
+        return TableManifest(
+            table.organization, table.signal, parts, table.totals.changed_by(delta)
+        )
+
+    def _claims(self, base: Manifest, delta: Delta) -> tuple[PartName, ...]:
+        if not delta.claims:
+            return base.claims
+        return self._append(
+            base.claims,
+            ClaimPart.of(delta.claims),
+            delta.position,
+            load=self._cache.claims,
+            merge=lambda found, oldest: ClaimPart.merge(
+                found, oldest=oldest, sequence=delta.sequence
+            ),
+            encode=ClaimPart.encode,
+        )
+
+    def _rejections(self, base: Manifest, delta: Delta) -> tuple[PartName, ...]:
+        if not delta.rejections:
+            return base.rejections
+        return self._append(
+            base.rejections,
+            RejectionPart(delta.rejections),
+            delta.position,
+            load=self._cache.rejections,
+            merge=lambda found, oldest: RejectionPart.merge(found, oldest=oldest),
+            encode=RejectionPart.encode,
+        )
+
+    def _append(
+        self,
+        older: Sequence[PartName],
+        part: P,
+        position: int,
+        *,
+        load: Callable[[PartName], P],
+        merge: Callable[[Sequence[P], bool], P],
+        encode: Callable[[P], bytes],
+    ) -> tuple[PartName, ...]:
+        kept: int = merge_from([*(name.rows for name in older), len(part)])
+        if kept < len(older):
+            found = [load(name) for name in older[kept:]]
+            found.append(part)
+            part = merge(found, kept == 0)
+        if kept == 0 and not len(part):
+            return ()
+        key = self._checkpoints.write_part(position, encode(part))
+        self._cache.add(key, part)
+        return (*older[:kept], PartName(key, len(part)))

@@ -1,0 +1,176 @@
+"""Where checkpoints lie in the lake: manifests, their parts, and the hint at the newest one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import pyarrow as pa
+
+from lakerunner.catalog.bucket.claims import ClaimPart
+from lakerunner.catalog.bucket.failures import DamagedCheckpointError
+from lakerunner.catalog.bucket.log import PREFIX, numbered, position_of
+from lakerunner.catalog.bucket.manifest import Manifest
+from lakerunner.catalog.bucket.records import decode, encode
+from lakerunner.catalog.bucket.rejection_part import RejectionPart
+from lakerunner.catalog.bucket.segment_part import SegmentPart
+from lakerunner.errors import (
+    CatalogError,
+    CatalogVersionError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+)
+from lakerunner.store.base import PutMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from lakerunner.catalog.bucket.manifest import PartName
+    from lakerunner.store.base import ObjectMeta, ObjectStore
+
+CHECKPOINTS_PREFIX = f"{PREFIX}checkpoints/"
+PARTS_PREFIX = f"{PREFIX}parts/"
+HINT_KEY = f"{PREFIX}last_checkpoint.json"
+
+Part = SegmentPart | ClaimPart | RejectionPart
+P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart)
+
+
+class _Hint(msgspec.Struct):
+    position: int
+
+
+class Checkpoints:
+    """Reads and writes checkpoints. Keeps no state; may be used from any threads at once.
+
+    Args:
+        store: The lake.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def newest(self, damaged: Collection[int] = (), *, trust_hint: bool = True) -> Manifest:
+        """The newest checkpoint that can be read; an empty one if there is none.
+
+        Args:
+            damaged: Positions of checkpoints that are known to be of no use.
+            trust_hint: Ask the hint first, which may be stale, and list only if it is of no use.
+
+        Raises:
+            CatalogVersionError: A newer version wrote it.
+        """
+        unusable = set(damaged)
+        hint = self.hint() if trust_hint else None
+        if hint is not None and hint not in unusable:
+            found = self._read(hint)
+            if found is not None:
+                return found
+            unusable.add(hint)
+        listed = (position_of(meta.key, CHECKPOINTS_PREFIX) for meta in self.list())
+        for position in sorted((p for p in listed if p is not None), reverse=True):
+            if position not in unusable:
+                found = self._read(position)
+                if found is not None:
+                    return found
+        return Manifest()
+
+    def list(self) -> list[ObjectMeta]:
+        """All manifests, from old to new."""
+        return list(self._store.list(CHECKPOINTS_PREFIX))
+
+    def hint(self) -> int | None:
+        """The position of a recent checkpoint, if the hint can be read."""
+        try:
+            return msgspec.json.decode(self._store.get(HINT_KEY).data, type=_Hint).position
+        except (ObjectNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+    def _read(self, position: int) -> Manifest | None:
+        try:
+            return self.read(position)
+        except CatalogVersionError:
+            raise
+        except CatalogError:
+            return None
+
+    def read(self, position: int) -> Manifest:
+        """The checkpoint at a position.
+
+        Raises:
+            CatalogVersionError: A newer version wrote it.
+            DamagedCheckpointError: It is missing or broken.
+        """
+        key = numbered(CHECKPOINTS_PREFIX, position)
+        try:
+            manifest = decode(self._store.get(key).data, Manifest, key)
+        except CatalogVersionError:
+            raise
+        except (ObjectNotFoundError, CatalogError) as error:
+            raise DamagedCheckpointError(str(error), key=key, position=position) from error
+        if manifest.position != position:
+            raise DamagedCheckpointError(f"{key!r} says {manifest.position}", key=key)
+        return manifest
+
+    def write_part(self, position: int, data: bytes) -> str:
+        """Put a part of the checkpoint at a position; returns its key, which is unique."""
+        key = f"{PARTS_PREFIX}{position:020d}-{uuid.uuid4().hex}.parquet"
+        self._store.put(key, data, PutMode.CREATE)
+        return key
+
+    def write(self, manifest: Manifest) -> bool:
+        """Put a manifest whose parts are there, and point at it; False if another one is there."""
+        key = numbered(CHECKPOINTS_PREFIX, manifest.position)
+        try:
+            self._store.put(key, encode(manifest), PutMode.CREATE)
+        except ObjectExistsError:
+            return False
+        self._store.put(HINT_KEY, msgspec.json.encode(_Hint(manifest.position)))
+        return True
+
+
+class PartCache:
+    """Loads parts once. Loading the same part in two threads at once is wasteful, and harmless.
+
+    Args:
+        store: The lake.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._parts: dict[str, Part] = {}
+
+    def segments(self, name: PartName) -> SegmentPart:
+        """A part with segments."""
+        return self._load(name, SegmentPart, SegmentPart)
+
+    def claims(self, name: PartName) -> ClaimPart:
+        """A part with claims."""
+        return self._load(name, ClaimPart, ClaimPart.decode)
+
+    def rejections(self, name: PartName) -> RejectionPart:
+        """A part with rejections."""
+        return self._load(name, RejectionPart, RejectionPart.decode)
+
+    def _load(self, name: PartName, kind: type[P], read: Callable[[bytes], P]) -> P:
+        part = self._parts.get(name.key)
+        if part is None:
+            try:
+                part = read(self._store.get(name.key).data)
+            except (ObjectNotFoundError, pa.ArrowException, msgspec.MsgspecError, OSError) as error:
+                raise DamagedCheckpointError(
+                    f"{name.key!r} is missing or damaged: {error}", key=name.key
+                ) from error
+            self._parts[name.key] = part
+        if not isinstance(part, kind) or len(part) != name.rows:
+            raise DamagedCheckpointError(f"{name.key!r} is not what it should be", key=name.key)
+        return part
+
+    def add(self, key: str, part: Part) -> None:
+        """Keep a part that was just written."""
+        self._parts[key] = part
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Forget all parts but these."""
+        self._parts = {key: part for key, part in self._parts.items() if key in keys}

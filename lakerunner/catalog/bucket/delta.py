@@ -1,0 +1,174 @@
+"""What the log says since a checkpoint, folded into tables, claims and rejections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.catalog.bucket.claims import Claim
+from lakerunner.catalog.bucket.digests import commit_digest, segment_digest, source_digest
+from lakerunner.catalog.bucket.records import CommitRecord
+from lakerunner.model.times import MAX_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lakerunner.catalog.bucket.records import Entry, PurgeRecord, TotalsChange
+    from lakerunner.catalog.columns import ColumnKey
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+    from lakerunner.model.source import Rejection
+
+LIVE = MAX_NS
+"""As the sequence of a removal: there was none."""
+
+PURGED = -1
+"""As the sequence of a removal: the segment is forgotten, and no state shows it."""
+
+TableKey = tuple[str, "Signal"]
+
+
+class Entered(NamedTuple):
+    """A segment that was added since the checkpoint."""
+
+    segment: Segment
+    added: int
+    removed: int
+    removed_ns: int
+
+
+class Mark(NamedTuple):
+    """What became of a segment that the checkpoint has."""
+
+    removed: int
+    removed_ns: int
+
+
+class TableDelta:
+    """The changes of one table.
+
+    Attributes:
+        entered: Segments added since, by id; those purged since are not among them.
+        marks: Removals of older segments, by id.
+        segments: By how much the number of live segments has changed.
+        rows: By how much their rows have.
+        bytes: By how much their bytes have.
+        columns: By how much the count of each column has.
+    """
+
+    def __init__(self) -> None:
+        self.entered: dict[str, Entered] = {}
+        self.marks: dict[str, Mark] = {}
+        self.segments = self.rows = self.bytes = 0
+        self.columns: Counter[ColumnKey] = Counter()
+
+    def remove(self, segment_id: str, sequence: int, removed_ns: int) -> None:
+        """A live segment is replaced or retired."""
+        entered = self.entered.get(segment_id)
+        if entered is None:
+            self.marks[segment_id] = Mark(sequence, removed_ns)
+        else:
+            self.entered[segment_id] = entered._replace(removed=sequence, removed_ns=removed_ns)
+
+    def purge(self, segment_id: str) -> None:
+        """A removed segment is forgotten."""
+        if self.entered.pop(segment_id, None) is None:
+            self.marks[segment_id] = Mark(PURGED, 0)
+
+    def count(self, change: TotalsChange) -> None:
+        """Follow the totals."""
+        self.segments += change.segments
+        self.rows += change.rows
+        self.bytes += change.bytes
+        for key, number in change.columns:
+            self.columns[key] += number
+
+
+class Delta:
+    """Folds entries in the order of the log. Not safe to change and read at the same time.
+
+    Args:
+        tables: The tables that the checkpoint knows, by number.
+        position: The last position before the first entry.
+        sequence: The last commit before it.
+        entry_id: The write id of the entry before it.
+        entry_position: The first position of the entry before it.
+
+    Attributes:
+        tables: Changes by table.
+        numbers: Number of each table, in the order in which the log first names them. All
+            processes count alike, so claims may speak of tables by number.
+        claims: What became of sources, segments and commits, by digest.
+        rejections: Owner and reasons by digest of the source; None where they were cleared.
+        position: The last position it includes.
+        sequence: The last commit it includes.
+        entry_id: The write id of the last entry it includes.
+        entry_position: The first position of that entry.
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[TableKey] = (),
+        *,
+        position: int = 0,
+        sequence: int = 0,
+        entry_id: str = "",
+        entry_position: int = 0,
+    ) -> None:
+        self.tables: dict[TableKey, TableDelta] = {}
+        self.numbers: dict[TableKey, int] = {key: number for number, key in enumerate(tables)}
+        self.claims: dict[bytes, Claim] = {}
+        self.rejections: dict[bytes, tuple[str, Sequence[Rejection]] | None] = {}
+        self.position = position
+        self.sequence = sequence
+        self.entry_id = entry_id
+        self.entry_position = entry_position
+
+    def apply(self, entry: Entry) -> None:
+        """Add the entry that follows the last one."""
+        for position, record in enumerate(entry.records, entry.position):
+            if isinstance(record, CommitRecord):
+                self._commit(record, position)
+                self.sequence = position
+            else:
+                self._purge(record)
+        self.position = entry.last
+        self.entry_id = entry.id
+        self.entry_position = entry.position
+
+    def _table(self, key: TableKey) -> TableDelta:
+        self.numbers.setdefault(key, len(self.numbers))
+        return self.tables.setdefault(key, TableDelta())
+
+    def _commit(self, record: CommitRecord, sequence: int) -> None:
+        commit = record.commit
+        key = commit.organization, commit.signal
+        table = self._table(key)
+        number = self.numbers[key]
+        for segment in commit.add:
+            table.entered[segment.id] = Entered(segment, sequence, LIVE, 0)
+            self.claims[segment_digest(segment.id)] = Claim.live(number)
+        for segment_id in commit.remove:
+            table.remove(segment_id, sequence, commit.committed_ns)
+            self.claims[segment_digest(segment_id)] = Claim.removed(number)
+        table.count(record.change)
+        self.claims[commit_digest(commit.id)] = Claim.commit(sequence)
+        self._sources(record)
+
+    def _sources(self, record: CommitRecord) -> None:
+        commit = record.commit
+        reasons: dict[bytes, list[Rejection]] = {}
+        for rejection in commit.rejected:
+            reasons.setdefault(source_digest(rejection.source), []).append(rejection)
+        for source in record.cleared:
+            self.rejections[source_digest(source)] = None
+        for digest, rejections in reasons.items():
+            self.claims[digest] = Claim.source(taken=False)
+            self.rejections[digest] = (commit.organization, rejections)
+        for taken in commit.taken:
+            self.claims[source_digest(taken.source)] = Claim.source(taken=True)
+
+    def _purge(self, record: PurgeRecord) -> None:
+        for purged in record.segments:
+            self._table((purged.organization, purged.signal)).purge(purged.id)
+            self.claims[segment_digest(purged.id)] = Claim.purged()

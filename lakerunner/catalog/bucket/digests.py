@@ -1,0 +1,91 @@
+"""Digests of what can be claimed once, and finding them in sorted arrays."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lakerunner.model.source import Source
+
+_SIZE = 16
+
+
+def _digest(kind: bytes, *parts: str) -> bytes:
+    # The length of each part keeps ("ab", "c") and ("a", "bc") apart.
+    text = b"".join(
+        len(data).to_bytes(4, "little") + data
+        for data in (part.encode("utf-8", "surrogatepass") for part in parts)
+    )
+    return blake2b(text, digest_size=_SIZE, person=kind).digest()
+
+
+def source_digest(source: Source) -> bytes:
+    """The 16 bytes that stand for the identity of an object."""
+    return _digest(b"source", source.bucket, source.key, source.etag)
+
+
+def segment_digest(segment_id: str) -> bytes:
+    """The 16 bytes that stand for the id of a segment."""
+    return _digest(b"segment", segment_id)
+
+
+def commit_digest(commit_id: str) -> bytes:
+    """The 16 bytes that stand for the id of a commit."""
+    return _digest(b"commit", commit_id)
+
+
+def split(digests: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    r"""The two halves of each digest, as numbers.
+
+    Example:
+        >>> split([bytes(7) + b"\1" + bytes(8)])
+        (array([1], dtype=uint64), array([0], dtype=uint64))
+    """
+    pairs = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64).reshape(-1, 2)
+    return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+
+class DigestIndex:
+    """Where digests stand among the rows of a part. Immutable; no digest occurs twice.
+
+    Args:
+        high: First half of each row's digest.
+        low: Second half.
+        in_order: The rows are sorted by digest already; otherwise they are, at first use.
+    """
+
+    def __init__(
+        self, high: NDArray[np.uint64], low: NDArray[np.uint64], *, in_order: bool = False
+    ) -> None:
+        self._high, self._low = high, low
+        self._sorted = (np.arange(len(high)), high, low) if in_order else None
+
+    def find(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The row of each digest, or -1."""
+        found = np.full(len(high), -1, dtype=np.int64)
+        if not len(self._high) or not len(high):
+            return found
+        order, sorted_high, sorted_low = self._sorted or self._sort()
+        at = np.searchsorted(sorted_high, high)
+        left = np.arange(len(high))
+        while len(left):
+            left = left[at[left] < len(sorted_high)]
+            left = left[sorted_high[at[left]] == high[left]]
+            same = sorted_low[at[left]] == low[left]
+            found[left[same]] = order[at[left[same]]]
+            left = left[~same]
+            at[left] += 1  # two digests that share their first half: look at the next row
+        return found
+
+    def _sort(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
+        # Two threads may both come here; they store the same.
+        order = np.lexsort((self._low, self._high))
+        self._sorted = (order, self._high[order], self._low[order])
+        return self._sorted

@@ -1,0 +1,278 @@
+"""The segments of one table as a part: arrays to plan with, and entries decoded when asked for."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from lakerunner.catalog.bucket.delta import LIVE, PURGED
+from lakerunner.catalog.bucket.digests import DigestIndex, segment_digest, split
+from lakerunner.catalog.bucket.failures import DamagedCheckpointError
+from lakerunner.catalog.bucket.parquet import open_file, write_table
+from lakerunner.model.segment import decode_segment, encode_segment
+from lakerunner.model.times import MAX_NS, MIN_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from lakerunner.catalog.bucket.delta import TableDelta
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.times import TimeRange
+
+GROUP_ROWS = 256
+"""Segments whose entries are compressed together: to read one is to decompress so many."""
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("high", pa.uint64(), nullable=False),
+        pa.field("low", pa.uint64(), nullable=False),
+        pa.field("min_ns", pa.int64(), nullable=False),
+        pa.field("max_ns", pa.int64(), nullable=False),
+        pa.field("added", pa.int64(), nullable=False),
+        pa.field("removed", pa.int64(), nullable=False),
+        pa.field("removed_ns", pa.int64(), nullable=False),
+        pa.field("payload", pa.binary()),
+    ]
+)
+"""`payload` is what `encode_segment` writes. A row without it marks a segment of an older part as
+removed, or as purged; such rows come last. The others are in the order of `max_ns`."""
+
+_NUMBERS = _SCHEMA.names[:-1]
+
+
+class Removals(NamedTuple):
+    """When each row of a part was removed; a newer part may say more than the part itself."""
+
+    sequence: NDArray[np.int64]
+    time_ns: NDArray[np.int64]
+
+
+class SegmentPart:
+    """Segments of one table in the order of their ends, and marks on those of older parts.
+
+    Immutable. Entries stay compressed until they are asked for.
+
+    Args:
+        data: A Parquet file of the schema above.
+
+    Raises:
+        pa.ArrowException: It is something else, or damaged.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._file = open_file(data, _SCHEMA)
+        table = self._file.read(columns=_NUMBERS)
+        self.columns: dict[str, NDArray[Any]] = {
+            name: table.column(name).to_numpy() for name in _NUMBERS
+        }
+        sizes = [
+            self._file.metadata.row_group(group).num_rows
+            for group in range(self._file.num_row_groups)
+        ]
+        self._groups = np.cumsum([0, *sizes])
+        self.rows = int(np.count_nonzero(self.columns["added"] >= 0))
+        self.removals = Removals(
+            self.columns["removed"][: self.rows], self.columns["removed_ns"][: self.rows]
+        )
+        high, low = self._digests()
+        self._index = DigestIndex(high[: self.rows], low[: self.rows])
+        ends, starts = self.columns["max_ns"][: self.rows], self.columns["min_ns"][: self.rows]
+        # Compared as unsigned numbers: the longest extent may not fit a signed one.
+        extents = ends.view(np.uint64) - starts.view(np.uint64)
+        self._extent_ns = int(extents.max()) if self.rows else 0
+
+    @classmethod
+    def of(cls, delta: TableDelta) -> SegmentPart:
+        """A part of what changed."""
+        entered = sorted(delta.entered.values(), key=lambda entry: entry.segment.max_timestamp_ns)
+        rows = [
+            (
+                entry.segment.min_timestamp_ns,
+                entry.segment.max_timestamp_ns,
+                entry.added,
+                entry.removed,
+                entry.removed_ns,
+            )
+            for entry in entered
+        ]
+        rows += [(0, 0, -1, mark.removed, mark.removed_ns) for mark in delta.marks.values()]
+        ids = [*(entry.segment.id for entry in entered), *delta.marks]
+        numbers = np.array(rows, dtype=np.int64).reshape(-1, 5).T
+        payload: list[bytes | None] = [encode_segment(entry.segment) for entry in entered]
+        payload += [None] * len(delta.marks)
+        high, low = split([segment_digest(segment_id) for segment_id in ids])
+        table = pa.table([high, low, *numbers, pa.array(payload, pa.binary())], schema=_SCHEMA)
+        return cls(write_table(_SCHEMA, _groups(table)))
+
+    def __len__(self) -> int:
+        return len(self.columns["added"])
+
+    def _digests(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        return self.columns["high"], self.columns["low"]
+
+    def find(self, segment_ids: Sequence[str]) -> NDArray[np.int64]:
+        """The row of each segment, or -1."""
+        return self._index.find(*split([segment_digest(name) for name in segment_ids]))
+
+    def marked_by(self, newer: SegmentPart, removals: Removals) -> Removals:
+        """Removals of this part's rows, as a newer part amends them.
+
+        A segment that was purged and then added again is in the newer part whole; for the older
+        part, that is the mark of a purge.
+        """
+        high, low = newer._digests()
+        rows = self._index.find(high, low)
+        hit = np.flatnonzero(rows >= 0)
+        if not len(hit):
+            return removals
+        again = newer.columns["added"][hit] >= 0
+        sequence, time_ns = removals.sequence.copy(), removals.time_ns.copy()
+        sequence[rows[hit]] = np.where(again, PURGED, newer.columns["removed"][hit])
+        time_ns[rows[hit]] = np.where(again, 0, newer.columns["removed_ns"][hit])
+        return Removals(sequence, time_ns)
+
+    def overlapping(
+        self, time_range: TimeRange, removals: Removals, sequence: int | None
+    ) -> NDArray[np.int64]:
+        """Rows that may hold something of a range, as the table was after a commit."""
+        start, end = max(time_range.start_ns, MIN_NS), min(time_range.end_ns - 1, MAX_NS)
+        if start > end:
+            return np.empty(0, dtype=np.int64)
+        ends = self.columns["max_ns"][: self.rows]
+        first = int(np.searchsorted(ends, start))
+        # A segment that starts before the range ends, ends at most one longest extent later.
+        last = int(np.searchsorted(ends, min(end + self._extent_ns, MAX_NS), side="right"))
+        wanted = self.columns["min_ns"][first:last] <= end
+        removed = removals.sequence[first:last]
+        if sequence is None:
+            wanted &= removed == LIVE
+        else:
+            wanted &= (self.columns["added"][first:last] <= sequence) & (removed > sequence)
+        return np.flatnonzero(wanted) + first
+
+    def segments(self, rows: NDArray[np.int64]) -> list[Segment]:
+        """Decode the entries of rows.
+
+        Raises:
+            DamagedCheckpointError: One is damaged.
+        """
+        try:
+            return [decode_segment(payload.as_py()) for payload in self.payloads(rows)]
+        except (msgspec.MsgspecError, pa.ArrowException, OSError) as error:
+            raise DamagedCheckpointError(f"entries of segments are damaged: {error}") from error
+
+    def payloads(self, rows: NDArray[np.int64]) -> pa.ChunkedArray:
+        """The encoded entries of rows, in their order; only their row groups are decompressed."""
+        if not len(rows):
+            return pa.chunked_array([], pa.binary())
+        at = np.searchsorted(self._groups, rows, side="right") - 1
+        groups, which = np.unique(at, return_inverse=True)
+        column = self._file.read_row_groups(groups.tolist(), columns=["payload"]).column("payload")
+        sizes = np.diff(self._groups)[groups]
+        starts = np.cumsum([0, *sizes])[:-1]
+        return column.take(pa.array(starts[which] + rows - self._groups[at]))
+
+    @staticmethod
+    def merge(parts: Sequence[SegmentPart], *, oldest: bool) -> SegmentPart:
+        """One part that says what these say together.
+
+        Args:
+            parts: From old to new.
+            oldest: There is no older part, so that marks which hit nothing can be dropped.
+        """
+        return SegmentPart(write_table(_SCHEMA, _merged(parts, oldest=oldest)))
+
+
+def _groups(table: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, max(1, table.num_rows), GROUP_ROWS):
+        yield table.slice(start, GROUP_ROWS)
+
+
+class PartStack:
+    """The parts of a table with what the newer ones say of the older ones. Immutable.
+
+    Attributes:
+        parts: From old to new.
+        removals: Of the rows of each part.
+    """
+
+    def __init__(self, parts: Sequence[SegmentPart] = (), known: PartStack | None = None) -> None:
+        self.parts = tuple(parts)
+        before = known.removals if known else []
+        pairs = zip(known.parts if known else (), self.parts, strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
+        # Marks of parts that were merged since hit again, and say the same again.
+        self.removals: list[Removals] = [
+            self._amended(
+                part,
+                before[number] if number < shared else part.removals,
+                max(shared, number + 1),
+            )
+            for number, part in enumerate(self.parts)
+        ]
+
+    def _amended(self, part: SegmentPart, removals: Removals, start: int) -> Removals:
+        for newer in self.parts[start:]:
+            removals = part.marked_by(newer, removals)
+        return removals
+
+
+def _merged(parts: Sequence[SegmentPart], *, oldest: bool) -> Iterator[pa.Table]:
+    """Row groups of the merged part. Only some thousand entries are decompressed at a time."""
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in _NUMBERS}
+    own = np.concatenate([part.columns["added"] >= 0 for part in parts])
+    for part, amended, start in zip(parts, PartStack(parts).removals, _starts(parts), strict=True):
+        columns["removed"][start : start + part.rows] = amended.sequence
+        columns["removed_ns"][start : start + part.rows] = amended.time_ns
+    kept = _kept_rows(columns, own, oldest=oldest)
+    origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    row = np.concatenate([np.arange(len(part)) for part in parts])
+    for start in range(0, max(1, len(kept)), GROUP_ROWS):
+        chosen = kept[start : start + GROUP_ROWS]
+        payload = _gather(parts, origin[chosen], row[chosen])
+        yield pa.table([*(columns[name][chosen] for name in _NUMBERS), payload], schema=_SCHEMA)
+
+
+def _starts(parts: Sequence[SegmentPart]) -> list[int]:
+    return np.cumsum([0, *(len(part) for part in parts)])[:-1].tolist()  # type: ignore[no-any-return]
+
+
+def _kept_rows(
+    columns: dict[str, NDArray[Any]], own: NDArray[np.bool_], *, oldest: bool
+) -> NDArray[np.int64]:
+    """Rows of the result in its order: live and removed segments, then marks that still matter."""
+    segments = np.flatnonzero(own & (columns["removed"] != PURGED))
+    segments = segments[np.argsort(columns["max_ns"][segments], kind="stable")]
+    if oldest:
+        return segments
+    # Of several rows on one segment the last one counts: the segment itself, which was added again,
+    # hides what lies below as well as the mark of a purge does.
+    candidates = np.concatenate([np.flatnonzero(~own), segments])
+    high, low = columns["high"][candidates], columns["low"][candidates]
+    order = np.lexsort((low, high))
+    high, low = high[order], low[order]
+    newest = np.ones(len(order), dtype=bool)
+    newest[:-1] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+    last = np.sort(candidates[order[newest]])
+    return np.concatenate([segments, last[~own[last]]])
+
+
+def _gather(
+    parts: Sequence[SegmentPart], origin: NDArray[np.int64], row: NDArray[np.int64]
+) -> pa.ChunkedArray:
+    """Encoded entries of rows of several parts, in order."""
+    pieces: list[pa.Array] = []
+    places: list[NDArray[np.int64]] = []
+    for number in np.unique(origin):
+        place = np.flatnonzero(origin == number)
+        pieces.extend(parts[number].payloads(row[place]).chunks)
+        places.append(place)
+    order = np.argsort(np.concatenate(places)) if places else np.empty(0, dtype=np.int64)
+    return pa.chunked_array(pieces, pa.binary()).take(pa.array(order))

@@ -1,0 +1,215 @@
+"""The state of the catalog: a checkpoint, loaded as far as asked for, and the log since."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.catalog.bucket.claims import Claim, Kind
+from lakerunner.catalog.bucket.delta import LIVE, PURGED, Delta, TableDelta
+from lakerunner.catalog.bucket.digests import split
+from lakerunner.catalog.bucket.manifest import Manifest, Totals
+from lakerunner.catalog.bucket.segment_part import PartStack
+from lakerunner.catalog.columns import summarise_counts
+from lakerunner.model.commit import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lakerunner.catalog.bucket.checkpoints import PartCache
+    from lakerunner.catalog.bucket.delta import TableKey
+    from lakerunner.catalog.bucket.log import Stored
+    from lakerunner.catalog.bucket.manifest import TableManifest
+    from lakerunner.catalog.bucket.rejection_part import Reasons
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.source import Rejection
+    from lakerunner.model.times import TimeRange
+
+_BY_TIME = attrgetter("min_timestamp_ns", "id")
+
+
+class Gone(NamedTuple):
+    """A removed segment, and the time of its removal."""
+
+    removed_ns: int
+    segment: Segment
+
+
+class State:
+    """Answers questions about one moment, and moves on by entries and checkpoints.
+
+    Not safe to use from several threads at once. Every question may load parts of the checkpoint,
+    and raises `DamagedCheckpointError` if one is missing or broken.
+
+    Args:
+        cache: Loads parts.
+
+    Attributes:
+        manifest: The checkpoint it stands on.
+        delta: What the log says since.
+        tail: The entries that say it.
+        modified_ns: When the last entry was written by the clock of the store, if that is known.
+    """
+
+    def __init__(self, cache: PartCache) -> None:
+        self._cache = cache
+        self.manifest = Manifest()
+        self.delta = Delta()
+        self.tail: list[Stored] = []
+        self.modified_ns: int | None = None
+        self._tables: dict[TableKey, TableManifest] = {}
+        self._stacks: dict[TableKey, PartStack] = {}
+
+    @property
+    def position(self) -> int:
+        """The last position that was read."""
+        return self.delta.position
+
+    def rebase(self, manifest: Manifest, entries: Iterable[Stored] = ()) -> None:
+        """Stand on another checkpoint, and keep what entries say beyond it.
+
+        Args:
+            manifest: The checkpoint.
+            entries: Those that follow it without a gap; older ones are passed over.
+        """
+        kept = [stored for stored in entries if stored.entry.position > manifest.position]
+        if not kept and manifest.position != self.position:
+            self.modified_ns = None
+        self.manifest = manifest
+        self._tables = {(table.organization, table.signal): table for table in manifest.tables}
+        self.delta = Delta(
+            self._tables,
+            position=manifest.position,
+            sequence=manifest.sequence,
+            entry_id=manifest.entry_id,
+            entry_position=manifest.entry_position,
+        )
+        self.tail = []
+        for stored in kept:
+            self.apply(stored)
+        self._cache.keep(manifest.parts())
+
+    def apply(self, stored: Stored) -> None:
+        """Move on by one entry: the one that follows."""
+        self.delta.apply(stored.entry)
+        self.tail.append(stored)
+        self.modified_ns = stored.modified_ns
+
+    def claims(self, digests: Sequence[bytes]) -> dict[bytes, Claim]:
+        """What is known of digests; purged segments are not."""
+        found = {
+            digest: self.delta.claims[digest] for digest in digests if digest in self.delta.claims
+        }
+        left = [digest for digest in dict.fromkeys(digests) if digest not in found]
+        for name in reversed(self.manifest.claims):
+            if not left:
+                break
+            hits = self._cache.claims(name).find(*split(left))
+            found |= {digest: hit for digest, hit in zip(left, hits, strict=True) if hit}
+            left = [digest for digest, hit in zip(left, hits, strict=True) if hit is None]
+        return {digest: claim for digest, claim in found.items() if claim.kind is not Kind.PURGED}
+
+    def segments(self, key: TableKey, time_range: TimeRange, sequence: int | None) -> list[Segment]:
+        """Segments of a table as it was after a commit, or is, by (min timestamp, id)."""
+        delta = self.delta.tables.get(key) or TableDelta()
+        found = [
+            entry.segment
+            for entry in delta.entered.values()
+            if (
+                entry.removed == LIVE
+                if sequence is None
+                else entry.added <= sequence < entry.removed
+            )
+            and time_range.overlaps(entry.segment.min_timestamp_ns, entry.segment.max_timestamp_ns)
+        ]
+        stack = self._stack(key)
+        for part, removals in zip(stack.parts, stack.removals, strict=True):
+            older = part.segments(part.overlapping(time_range, removals, sequence))
+            if delta.marks:
+                gone = {
+                    name
+                    for name, mark in delta.marks.items()
+                    if sequence is None or mark.removed <= sequence
+                }
+                older = [segment for segment in older if segment.id not in gone]
+            found += older
+        return sorted(found, key=_BY_TIME)
+
+    def live(self, key: TableKey, segment_ids: Sequence[str]) -> list[Segment]:
+        """The given segments, which are live in a table."""
+        delta = self.delta.tables.get(key) or TableDelta()
+        entered = [delta.entered[name].segment for name in segment_ids if name in delta.entered]
+        left = [name for name in segment_ids if name not in delta.entered]
+        stack = self._stack(key) if left else PartStack()
+        for part, removals in zip(stack.parts, stack.removals, strict=True):
+            rows = part.find(left)
+            rows = rows[rows >= 0]
+            entered += part.segments(rows[removals.sequence[rows] == LIVE])
+        return entered
+
+    def snapshot(self, key: TableKey) -> Snapshot:
+        """Describe a table from its totals."""
+        table = self._tables.get(key)
+        totals = (table.totals if table else Totals()).changed_by(self.delta.tables.get(key))
+        return Snapshot(
+            sequence=self.delta.sequence,
+            segments=totals.segments,
+            rows=totals.rows,
+            bytes=totals.bytes,
+            columns=summarise_counts(totals.columns),
+        )
+
+    def rejections(self, organization: str) -> list[Rejection]:
+        """What is set aside, by (time, source)."""
+        entries: dict[bytes, Reasons | None] = {}
+        for name in self.manifest.rejections:
+            entries |= self._cache.rejections(name).entries
+        entries |= self.delta.rejections
+        found = [
+            rejection
+            for entry in entries.values()
+            if entry is not None and entry[0] == organization
+            for rejection in entry[1]
+        ]
+        return sorted(found, key=attrgetter("rejected_at_ns", "source"))
+
+    def removed(self, before_ns: int) -> list[Segment]:
+        """Segments removed before a time, of all tables, by (time of removal, id)."""
+        found: list[Gone] = []
+        for key in self.delta.numbers:
+            delta = self.delta.tables.get(key) or TableDelta()
+            found += [
+                Gone(entry.removed_ns, entry.segment)
+                for entry in delta.entered.values()
+                if entry.removed != LIVE and entry.removed_ns < before_ns
+            ]
+            found += self._removed_of_parts(key, delta, before_ns)
+        found.sort(key=lambda gone: (gone.removed_ns, gone.segment.id))
+        return [gone.segment for gone in found]
+
+    def _removed_of_parts(self, key: TableKey, delta: TableDelta, before_ns: int) -> Iterable[Gone]:
+        stack = self._stack(key)
+        marks = {
+            name: mark
+            for name, mark in delta.marks.items()
+            if mark.removed != PURGED and mark.removed_ns < before_ns
+        }
+        for part, removals in zip(stack.parts, stack.removals, strict=True):
+            sequence, time_ns = removals
+            gone = (sequence != LIVE) & (sequence != PURGED) & (time_ns < before_ns)
+            rows = gone.nonzero()[0]
+            for row, segment in zip(rows, part.segments(rows), strict=True):
+                if segment.id not in delta.marks:
+                    yield Gone(int(time_ns[row]), segment)
+            rows = part.find(list(marks))
+            rows = rows[rows >= 0]
+            for segment in part.segments(rows[sequence[rows] == LIVE]):
+                yield Gone(marks[segment.id].removed_ns, segment)
+
+    def _stack(self, key: TableKey) -> PartStack:
+        table = self._tables.get(key)
+        parts = [self._cache.segments(name) for name in (table.parts if table else ())]
+        stack = self._stacks.get(key)
+        if stack is None or list(stack.parts) != parts:
+            stack = self._stacks[key] = PartStack(parts, known=stack)
+        return stack

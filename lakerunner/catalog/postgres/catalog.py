@@ -1,0 +1,186 @@
+"""The catalog in a schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, LiteralString
+
+import msgspec
+
+from lakerunner.catalog.admission import check_commit, refuse_live
+from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.postgres.address import read_address
+from lakerunner.catalog.postgres.applying import apply_commit
+from lakerunner.catalog.postgres.leases import PostgresLeases
+from lakerunner.catalog.postgres.lookup import SOURCES, identities, states_of
+from lakerunner.catalog.postgres.pool import Pool
+from lakerunner.catalog.postgres.schema import LOCK, require_current
+from lakerunner.model.commit import Snapshot
+from lakerunner.model.segment import decode_segment
+from lakerunner.model.source import Rejection
+from lakerunner.model.times import MAX_NS, MIN_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakerunner.catalog.leases import Leases
+    from lakerunner.model.commit import Commit
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
+    from lakerunner.model.source import Source, SourceState
+    from lakerunner.model.times import TimeRange
+
+# A segment that starts at or before the last instant asked for ends at most the longest extent
+# later. With that upper bound the walk over `max_ns` has two ends; without it, it would go on to
+# the newest segment. The sum is held inside 64 bits, where PostgreSQL's integers end; an extent of
+# `longest` may be longer than it says, and bounds nothing.
+_OVERLAP: LiteralString = """
+    FROM tables JOIN segments ON segments.table_number = tables.number
+    WHERE tables.organization = %(organization)s AND tables.signal = %(signal)s
+        AND max_ns >= %(first)s::bigint
+        AND max_ns <= CASE extent_ns WHEN %(longest)s::bigint THEN %(longest)s::bigint
+            ELSE %(last)s::bigint + least(extent_ns, %(room)s::bigint) END
+        AND min_ns <= %(last)s::bigint"""
+
+SEGMENTS_NOW: LiteralString = f"SELECT payload {_OVERLAP} AND removed IS NULL"
+"""Live segments, by the index `segments_live`."""
+
+SEGMENTS_THEN: LiteralString = f"""
+    SELECT payload {_OVERLAP} AND removed IS NULL AND added <= %(sequence)s::bigint
+    UNION ALL
+    SELECT payload {_OVERLAP} AND removed IS NOT NULL AND added <= %(sequence)s::bigint
+        AND removed > %(sequence)s::bigint"""
+"""Segments as they were after a commit: those still live, and those removed since."""
+
+SEGMENTS_REMOVED: LiteralString = """
+    SELECT removed_ns, id, payload FROM segments
+    WHERE removed IS NOT NULL AND removed_ns < %(before)s::bigint"""
+"""Removed segments, by the index `segments_removed`."""
+
+_SNAPSHOT: LiteralString = """
+    SELECT guard.sequence, t.segments, t.rows, t.bytes, c.name, c.type, c.overflow, c.live
+    FROM (SELECT) AS one
+    LEFT JOIN tables AS t ON t.organization = %(organization)s AND t.signal = %(signal)s
+    LEFT JOIN columns AS c ON c.table_number = t.number"""
+
+_REJECTIONS: LiteralString = """
+    SELECT rejections.number, payload FROM rejections
+    JOIN tables ON tables.number = table_number WHERE organization = %(organization)s"""
+
+_PURGE: LiteralString = """
+    SELECT id, removed IS NULL FROM segments WHERE id = ANY(%(ids)s::text[])"""
+
+_BY_TIME = attrgetter("min_timestamp_ns", "id")
+_REJECTION = msgspec.json.Decoder(Rejection)
+
+
+class PostgresCatalog(Catalog):
+    """A catalog in PostgreSQL 13 or newer, for any number of threads, processes and machines.
+
+    It has a schema of its own, so that one database may hold many catalogs. Commits are serialised
+    for the milliseconds they take; readers never wait. It may be pickled, with its password, and
+    survives a fork; the other side opens connections of its own. `close` may be followed by
+    further calls, which connect again.
+
+    Args:
+        location: `postgresql://user:password@host:port/database?schema=name`. The schema is
+            `lakerunner` by default, and made if it is missing. Further options and what is left
+            out are those of PostgreSQL's client library: `sslmode`, `PGPASSWORD`, `~/.pgpass`.
+
+    Raises:
+        ConfigurationError: The URL cannot be read.
+        CatalogVersionError: The schema was written by a newer version; it is left untouched.
+        CatalogError: The server refuses us, or the schema belongs to another program.
+        CatalogUnavailableError: The server cannot be reached.
+    """
+
+    def __init__(self, location: str) -> None:
+        self._address = read_address(location)
+        self.url = self._address.url
+        self._pool = Pool(self._address)
+
+    def commit(self, commit: Commit) -> int:
+        """Apply a commit in one transaction, in four round trips."""
+        check_commit(commit)
+        with self._pool.writing() as connection:
+            return apply_commit(connection, commit, self.url)
+
+    def segments(
+        self,
+        organization: str,
+        signal: Signal,
+        time_range: TimeRange = ALL_TIME,
+        *,
+        sequence: int | None = None,
+    ) -> Sequence[Segment]:
+        """Find segments by an index walk bounded at both ends."""
+        last = _int64(time_range.end_ns - 1)
+        values = {
+            "organization": organization,
+            "signal": str(signal),
+            "first": _int64(time_range.start_ns),
+            "last": last,
+            "longest": MAX_NS,
+            "room": MAX_NS - max(last, 0),
+            "sequence": sequence,
+        }
+        rows = self._pool.read(SEGMENTS_NOW if sequence is None else SEGMENTS_THEN, values)
+        return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
+
+    def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
+        """Look sources up, all in one statement."""
+        return states_of(sources, self._pool.read(SOURCES, identities(sources)))
+
+    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+        """Describe a table from the totals that each commit maintains."""
+        values = {"organization": organization, "signal": str(signal)}
+        rows = self._pool.read(_SNAPSHOT, values)
+        sequence, segments, count, size, *_ = rows[0]
+        return Snapshot(
+            sequence=sequence,
+            segments=segments or 0,
+            rows=count or 0,
+            bytes=size or 0,
+            columns=summarise_counts(
+                ((name, kind, overflow), live)
+                for *_, name, kind, overflow, live in rows
+                if name is not None
+            ),
+        )
+
+    def rejections(self, organization: str) -> Sequence[Rejection]:
+        """List what is set aside."""
+        rows = sorted(self._pool.read(_REJECTIONS, {"organization": organization}))
+        found = [_REJECTION.decode(payload) for _, payload in rows]
+        return sorted(found, key=attrgetter("rejected_at_ns", "source"))
+
+    def removed(self, before_ns: int) -> Sequence[Segment]:
+        """List removed segments, of all organizations."""
+        rows = self._pool.read(SEGMENTS_REMOVED, {"before": _int64(before_ns)})
+        return [decode_segment(payload) for _, _, payload in sorted(rows)]
+
+    def purge(self, segment_ids: Sequence[str]) -> None:
+        """Forget removed segments."""
+        ids = list(dict.fromkeys(segment_ids))
+        with self._pool.writing() as connection:
+            ((version, _),) = connection.execute(LOCK).fetchall()
+            require_current(version, self.url)
+            known = dict(connection.execute(_PURGE, {"ids": ids}).fetchall())
+            refuse_live([segment_id for segment_id in ids if known.get(segment_id)])
+            connection.execute("DELETE FROM segments WHERE id = ANY(%s::text[])", (list(known),))
+
+    def leases(self) -> Leases:
+        """Leases for work, shared by all who open this catalog, by the clock of the server."""
+        return PostgresLeases(self._pool)
+
+    def close(self) -> None:
+        """Close the connections; the next call opens them again."""
+        self._pool.close()
+
+    def __reduce__(self) -> tuple[type[PostgresCatalog], tuple[str]]:
+        return type(self), (self._address.location,)
+
+
+def _int64(nanoseconds: int) -> int:
+    return max(MIN_NS, min(nanoseconds, MAX_NS))

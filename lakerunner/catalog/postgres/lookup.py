@@ -1,0 +1,75 @@
+"""Finding many sources or segments by their keys, in one statement each."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+
+from lakerunner.model.source import SourceState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lakerunner.model.source import Source
+
+_INDEXED_BYTES = 800
+"""Bytes of one text in an index: with three of them an entry still fits into a third of a page,
+which is all that PostgreSQL allows."""
+
+SOURCES: LiteralString = """
+    SELECT asked.position, sources.taken
+    FROM unnest(%(bucket)s::text[], %(key)s::text[], %(etag)s::text[])
+        WITH ORDINALITY AS asked (bucket, key, etag, position)
+    JOIN buckets ON buckets.url = asked.bucket
+    JOIN sources ON sources.bucket = buckets.number
+        AND sources.key = asked.key AND sources.etag = asked.etag"""
+"""Positions count from 1."""
+
+SEGMENTS: LiteralString = """
+    SELECT id, table_number, removed IS NULL, payload FROM segments WHERE id = ANY(%(ids)s::text[])
+    """
+
+
+class SegmentRow(NamedTuple):
+    """What decides whether a segment may be added, removed or purged."""
+
+    id: str
+    table: int
+    live: bool
+    payload: bytes
+
+
+def fold(text: str) -> str:
+    """A text as the indexes hold it: itself, unless it is too long or has a NUL in it.
+
+    Of such a one it is the beginning and a digest of the whole, which no other text has.
+
+    Example:
+        >>> fold("logs/1.binpb"), len(fold("é" * 5000).encode()) < 900
+        ('logs/1.binpb', True)
+    """
+    data = text.encode()
+    if len(data) <= _INDEXED_BYTES and b"\0" not in data:
+        return text
+    head = data[: _INDEXED_BYTES // 2].decode(errors="ignore").replace("\0", "")
+    return f"{head}…{blake2b(data, digest_size=32).hexdigest()}"
+
+
+def identities(sources: Iterable[Source]) -> dict[str, list[str]]:
+    """The parts of many sources, folded, as the arrays `bucket`, `key` and `etag`."""
+    folded = [(fold(source.bucket), fold(source.key), fold(source.etag)) for source in sources]
+    return {
+        "bucket": [bucket for bucket, _, _ in folded],
+        "key": [key for _, key, _ in folded],
+        "etag": [etag for _, _, etag in folded],
+    }
+
+
+def states_of(
+    sources: Sequence[Source], rows: Iterable[tuple[Any, ...]]
+) -> dict[Source, SourceState]:
+    """The answer to `SOURCES`, by source."""
+    return {
+        sources[position - 1]: SourceState.TAKEN if taken else SourceState.REJECTED
+        for position, taken in rows
+    }

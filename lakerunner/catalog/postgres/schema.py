@@ -1,0 +1,203 @@
+"""The tables of a catalog, and the steps that bring an older schema up to date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from psycopg import sql
+
+from lakerunner.errors import CatalogError, CatalogVersionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import LiteralString
+
+    from psycopg import Connection
+
+    Step: TypeAlias = Sequence[LiteralString]
+    """Statements that lead from one version to the next."""
+
+_LOCK_SPACE = 0x4C4B5231
+"""First half of the advisory lock under which a schema is migrated (`LKR1`)."""
+
+STEPS: Sequence[Step] = (
+    (
+        # A table of the lake, with the totals that keep a snapshot cheap. `extent_ns` is the
+        # longest time range of any segment it ever had: see `segments_live`. Rows that change with
+        # every commit leave room in their page, so that no index has to follow them.
+        """CREATE TABLE tables (
+            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            organization text COLLATE "C" NOT NULL,
+            signal text COLLATE "C" NOT NULL,
+            segments bigint NOT NULL DEFAULT 0,
+            rows bigint NOT NULL DEFAULT 0,
+            bytes bigint NOT NULL DEFAULT 0,
+            extent_ns bigint NOT NULL DEFAULT 0,
+            UNIQUE (organization, signal)) WITH (fillfactor = 50)""",
+        """CREATE TABLE commits (
+            sequence bigint PRIMARY KEY,
+            id text COLLATE "C" NOT NULL UNIQUE,
+            table_number bigint NOT NULL,
+            committed_ns bigint NOT NULL)""",
+        # `payload` is the whole entry as `encode_segment` writes it; the other columns repeat what
+        # is searched.
+        """CREATE TABLE segments (
+            id text COLLATE "C" PRIMARY KEY,
+            table_number bigint NOT NULL,
+            min_ns bigint NOT NULL,
+            max_ns bigint NOT NULL,
+            added bigint NOT NULL,
+            removed bigint,
+            removed_ns bigint,
+            payload bytea NOT NULL)""",
+        # Live and removed segments have an index each, so what was replaced costs a query nothing.
+        # A query walks `max_ns` from its start to its end plus the longest extent.
+        """CREATE INDEX segments_live ON segments (table_number, max_ns, min_ns)
+            WHERE removed IS NULL""",
+        """CREATE INDEX segments_past ON segments (table_number, max_ns, min_ns, added, removed)
+            WHERE removed IS NOT NULL""",
+        "CREATE INDEX segments_removed ON segments (removed_ns) WHERE removed IS NOT NULL",
+        # How many live segments have each column: small, whatever the number of segments.
+        """CREATE TABLE columns (
+            table_number bigint NOT NULL,
+            name text COLLATE "C" NOT NULL,
+            type text COLLATE "C" NOT NULL,
+            overflow boolean NOT NULL,
+            live bigint NOT NULL,
+            PRIMARY KEY (table_number, name, type, overflow)) WITH (fillfactor = 50)""",
+        # Tens of millions of sources share a few buckets. The texts are those of `lookup.fold`.
+        """CREATE TABLE buckets (
+            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            url text COLLATE "C" NOT NULL UNIQUE)""",
+        """CREATE TABLE sources (
+            bucket bigint NOT NULL,
+            key text COLLATE "C" NOT NULL,
+            etag text COLLATE "C" NOT NULL,
+            taken boolean NOT NULL,
+            rows bigint NOT NULL,
+            sequence bigint NOT NULL,
+            PRIMARY KEY (bucket, key, etag))""",
+        # `payload` is the whole rejection as JSON.
+        """CREATE TABLE rejections (
+            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            table_number bigint NOT NULL,
+            bucket bigint NOT NULL,
+            key text COLLATE "C" NOT NULL,
+            etag text COLLATE "C" NOT NULL,
+            payload bytea NOT NULL)""",
+        "CREATE INDEX rejections_by_table ON rejections (table_number)",
+        "CREATE INDEX rejections_by_source ON rejections (bucket, key, etag)",
+        # Who works at what, for how long; `owner` is NULL where nobody does.
+        """CREATE TABLE leases (
+            kind text COLLATE "C" NOT NULL,
+            key text COLLATE "C" NOT NULL,
+            owner text COLLATE "C",
+            expires timestamptz NOT NULL,
+            PRIMARY KEY (kind, key)) WITH (fillfactor = 50)""",
+        "CREATE INDEX leases_expired ON leases (expires)",
+    ),
+)
+"""Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
+
+# The one row that every commit locks first and changes last. Sequence numbers that are given out
+# under its lock become visible in their own order; those of a PostgreSQL sequence would not.
+_STATE: LiteralString = """
+    CREATE TABLE lakerunner_catalog (
+        single boolean PRIMARY KEY DEFAULT true CHECK (single),
+        version integer NOT NULL,
+        sequence bigint NOT NULL) WITH (fillfactor = 10)"""
+
+LOCK: LiteralString = "SELECT version, sequence FROM lakerunner_catalog FOR UPDATE"
+"""Waits for the commits before this one, and makes those after it wait."""
+
+_LOOK: LiteralString = """
+    SELECT to_regclass('lakerunner_catalog')::oid::bigint,
+        EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s),
+        EXISTS (SELECT FROM pg_class
+            WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s)),
+        current_setting('server_encoding')"""
+
+
+def prepare(
+    connection: Connection[Any], schema: str, name: str, steps: Sequence[Step] | None = None
+) -> None:
+    """Make a schema a catalog of the current version, in one transaction.
+
+    Any number of processes may do so at once. A schema that is up to date is only read.
+
+    Args:
+        connection: In autocommit mode, with the schema as its whole search path.
+        schema: The schema's name.
+        name: The catalog, for messages.
+        steps: How to get from version 0 to the current one.
+
+    Raises:
+        CatalogVersionError: The schema is newer than `steps`; it was not changed.
+        CatalogError: The schema belongs to another program, or the database is not in UTF-8; it
+            was not changed.
+    """
+    steps = STEPS if steps is None else steps
+    if _version(connection, schema, name, steps) == len(steps):
+        return
+    with connection.transaction():
+        connection.execute("SET LOCAL statement_timeout = 0")
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(%s::int, hashtext(%s))", (_LOCK_SPACE, schema)
+        )
+        version = _version(connection, schema, name, steps)  # another process may have been first
+        if version == 0:
+            _create(connection, schema)
+        else:
+            connection.execute(LOCK)  # whoever commits now finds the new version afterwards
+            version = _version(connection, schema, name, steps)
+        for step in steps[version:]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute("UPDATE lakerunner_catalog SET version = %s", (len(steps),))
+
+
+def require_current(version: int, name: str) -> None:
+    """Refuse to go on if a newer lakerunner brought the schema forward since it was opened.
+
+    Raises:
+        CatalogVersionError: The schema is newer than this code.
+    """
+    if version > len(STEPS):
+        raise _newer(name, version, len(STEPS))
+
+
+def _create(connection: Connection[Any], schema: str) -> None:
+    _, exists, _, _ = connection.execute(_LOOK, {"schema": schema}).fetchall()[0]
+    if not exists:  # it may have been made by somebody who has more rights than we have
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    connection.execute(_STATE)
+    connection.execute("INSERT INTO lakerunner_catalog (version, sequence) VALUES (0, 0)")
+
+
+def _version(connection: Connection[Any], schema: str, name: str, steps: Sequence[Step]) -> int:
+    state, _, occupied, encoding = connection.execute(_LOOK, {"schema": schema}).fetchall()[0]
+    if encoding != "UTF8":
+        raise CatalogError(
+            f"catalog {name}: the database is encoded in {encoding}; make one with UTF8", url=name
+        )
+    if state is None and occupied:
+        raise CatalogError(
+            f"catalog {name}: the schema {schema!r} holds the tables of another program; give the "
+            "catalog one of its own with ?schema=",
+            url=name,
+        )
+    if state is None:
+        return 0
+    ((version,),) = connection.execute("SELECT version FROM lakerunner_catalog").fetchall()
+    if version > len(steps):
+        raise _newer(name, version, len(steps))
+    return int(version)
+
+
+def _newer(name: str, version: int, known: int) -> CatalogVersionError:
+    return CatalogVersionError(
+        f"catalog {name} has version {version} and this lakerunner knows up to {known}; "
+        "upgrade lakerunner",
+        url=name,
+        version=version,
+    )

@@ -1,0 +1,257 @@
+"""DataFusion's own clients of storage services, set up from the options of a store.
+
+DataFusion is given the same credentials and endpoints, in its own words. Options that its client
+has no word for are never left out in silence: `native_store` says which, and segments are copied
+to disk instead, where every option counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from datafusion.object_store import AmazonS3, GoogleCloud
+
+from lakerunner.registry import split_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Options = dict[str, Any]
+
+_S3_WITHOUT_EFFECT = {
+    "asynchronous",
+    "cache_regions",
+    "default_block_size",
+    "default_cache_type",
+    "default_fill_cache",
+    "fixed_upload_size",
+    "listings_expiry_time",
+    "max_concurrency",
+    "s3_additional_kwargs",
+    "skip_instance_cache",
+    "use_listings_cache",
+    "version_aware",
+}
+"""Options that change nothing for reads of whole keys; writes are not DataFusion's business."""
+_S3_CONFIG_WITHOUT_EFFECT = {"connect_timeout", "max_pool_connections", "read_timeout", "retries"}
+_GCS_WITHOUT_EFFECT = {
+    "access",
+    "block_size",
+    "cache_timeout",
+    "check_connection",
+    "consistency",
+    "default_location",
+    "project",
+    "requests_timeout",
+    "session_kwargs",
+    "skip_instance_cache",
+    "timeout",
+    "use_listings_cache",
+    "version_aware",
+}
+
+
+class NativeStore(NamedTuple):
+    """A bucket that DataFusion reads by itself.
+
+    Attributes:
+        scheme: Of its URLs, with `://`.
+        bucket: Its name.
+        prefix: Of the lake inside it, without slashes at its ends.
+        client: What DataFusion reads it by.
+    """
+
+    scheme: str
+    bucket: str
+    prefix: str
+    client: Any
+
+    def name(self, key: str) -> str:
+        """The key in the bucket for one in the lake."""
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def url(self, key: str) -> str:
+        """The URL by which DataFusion names an object; nothing in it is read as a pattern."""
+        return f"{self.scheme}{self.bucket}/{quote(self.name(key))}"
+
+
+class NotNativeError(Exception):
+    """DataFusion cannot read the store by itself; the message says why."""
+
+
+def native_store(url: str, storage_options: Mapping[str, object], directory: Path) -> NativeStore:
+    """The client of DataFusion for the bucket of a store. No request is made.
+
+    Args:
+        url: Where the store is rooted.
+        storage_options: Its options, in fsspec's words.
+        directory: A private directory, for a file of credentials; it is removed again.
+
+    Raises:
+        NotNativeError: DataFusion has no client for the scheme, or no word for an option.
+
+    Example:
+        >>> options = {"key": "k", "secret": "s", "client_kwargs": {"region_name": "eu-west-1"}}
+        >>> native_store("s3://acme/lake", options, Path()).url("a b.parquet")
+        's3://acme/lake/a%20b.parquet'
+        >>> native_store("s3://acme/lake", {**options, "profile": "dev"}, Path())
+        Traceback (most recent call last):
+        lakerunner.compute.native_stores.NotNativeError: it has no word for the options profile
+    """
+    scheme, rest = split_scheme(url)
+    bucket, _, prefix = rest.partition("/")
+    if scheme in {"s3", "s3a"}:
+        client: Any = AmazonS3(bucket, **s3_arguments(storage_options, os.environ, Path.home()))
+    elif scheme in {"gs", "gcs"}:
+        client = _google(bucket, gcs_account(storage_options, os.environ), directory)
+    else:
+        raise NotNativeError(f"DataFusion has no client for '{scheme}://'")
+    return NativeStore(f"{scheme}://", bucket, prefix.strip("/"), client)
+
+
+def s3_arguments(
+    storage_options: Mapping[str, object], environment: Mapping[str, str], home: Path
+) -> Options:
+    """Arguments of DataFusion's `AmazonS3` for options of `s3fs`.
+
+    Credentials that are in no option are found by both in the same variables, or by the role of the
+    machine; those in the files of the AWS command line are found by `s3fs` alone.
+
+    Args:
+        storage_options: Options of `s3fs.S3FileSystem`.
+        environment: Variables of the process.
+        home: Where the files of the AWS command line would be.
+
+    Raises:
+        NotNativeError: An option, or a source of credentials, has no counterpart.
+    """
+    given = {k: v for k, v in storage_options.items() if v not in (None, False, {}, "")}
+    client: Options = dict(given.pop("client_kwargs", None) or {})  # type: ignore[call-overload]
+    config: Options = dict(given.pop("config_kwargs", None) or {})  # type: ignore[call-overload]
+    key = _first(
+        given.pop("key", None), given.pop("username", None), client.pop("aws_access_key_id", None)
+    )
+    secret = _first(
+        given.pop("secret", None),
+        given.pop("password", None),
+        client.pop("aws_secret_access_key", None),
+    )
+    token = _first(given.pop("token", None), client.pop("aws_session_token", None))
+    endpoint = _first(
+        given.pop("endpoint_url", None),
+        client.pop("endpoint_url", None),
+        environment.get("AWS_ENDPOINT_URL_S3"),
+        environment.get("AWS_ENDPOINT_URL"),
+    )
+    region = _first(
+        client.pop("region_name", None),
+        config.pop("region_name", None),
+        environment.get("AWS_DEFAULT_REGION"),
+        environment.get("AWS_REGION"),
+        "us-east-1" if endpoint else None,  # other services have no regions
+    )
+    given.pop("use_ssl", None)  # for the default endpoint only, and True is what DataFusion does
+    if storage_options.get("use_ssl") is False and not endpoint:
+        raise NotNativeError("it reads AWS by https only")
+    if config.get("signature_version") == "s3v4":
+        del config["signature_version"]
+    if (config.get("s3") or {}) in ({}, {"addressing_style": "path" if endpoint else "auto"}):
+        config.pop("s3", None)
+    unknown = [*(given.keys() - _S3_WITHOUT_EFFECT), *(f"client_kwargs.{one}" for one in client)]
+    unknown += [f"config_kwargs.{one}" for one in config.keys() - _S3_CONFIG_WITHOUT_EFFECT]
+    _refuse(unknown)
+    if region is None:
+        raise NotNativeError("the region is not named: client_kwargs={'region_name': …}")
+    _check_chain(key, token, environment, home)
+    return {
+        "region": region,
+        "access_key_id": key,
+        "secret_access_key": secret,
+        "session_token": token,
+        "endpoint": endpoint,
+        "allow_http": bool(endpoint) and str(endpoint).startswith("http://"),
+    }
+
+
+def _check_chain(key: Any, token: Any, environment: Mapping[str, str], home: Path) -> None:
+    """Refuse where the two would find different credentials."""
+    if key is not None:
+        if token is None and environment.get("AWS_SESSION_TOKEN"):
+            raise NotNativeError("it would take AWS_SESSION_TOKEN along with the given key")
+        return
+    if environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE"):
+        raise NotNativeError("it knows no AWS profiles")
+    if environment.get("AWS_ACCESS_KEY_ID"):
+        return
+    variables = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")
+    defaults = (home / ".aws" / "credentials", home / ".aws" / "config")
+    if any(
+        Path(environment.get(name) or default).exists()
+        for name, default in zip(variables, defaults, strict=True)
+    ):
+        raise NotNativeError("it does not read the files of the AWS command line")
+
+
+def gcs_account(
+    storage_options: Mapping[str, object], environment: Mapping[str, str]
+) -> Options | Path | None:
+    """The service account by which DataFusion's `GoogleCloud` does what options of `gcsfs` say.
+
+    Args:
+        storage_options: Options of `gcsfs.GCSFileSystem`.
+        environment: Variables of the process.
+
+    Returns:
+        The content of an account's file, the path of one, or None for Google's default chain.
+
+    Raises:
+        NotNativeError: An option, or the kind of credentials, has no counterpart.
+    """
+    given = {k: v for k, v in storage_options.items() if v not in (None, False, {}, "")}
+    token = given.pop("token", None)
+    endpoint = _first(given.pop("endpoint_url", None), environment.get("STORAGE_EMULATOR_HOST"))
+    _refuse(given.keys() - _GCS_WITHOUT_EFFECT)
+    if endpoint is not None and "://" not in str(endpoint):
+        endpoint = f"http://{endpoint}"
+    if isinstance(token, str) and Path(token).is_file():
+        if endpoint is None and _is_account(json.loads(Path(token).read_text())):
+            return Path(token)
+        token = json.loads(Path(token).read_text())
+    base = {} if endpoint is None else {"gcs_base_url": str(endpoint).rstrip("/")}
+    if token == "anon":  # noqa: S105 - what gcsfs calls no credentials
+        empty = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        return {**base, "disable_oauth": True, **empty}
+    if isinstance(token, dict) and _is_account(token):
+        return {**token, **base}
+    if token in (None, "google_default") and endpoint is None:
+        return None
+    raise NotNativeError("it takes no credentials but a service account, Google's default, or none")
+
+
+def _is_account(token: Any) -> bool:
+    return isinstance(token, dict) and token.get("type") == "service_account"
+
+
+def _google(bucket: str, account: Options | Path | None, directory: Path) -> Any:
+    if not isinstance(account, dict):
+        return GoogleCloud(bucket, None if account is None else str(account))
+    path = directory / "service-account.json"
+    try:
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(account))
+        return GoogleCloud(bucket, str(path))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value), None)
+
+
+def _refuse(options: Any) -> None:
+    if options:
+        raise NotNativeError(f"it has no word for the options {', '.join(sorted(options))}")

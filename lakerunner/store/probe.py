@@ -1,0 +1,64 @@
+"""Whether a store keeps the promise of create-only puts: asked once a process, by one or two puts."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from lakerunner.errors import (
+    ConfigurationError,
+    ObjectDeniedError,
+    ObjectExistsError,
+    StoreUnavailableError,
+)
+from lakerunner.store.base import PutMode
+
+if TYPE_CHECKING:
+    from lakerunner.store.base import ObjectStore
+
+PROBE_KEY: Final = "_lakerunner/conditional-puts"
+"""An object that says nothing. It stays, so that later processes need one request only."""
+
+_LOCK = threading.Lock()
+_KEPT: set[tuple[str, str]] = set()
+
+
+def check_conditional_puts(store: ObjectStore) -> None:
+    """Make sure that a create-only put never replaces an object, before anything relies on it.
+
+    Some services take the condition and ignore it, and lose commits without a word. The answer is
+    remembered for the life of the process, by URL and endpoint. It takes one put where anybody has
+    asked before, else two. A store that may only be read needs no answer: do not ask.
+
+    Raises:
+        ConfigurationError: The service replaces objects all the same, or refuses the condition.
+        ObjectDeniedError: The credentials do not allow to write.
+        StoreUnavailableError: There was no answer; it can be asked again.
+
+    Example:
+        >>> from lakerunner.store import open_store
+        >>> check_conditional_puts(open_store("memory://probe"))
+    """
+    identity = (store.url, str(store.storage_options.get("endpoint_url", "")))
+    with _LOCK:
+        if identity in _KEPT:
+            return
+    try:
+        with suppress(StoreUnavailableError):  # it may have been written: the second put tells
+            store.put(PROBE_KEY, b"", PutMode.CREATE)
+        store.put(PROBE_KEY, b"", PutMode.CREATE)
+    except ObjectExistsError:
+        with _LOCK:
+            _KEPT.add(identity)
+        return
+    except (ObjectDeniedError, StoreUnavailableError):
+        raise
+    except OSError as error:
+        raise ConfigurationError(f"{store.url} takes no create-only puts: {error}") from error
+    raise ConfigurationError(
+        f"{store.url} takes create-only puts and replaces objects all the same (If-None-Match is "
+        "ignored). A catalog in such a bucket would lose commits: name one with "
+        "catalog='postgresql://…' or 'sqlite:///…'",
+        url=store.url,
+    )

@@ -1,0 +1,30 @@
+"""The bucket catalog passes the suite on every store at hand, with checkpoints at any moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lakerunner.catalog.bucket import BucketCatalog
+from lakerunner.store import open_store
+from lakerunner.testing.catalog import CatalogSuite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lakerunner.catalog import Catalog
+
+
+class TestOnMemory(CatalogSuite):
+    def open_catalog(self, place: Path) -> Catalog:
+        return BucketCatalog(open_store(f"memory://bucket{place}"))
+
+
+class TestOnMemoryWithManyCheckpoints(CatalogSuite):
+    def open_catalog(self, place: Path) -> Catalog:
+        store = open_store(f"memory://bucket{place}")
+        return BucketCatalog(store, checkpoint_every=2, grace_ns=0)
+
+
+class TestOnDisk(CatalogSuite):
+    def open_catalog(self, place: Path) -> Catalog:
+        return BucketCatalog(open_store(place), checkpoint_every=7)

@@ -1,0 +1,191 @@
+"""What is deleted of the catalog itself, and who survives it."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lakerunner.catalog.bucket import BucketCatalog
+from lakerunner.catalog.bucket.checkpoints import CHECKPOINTS_PREFIX, PARTS_PREFIX
+from lakerunner.catalog.bucket.log import LOG_PREFIX, numbered
+from lakerunner.catalog.bucket.manifest import FANOUT, merge_from
+from lakerunner.errors import CommitConflictError
+from lakerunner.store import PutMode
+from lakerunner.store.wrapper import WrapperStore
+from lakerunner.testing.catalog_fixture import A, everything, ids
+from lakerunner.testing.values import make_commit, make_segment, make_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lakerunner.store import CountingStore, ObjectStore
+    from lakerunner.store.base import Buffer, ObjectMeta
+
+HOUR_NS = 3600 * 10**9
+
+
+def fill(catalog: BucketCatalog, start: int, end: int) -> None:
+    for number in range(start, end):
+        name = f"s{number}"
+        segment, source = make_segment(name, number), make_source(name)
+        catalog.commit(make_commit(name, add=[segment], take=[source]))
+
+
+def keys(store: ObjectStore, prefix: str) -> list[str]:
+    return [meta.key for meta in store.list(prefix)]
+
+
+def positions(store: ObjectStore) -> list[int]:
+    return [int(key.removeprefix(LOG_PREFIX)[:20]) for key in keys(store, LOG_PREFIX)]
+
+
+def test_nothing_young_is_deleted(store: CountingStore) -> None:
+    catalog = BucketCatalog(store, checkpoint_every=5)
+    fill(catalog, 0, 23)
+    before = keys(store, "")
+    catalog.purge([])
+    assert keys(store, "") == before
+
+
+def test_what_newer_checkpoints_cover_is_deleted(store: CountingStore) -> None:
+    catalog = BucketCatalog(store, checkpoint_every=5, grace_ns=0)
+    fill(catalog, 0, 23)
+    before = everything(BucketCatalog(store))
+    catalog.purge([])
+    assert keys(store, CHECKPOINTS_PREFIX) == [numbered(CHECKPOINTS_PREFIX, 20)]
+    # The entry before the checkpoint stays: by it a sleeping writer is found out.
+    assert positions(store) == [20, 21, 22, 23]
+    named = catalog._follower.checkpoints.read(20).parts()
+    assert set(keys(store, PARTS_PREFIX)) == named
+    assert everything(BucketCatalog(store)) == before
+    assert ids(BucketCatalog(store), sequence=3) == ["s0", "s1", "s2"]
+
+
+def test_parts_of_a_checkpoint_that_was_never_finished_are_deleted(store: CountingStore) -> None:
+    catalog = BucketCatalog(store, checkpoint_every=5, grace_ns=0)
+    fill(catalog, 0, 7)
+    checkpoints = catalog._follower.checkpoints
+    orphans = {checkpoints.write_part(position, b"crashed") for position in (5, 6)}
+    catalog.purge([])
+    # The younger one might be named by a checkpoint that is on its way.
+    assert len(orphans.intersection(keys(store, PARTS_PREFIX))) == 1
+    fill(catalog, 7, 11)
+    catalog.purge([])
+    assert not orphans.intersection(keys(store, PARTS_PREFIX))
+    assert len(ids(BucketCatalog(store))) == 11
+
+
+def test_a_lake_without_checkpoints_keeps_its_log(store: CountingStore) -> None:
+    catalog = BucketCatalog(store, grace_ns=0)
+    fill(catalog, 0, 9)
+    catalog.purge([])
+    assert positions(store) == list(range(1, 10))
+
+
+def test_a_reader_that_was_outrun_goes_on_from_a_checkpoint(store: CountingStore) -> None:
+    catalog, reader = (BucketCatalog(store, checkpoint_every=5, grace_ns=0) for _ in range(2))
+    fill(catalog, 0, 7)
+    assert len(ids(reader)) == 7  # the parts of checkpoint 5 among them
+    fill(catalog, 7, 23)
+    catalog.purge([])
+    assert len(ids(reader)) == 23
+    assert len(reader.sources([make_source(f"s{n}") for n in range(23)])) == 23
+
+
+def test_parts_that_vanish_under_a_reader_are_found_elsewhere(store: CountingStore) -> None:
+    catalog, reader = (BucketCatalog(store, checkpoint_every=5, grace_ns=0) for _ in range(2))
+    fill(catalog, 0, 7)
+    reader.snapshot("acme", make_segment("").signal)  # a manifest, and no part of it
+    fill(catalog, 7, 23)
+    catalog.purge([])
+    assert len(ids(reader)) == 23
+
+
+class Interrupted(WrapperStore):
+    """Lets something happen between the listing of the log and the reading of what it lists."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectMeta]:
+        found = list(self.inner.list(prefix, start_after=start_after))
+        if prefix == LOG_PREFIX:
+            meanwhile, self.meanwhile = self.meanwhile, lambda: None
+            meanwhile()
+        return iter(found)
+
+
+def test_entries_that_vanish_under_a_reader_are_found_in_a_checkpoint(
+    store: CountingStore,
+) -> None:
+    catalog = BucketCatalog(store, checkpoint_every=5, grace_ns=0)
+    fill(catalog, 0, 23)
+    slow = Interrupted(store)
+    reader = BucketCatalog(slow)
+    store.put("catalog/last_checkpoint.json", b'{"position": 5}')
+    slow.meanwhile = lambda: catalog.purge([])
+    assert len(ids(reader)) == 23
+
+
+class Dated(WrapperStore):
+    """A store whose clock can be set: it stamps what is put through it."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.late_ns = 0
+
+    def put(self, key: str, data: Buffer, mode: PutMode = PutMode.OVERWRITE) -> ObjectMeta:
+        meta = self.inner.put(key, data, mode)
+        return meta._replace(modified_ns=time.time_ns() + self.late_ns)
+
+
+@pytest.mark.parametrize("known", [0, 3, 7])
+def test_a_writer_that_overslept_its_position_does_not_fork_the_log(
+    store: CountingStore, known: int
+) -> None:
+    """Its number is free again, because it was used and deleted."""
+    catalog = BucketCatalog(store, checkpoint_every=5, grace_ns=0)
+    clock = Dated(store)
+    sleeper = BucketCatalog(clock, checkpoint_every=5, grace_ns=HOUR_NS)
+    fill(catalog, 0, known)
+    ids(sleeper)
+    fill(catalog, known, 23)
+    catalog.commit(make_commit("taken meanwhile", take=[A]))
+    catalog.purge([])
+    assert known + 1 not in positions(store)
+    clock.late_ns = 2 * HOUR_NS
+    with pytest.raises(CommitConflictError):
+        sleeper.commit(make_commit("too late", take=[A]))
+    sequence = sleeper.commit(make_commit("late", add=[make_segment("late")]))
+    assert sequence == 25
+    assert len(ids(BucketCatalog(store))) == 24
+    catalog.purge([])
+    assert positions(store) == [25]  # what it wrote in vain is gone
+
+
+def test_a_writer_that_only_paused_looks_once(store: CountingStore) -> None:
+    clock = Dated(store)
+    catalog = BucketCatalog(clock, grace_ns=HOUR_NS)
+    fill(catalog, 0, 3)
+    clock.late_ns = 2 * HOUR_NS
+    store.reset()
+    fill(catalog, 3, 5)
+    counts = store.reset()
+    assert (counts.put, counts.head, counts.requests) == (2, 1, 3)
+
+
+def test_parts_are_few_and_rows_rarely_rewritten() -> None:
+    """By simulation: a part of one row each time, a hundred thousand times."""
+    sizes: list[int] = []
+    written = 0
+    for _ in range(100_000):
+        kept = merge_from([*sizes, 1])
+        sizes = [*sizes[:kept], sum(sizes[kept:]) + 1]
+        written += sizes[-1]
+        assert all(older >= FANOUT * newer for older, newer in pairwise(sizes))
+    assert len(sizes) <= 10
+    assert written / 100_000 < 30

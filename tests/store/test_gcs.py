@@ -1,0 +1,52 @@
+"""Google Cloud Storage: the suite on fake-gcs-server, and what holds for it alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from google.api_core.exceptions import NotFound
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
+from lakerunner.store import ObjectStore, open_store
+from lakerunner.testing.store import StoreSuite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lakerunner.testing.servers import Service
+
+
+class TestGcsStore(StoreSuite):
+    """Behind the store's back works Google's own client."""
+
+    @pytest.fixture(autouse=True)
+    def _service(self, google: Service) -> Iterator[None]:
+        self.service = google
+        client = storage.Client(
+            "lakerunner", AnonymousCredentials(), client_options={"api_endpoint": google.endpoint}
+        )
+        self.bucket = client.bucket("lake")
+        yield
+        client.close()
+
+    def open_store(self, place: Path) -> ObjectStore:
+        return open_store(f"gs://lake/{place.name}", self.service.storage_options)
+
+    def raw_write(self, store: ObjectStore, key: str, data: bytes) -> None:
+        self._blob(store, key).upload_from_string(data, "application/octet-stream")
+
+    def raw_read(self, store: ObjectStore, key: str) -> bytes:
+        try:
+            data: bytes = self._blob(store, key).download_as_bytes()
+        except NotFound as error:
+            raise FileNotFoundError(key) from error
+        return data
+
+    def raw_delete(self, store: ObjectStore, key: str) -> None:
+        self._blob(store, key).delete()
+
+    def _blob(self, store: ObjectStore, key: str) -> storage.Blob:
+        return self.bucket.blob(f"{store.url.removeprefix('gs://lake/')}/{key}")
