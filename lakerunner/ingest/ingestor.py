@@ -22,10 +22,10 @@ from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
 from lakerunner.ingest.committing import commit_outcome
 from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
+from lakerunner.ingest.mapping import check_mapping
 from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.task import IngestTask
 from lakerunner.model.config import read_config
-from lakerunner.model.mapping import read_mapping
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
@@ -196,7 +196,7 @@ class Ingestor:
         mapping: SourceMapping | Mapping[str, Any] | None,
         organization: str | None,
     ) -> _Wanted:
-        said = read_mapping(mapping)
+        said = check_mapping(mapping)
         return _Wanted(
             organization=(
                 self._organization if organization is None else check_organization(organization)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.errors import ErrorCode
+from lakerunner.errors import CorruptObjectError, ErrorCode
 from lakerunner.formats.otlp.json_lines import lines_of
 from lakerunner.formats.otlp.json_read import read_documents
 from lakerunner.formats.otlp.json_repairs import camel_case_keys
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lakerunner.formats.base import Part
     from lakerunner.formats.otlp.json_lines import Lines
     from lakerunner.formats.otlp.json_read import Documents
+    from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.signal import Signal
     from lakerunner.schema.decoded import Decoded
 
@@ -36,6 +37,22 @@ class OtlpJson:
     """`ExportLogsServiceRequest` and its siblings in OTLP's JSON encoding."""
 
     name = "otlp-json"
+    certain = True
+
+    def recognises(self, head: bytes) -> bool:
+        """Whether a field that only OTLP has stands in a document's outermost object.
+
+        See `Format.recognises`.
+        """
+        try:
+            return recognise_signal(head) is not None
+        except CorruptObjectError:
+            return False
+
+    def mapped(self, mapping: SourceMapping) -> OtlpJson:
+        """Itself: its fields are known."""
+        del mapping
+        return self
 
     def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
         """Cut an object between lines, or between the resources of a large document.

@@ -73,11 +73,20 @@ def read_documents(lines: Lines, signal: Signal) -> Documents:
     """
     count = len(lines.starts)
     try:
+        _check_text(lines.data)
         return _with_strangers(
             lines, signal, [_read(lines, 0, count, signal, Numbers.STRICT)], np.arange(count), []
         )
     except ValueError:  # what exactly was wrong does not matter: each further step is more patient
         return _read_patiently(lines, signal)
+
+
+def _check_text(data: bytes) -> None:
+    """Raise a `ValueError` if it is not UTF-8; the JSON reader does not look."""
+    if not data.isascii():
+        ends = pa.py_buffer(np.array([0, len(data)], np.int64))
+        text = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(data)])
+        text.validate(full=True)
 
 
 class _Piece(NamedTuple):

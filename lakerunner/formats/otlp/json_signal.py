@@ -6,6 +6,7 @@ import re
 
 from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.otlp.json_scan import Scanner
+from lakerunner.limits import MIB
 from lakerunner.model.signal import Signal
 
 _ROOT = re.compile(rb'"resource(?:_l|L)ogs"|"resource(?:_s|S)pans"|"resource(?:_m|M)etrics"')
@@ -13,6 +14,7 @@ _COLON = re.compile(rb"\s*:")
 _SIGNALS = {b"l": Signal.LOGS, b"s": Signal.SPANS, b"m": Signal.METRICS}
 _LETTER = len(b'"resource')
 _CANDIDATES = 100
+_SCANNED = MIB
 
 
 def recognise_signal(data: bytes) -> Signal | None:
@@ -46,4 +48,6 @@ def _is_top_level(data: bytes, position: int) -> bool:
     The line comes first: lines before it may be broken.
     """
     line = data.rfind(b"\n", 0, position) + 1
-    return any(Scanner().feed(data[start:position]).depth == 1 for start in (line, 0))
+    if Scanner().feed(data[line:position]).depth == 1:
+        return True
+    return position < _SCANNED and Scanner().feed(data[:position]).depth == 1

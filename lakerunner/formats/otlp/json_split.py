@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 1024 * MIB  # Arrow's 32-bit offsets hold no more text than twice this
 _WINDOW = 4 * MIB
+_HEAD_BYTES = MIB  # of which the layout is judged
 _BOM = b"\xef\xbb\xbf"
 _ROOTS = rb'"(resource(?:_l|L)ogs|resource(?:_s|S)pans|resource(?:_m|M)etrics)"'
-_OPENS_DOCUMENT = re.compile(rb"^[ \t]*\{[ \t]*" + _ROOTS + rb"[ \t]*:", re.MULTILINE)
+_DOCUMENT_LINE = re.compile(rb"^[ \t]*\{[^\n]*" + _ROOTS + rb"[ \t]*:[^\n]*", re.MULTILINE)
 _OPENS_ROOT = re.compile(_ROOTS + rb"\s*:\s*$")
 _NAME_BYTES = 200  # more than a name, a colon and sensible white space
 _ELEMENTS = 2  # brackets that are open between the elements of a field
@@ -43,7 +44,7 @@ def split_documents(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
     source.fill(len(_BOM))
     if source.buffer.startswith(_BOM):
         source.drop(len(_BOM))
-    source.fill(limit)
+    source.fill(max(limit, _HEAD_BYTES))
     parts = _folded(source, limit) if _goes_over_lines(source.buffer) else _lines(source, limit)
     empty = True
     for part in parts:
@@ -84,19 +85,25 @@ class _Source:
 def _goes_over_lines(head: bytearray) -> bool:
     """Whether the first document ends on another line than it begins.
 
-    It does if its first line is the beginning of a document and no later line begins another: what
-    opens a document never stands inside one. A first line that is broken in the middle is so told
-    from a document in many lines.
+    It does if its first line is the beginning of a document and no later line is one: no document
+    stands inside another. A first line that is cut off is so told from a document in many lines.
     """
     start = len(head) - len(head.lstrip())
     end = head.find(b"\n", start)
     if end < 0:
         return False
+    if _broken(head[start:end]) != _TRUNCATED:
+        return False
+    return all(_broken(match[0]) for match in _DOCUMENT_LINE.finditer(head, end + 1))
+
+
+def _broken(text: bytes | bytearray) -> str | None:
+    """What is wrong with a JSON text; None if nothing is."""
     try:
-        msgspec.json.decode(memoryview(head)[start:end], type=msgspec.Raw)
+        msgspec.json.decode(text, type=msgspec.Raw)
     except (ValueError, RecursionError) as error:
-        return str(error) == _TRUNCATED and _OPENS_DOCUMENT.search(head, end + 1) is None
-    return False
+        return str(error)
+    return None
 
 
 def _lines(source: _Source, limit: int) -> Iterator[Part]:
@@ -151,7 +158,8 @@ class _Document:
         self._root = b""  # name of the field whose elements are being read
         self._start = 0  # where the first element begins that was not handed on
         self._cut = 0  # where the last complete one ends
-        self._large = False
+        self._between = False  # whether the scanner is in that field's array
+        self._large = False  # whether something was handed on
 
     def parts(self) -> Iterator[Part]:
         """Read it to its end.
@@ -193,10 +201,13 @@ class _Document:
                     yield from self._hand_on()  # of another root, earlier in the same document
                     here = self._scanned + position
                     self._root, self._start, self._cut = root, here + 1, here + 1
-            elif depth == _ELEMENTS:
-                if self._root and here + 1 - self._start > self._limit:
+                    self._between = True
+            elif depth == _ELEMENTS and self._between:
+                if here + 1 - self._start > self._limit:
                     yield from self._hand_on()
                 self._cut = self._scanned + position + 1
+            elif depth == _ELEMENTS - 1:
+                self._between = False
             elif depth <= 0:
                 yield from self._last(here + 1)
                 return True

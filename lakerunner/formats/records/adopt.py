@@ -133,9 +133,6 @@ def _unwrap(table: pa.Table, payload: Any, key: str) -> tuple[pa.Table, Any]:
 
 def _apply(fields: Fields, mapping: SourceMapping) -> None:
     """Drop, rename and add fields as the mapping says."""
-    for column, key in mapping.columns.items():
-        if key not in fields and column not in CANONICAL_ANYWHERE:
-            raise CorruptObjectError(f"the mapping fills {column!r}, which is no table column")
     fields.drop(mapping.drop)
     for key, attribute in mapping.attributes.items():
         for name in fields.inside(key):
@@ -147,9 +144,6 @@ def _apply(fields: Fields, mapping: SourceMapping) -> None:
         repeated = pa.DictionaryArray.from_arrays(zeros, one.dictionary)
         plain = repeated if isinstance(value, str) else repeated.cast(one.type.value_type)
         fields.put(_qualified(attribute), plain)
-
-
-CANONICAL_ANYWHERE = frozenset(name for schema in CANONICAL.values() for name in schema.names)
 
 
 def _qualified(attribute: str) -> str:

@@ -121,8 +121,8 @@ def _timestamps(values: Any) -> _Typed:
     try:
         aware = values if values.type.tz else pc.assume_timezone(values, "UTC")
         return _Typed(aware.cast(TIMESTAMP), ("timestamp",))
-    except pa.ArrowInvalid:  # beyond the years 1677 to 2262
-        return _Typed(plain_text(values), ("string",))
+    except pa.ArrowInvalid:  # beyond the years 1677 to 2262: the number of units stays
+        return _Typed(values.cast(pa.int64()), ("int64",))
 
 
 _SCALARS: tuple[tuple[Callable[[Any], bool], Callable[[Any], _Typed]], ...] = (

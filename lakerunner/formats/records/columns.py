@@ -76,7 +76,9 @@ def take_column(context: Context, column: str) -> Any:
     said = context.mapping.columns.get(column)
     names = NAMES[context.signal].get(column, ())
     exact = [column] if column in context.fields else []
-    keys = [said] if said is not None else [*exact, *context.fields.named(*names)]
+    named = [*exact, *context.fields.named(*names)]
+    spoken_for = set(context.mapping.columns.values())
+    keys = [said] if said is not None else [key for key in named if key not in spoken_for]
     if column == "body":
         return _body(context.fields, keys, said)
     taken = context.fields.take(keys, converter)
@@ -189,6 +191,7 @@ def _duration(context: Context) -> Any:
 
 
 def _metrics(context: Context) -> dict[str, Any]:
+    whole = _whole_values(context)
     columns = _take_all(context, NAMES[Signal.METRICS])
     if "metric_name" not in columns:
         raise CorruptObjectError(
@@ -201,6 +204,8 @@ def _metrics(context: Context) -> dict[str, Any]:
     if start is not None:
         columns["start_timestamp"] = start
     rows = context.fields.rows
+    if whole is not None:
+        columns.setdefault("value_int", whole)
     whole = columns.get("value_int")
     value = columns.get("value", pa.nulls(rows, pa.float64()))
     if whole is not None:
@@ -213,6 +218,16 @@ def _metrics(context: Context) -> dict[str, Any]:
         known = pc.not_equal(lower, "unspecified")
         columns["temporality"] = pc.if_else(known, lower, pa.scalar(None, pa.string()))
     return columns
+
+
+def _whole_values(context: Context) -> Any:
+    """The values as integers, where the field that holds them is of an integer type."""
+    said = context.mapping.columns.get("value")
+    keys = [said] if said is not None else context.fields.named(*NAMES[Signal.METRICS]["value"])
+    values = context.fields.get(keys[0]) if keys else None
+    if values is None or not pa.types.is_integer(values.type):
+        return None
+    return to_integer(pa.int64())(values).values
 
 
 def _metric_types(columns: dict[str, Any], value: Any, rows: int) -> Any:

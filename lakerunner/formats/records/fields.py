@@ -148,6 +148,10 @@ class Fields:
         """Keys of a field and of those inside of it."""
         return [name for name in self._left if name == key or name.startswith(f"{key}.")]
 
+    def get(self, key: str) -> Any:
+        """The values of a field; None if there is none."""
+        return self._left.get(key)
+
     def put(self, key: str, values: Any) -> None:
         """Add a field, or replace one."""
         self._left[key] = values
@@ -182,9 +186,9 @@ class Fields:
                 continue
             offered = convert(values)
             used = offered.usable if filled is None else offered.usable & ~filled.usable
+            self._keep_rest(key, values, used)
             if not used.any():
                 continue
-            self._keep_rest(key, values, used)
             if filled is None:
                 filled = offered
             else:
@@ -203,6 +207,8 @@ class Fields:
         rest = np.asarray(values.is_valid()) & ~used
         if pa.types.is_string(values.type):  # an empty text says nothing that could be lost
             rest &= np.asarray(pc.not_equal(pc.fill_null(values, ""), ""))
+        if rest.all():
+            return
         if rest.any():
             indices = np.where(rest, np.arange(len(values)), -1)
             self._left[key] = values.take(pa.array(indices, mask=~rest))

@@ -69,8 +69,11 @@ def take_time(
         column: Under which the mapping may name it.
     """
     said = mapping.columns.get(column)
-    keys = [said] if said is not None else fields.named(*names)
-    taken = fields.take(keys, partial(_convert, near_ns=near_ns, how=_reading(mapping)))
+    spoken_for = set(mapping.columns.values())
+    named = [key for key in fields.named(*names) if key not in spoken_for]
+    taken = fields.take(
+        named if said is None else [said], partial(_convert, near_ns=near_ns, how=_reading(mapping))
+    )
     return None if taken is None else taken.values
 
 

@@ -21,16 +21,15 @@ from lakerunner.schema.hashing import hash_slices, mix64
 
 _BLOCK_BYTES = 1 << 17  # the arrays of a block of this size stay in the processor's cache
 _LAST_ASCII = 0x7F
-_START = 0x1E
 _ROW = "\n\x1e"
 """Written before each row: a separator, which ends the row before, and a byte that counts as part
-of a word, so that each row begins with a word of its own."""
+of a word in this place, so that each row begins with a word of its own."""
 
 _INSIDE, _FIRST = 1, 2
 
 
 def _class_of(byte: int) -> int:
-    letter = byte > _LAST_ASCII or chr(byte).isalnum() or byte in (ord("_"), _START)
+    letter = byte > _LAST_ASCII or chr(byte).isalnum() or byte == ord("_")
     return _INSIDE if letter else 0
 
 
@@ -79,7 +78,7 @@ def _block_keys(texts: Any) -> Any:
     data[:size] = np.frombuffer(joined.buffers()[2], np.uint8)[:size]
     data[size] = ord("\n")  # so that the last row ends as the others do
     classes = np.frombuffer(bytearray(data[: size + 1]).translate(_CLASSES), np.uint8)
-    classes[offsets[:-1] + 1] |= _FIRST
+    classes[offsets[:-1] + 1] = _FIRST
     inside = classes != 0
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     edges += 1

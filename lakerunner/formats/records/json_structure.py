@@ -1,0 +1,198 @@
+"""Cut JSON of any layout into JSON lines: arrays of objects, and objects printed over many lines.
+
+Elements of a top-level array, and top-level objects, each get a line of their own. Nothing but
+white space and the commas and brackets between records is changed, and one scan over each block
+finds them, so an array of any size streams.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from lakerunner.formats.base import Part
+from lakerunner.formats.records.json_scan import NEWLINE, scan
+from lakerunner.formats.records.lines import split_lines
+from lakerunner.formats.records.payload_lines import BOM, valid_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_HEAD = 64 * 1024
+_LINES_LOOKED_AT = 20
+_PIECE = 4 * 1024 * 1024  # a scan needs some ten times what it looks at
+_SPACE, _COMMA = ord(" "), ord(",")
+_BLANK = re.compile(rb"\s*")
+_LIST, _END_OF_LIST, _OBJECT, _END_OF_OBJECT = b"[]{}"
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def split_json(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+    r"""Cut JSON into parts that are JSON lines.
+
+    JSON lines are handed on as they are. Otherwise the elements of top-level arrays and top-level
+    objects are put on lines of their own.
+
+    Args:
+        blocks: The object's bytes, in order.
+        limit: Bytes a part should not exceed. A longer record stays whole.
+
+    Yields:
+        Parts; at least one. `line` is where the first record of the part began.
+
+    Example:
+        >>> [tuple(part) for part in split_json([b'[{"a":\n1},\n{"a": [2,', b'3]}]'], 12)]
+        [(b' {"a": 1} \n', 1), (b'{"a": [2,3]}\n', 3)]
+    """
+    source = iter(blocks)
+    head = bytearray()
+    for block in source:
+        head += block
+        if len(head) >= _HEAD:
+            break
+    rest = chain([bytes(head)], source)
+    if _is_lines(bytes(head[:_HEAD].removeprefix(BOM))):
+        yield from split_lines(rest, limit)
+    else:
+        yield from _split_documents(rest, limit)
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether text is one record per line: a first line is an object, and none only opens one."""
+    if head.lstrip()[:1] not in {b"{", b"["}:
+        return True  # no JSON document; its lines are judged one by one
+    lines = head.split(b"\n", _LINES_LOOKED_AT)[:_LINES_LOOKED_AT]
+    if any(line.strip() in {b"{", b"["} for line in lines):
+        return False
+    return any(_is_object(line) for line in lines if line.startswith(b"{"))
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        _object.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _split_documents(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+    buffer, begun, line = bytearray(), False, 1
+    newlines = np.zeros(0, np.int64)  # of the original, by their place in the buffer
+    searched = 0
+    for piece in _rewritten(blocks):
+        newlines = np.concatenate([newlines, piece.newlines + len(buffer)])
+        buffer += piece.text
+        while len(buffer) > limit:
+            cut = buffer.rfind(b"\n", 0, limit) + 1
+            if not cut:
+                cut = buffer.find(b"\n", max(limit, searched)) + 1
+                if not cut:
+                    searched = len(buffer)
+                    break
+            if buffer[:cut].isspace():
+                text = b""
+            else:
+                begun, text = True, valid_text(bytes(buffer[:cut]))
+                yield Part(text, line + _lines_above(buffer, newlines))
+            passed = int(np.searchsorted(newlines, cut))
+            line += passed
+            newlines = newlines[passed:] - cut
+            del buffer[:cut]
+            searched = 0
+    if not begun or (buffer and not buffer.isspace()):
+        yield Part(valid_text(bytes(buffer)), line + _lines_above(buffer, newlines))
+
+
+def _lines_above(buffer: bytearray, newlines: Any) -> int:
+    """Newlines of the original before the first record in the buffer."""
+    blank = _BLANK.match(buffer)
+    return int(np.searchsorted(newlines, blank.end())) if blank else 0
+
+
+class _Piece(NamedTuple):
+    text: bytes
+    newlines: Any
+    """Places of the original's newlines in the text."""
+
+
+class _State(NamedTuple):
+    """What a scan has to know of what came before."""
+
+    depth: int = 0
+    in_string: bool = False
+    in_list: bool = False
+    """Whether the outermost bracket is that of an array."""
+    closed: bool = False
+    """Whether the last character closed an object outside of any array."""
+
+
+def _rewritten(blocks: Iterable[bytes]) -> Iterator[_Piece]:
+    state, held = _State(), b""
+    for block in _pieces(blocks):
+        whole = held + block
+        kept = whole.rstrip(b"\\")  # so that no piece begins behind a backslash
+        held = whole[len(kept) :]
+        if kept:
+            piece, state = _rewrite(np.frombuffer(kept, np.uint8), state)
+            yield piece
+    if held:
+        yield _Piece(held, np.zeros(0, np.int64))
+
+
+def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    first = True
+    for block in blocks:
+        whole = block.removeprefix(BOM) if first else block
+        first = False
+        for start in range(0, len(whole), _PIECE):
+            yield whole[start : start + _PIECE]
+
+
+def _rewrite(values: Any, state: _State) -> tuple[_Piece, _State]:
+    found = scan(values, depth=state.depth, in_string=state.in_string)
+    # A bracket too many must not put everything behind it on a wrong level.
+    depth = found.depth - np.minimum(np.minimum.accumulate(found.depth), 0)
+    opens = (found.kinds == _LIST) | (found.kinds == _OBJECT)
+    before = np.concatenate([[state.depth], depth[:-1]])
+    outermost = np.flatnonzero(opens & (before == 0))
+    # For each structural character, the kind of the outermost bracket around it.
+    last_opened = np.searchsorted(outermost, np.arange(len(depth)), "right") - 1
+    lists = np.concatenate([found.kinds[outermost] == _LIST, [state.in_list]])
+    in_list = lists[last_opened]  # -1 is what was open before
+    level = depth - in_list
+    closes_list = (depth == 0) & (found.kinds == _END_OF_LIST) & in_list
+    level[closes_list] = 0
+    text = values.copy()
+    newlines = np.flatnonzero(values == NEWLINE)
+    around = np.searchsorted(found.places, newlines) - 1
+    levels = np.concatenate([level, [state.depth - (state.in_list and state.depth > 0)]])
+    inside = (np.searchsorted(found.quotes, newlines) % 2 == 1) ^ state.in_string
+    text[newlines[~inside & (levels[around] > 0)]] = _SPACE
+    text[found.places[outermost[found.kinds[outermost] == _LIST]]] = _SPACE
+    commas = (found.kinds == _COMMA) & (level == 0)
+    _separate(values, text, found.places[commas | closes_list])
+    closes = found.places[(depth == 0) & (found.kinds == _END_OF_OBJECT) & ~in_list]
+    after = closes[closes + 1 < len(values)] + 1
+    blank = (values[after] == _SPACE) | (values[after] == ord("\t")) | (values[after] == ord("\r"))
+    followed = np.append(values, NEWLINE)[after + 1] == NEWLINE
+    text[after[blank & ~followed]] = NEWLINE
+    glued = after[(values[after] == _OBJECT) | (values[after] == _LIST)]
+    if state.closed and values[0] in (_OBJECT, _LIST):
+        glued = np.concatenate([[0], glued])
+    if len(glued):
+        text = np.insert(text, glued, NEWLINE)
+        newlines = newlines + np.searchsorted(glued, newlines, "right")
+    ends_closed = bool(len(closes) and closes[-1] == len(values) - 1)
+    last = int(depth[-1]) if len(depth) else state.depth
+    kind = bool(in_list[-1]) if len(in_list) else state.in_list
+    return _Piece(text.tobytes(), newlines), _State(last, found.in_string, kind, ends_closed)
+
+
+def _separate(values: Any, text: Any, places: Any) -> None:
+    """Put newlines in some places, or spaces where a newline follows anyway."""
+    following = np.append(values, 0)[places + 1]
+    text[places] = np.where(following == NEWLINE, _SPACE, NEWLINE)
