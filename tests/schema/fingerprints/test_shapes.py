@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lakerunner.schema.fingerprints.masking import DIGITS, rewrite
@@ -21,6 +21,7 @@ def partition(keys: list[object]) -> list[int]:
 
 
 @given(TEXTS | WORDS)
+@example(["1", "1\x1e"])
 def test_keys_agree_with_the_first_rule(texts: list[str]) -> None:
     texts = [*texts, *(text.replace("1", "22") for text in texts)]
     array = pa.array(texts, pa.string())
