@@ -54,7 +54,7 @@ def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
     """
     names = table.schema.names
     order = [pq.SortingColumn(names.index(name), nulls_first=False) for name in segment.sort]
-    dictionaries = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    dictionaries = [field.name for field in table.schema if _repeats(field)]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -100,10 +100,17 @@ def _bounded(table: pa.Table) -> list[str] | bool:
     return [name for name in table.schema.names if name not in hiding]
 
 
+def _repeats(field: pa.Field) -> bool:
+    """Whether a column has few distinct values, so that Parquet should list them once."""
+    return bool(pa.types.is_dictionary(field.type)) or field.name == "fingerprint"
+
+
 def _encodings(schema: pa.Schema) -> dict[str, str]:
     """Encodings for plain columns: differences for times and counts, lengths apart for text."""
     encodings = {}
     for field in schema:
+        if _repeats(field):
+            continue
         if pa.types.is_timestamp(field.type) or pa.types.is_integer(field.type):
             encodings[field.name] = "DELTA_BINARY_PACKED"
         elif pa.types.is_string(field.type):

@@ -91,18 +91,19 @@ class GcsStore(RemoteStore):
     async def fetch(self, filesystem: Any, name: str, span: str) -> Answer:
         """`GET …?alt=media`, as it is stored: nothing is unpacked on the way."""
         headers = {"Accept-Encoding": "gzip", **({"Range": span} if span else {})}
-        reply = await self._send(filesystem, "GET", self._object(name), headers, alt="media")
+        reply = await self._send(filesystem, "GET", self._object(name), headers, None, alt="media")
         total = reply.headers.get("Content-Range", "").rpartition("/")[2] or len(reply.body)
         info = {
             "size": int(total),
             "generation": reply.headers.get("X-Goog-Generation"),
+            "ContentType": reply.headers.get("Content-Type"),
             "updated": parsedate_to_datetime(reply.headers["Last-Modified"]),
         }
         return Answer(info, reply.body)
 
     async def describe(self, filesystem: Any, name: str) -> Info:
         """`GET` of the description."""
-        reply = await self._send(filesystem, "GET", self._object(name), {}, fields=_FIELDS)
+        reply = await self._send(filesystem, "GET", self._object(name), {}, None, fields=_FIELDS)
         info: Info = json.loads(reply.body)
         return info
 
@@ -136,14 +137,14 @@ class GcsStore(RemoteStore):
         wanted = {key: value for key, value in asked.items() if value}
         path = f"storage/v1/b/{quote(self.bucket, safe='')}/o"
         fields = f"nextPageToken,items({_FIELDS})"
-        reply = await self._send(filesystem, "GET", path, {}, fields=fields, **wanted)
+        reply = await self._send(filesystem, "GET", path, {}, None, fields=fields, **wanted)
         answer = json.loads(reply.body)
         items = [item for item in answer.get("items", ()) if item["name"] != start_after]
         return Page(items, answer.get("nextPageToken", ""))
 
     async def remove(self, filesystem: Any, name: str) -> None:
         """`DELETE`."""
-        await self._send(filesystem, "DELETE", self._object(name), {})
+        await self._send(filesystem, "DELETE", self._object(name), {}, None)
 
     def _object(self, name: str) -> str:
         return f"storage/v1/b/{quote(self.bucket, safe='')}/o/{quote(name, safe='')}"
@@ -154,11 +155,13 @@ class GcsStore(RemoteStore):
         method: str,
         path: str,
         headers: dict[str, str],
-        data: io.BytesIO | None = None,
+        data: io.BytesIO | None,
+        /,
         **parameters: str,
     ) -> _Reply:
         """One request, with the credentials and over the connections of `gcsfs`."""
         session = await filesystem._set_session()  # noqa: SLF001 - no other way to send only once
+        session._retry_connection = False  # noqa: SLF001 - aiohttp would repeat by itself
         sent = {"Accept-Encoding": "identity", **headers}
         query = "&".join(
             f"{key}={quote(str(value), safe='')}"

@@ -1,4 +1,4 @@
-"""Whether a store keeps the promise of create-only puts: asked once a process, by one or two puts."""
+"""Whether a store keeps the promise of create-only puts: asked once, by one or two puts."""
 
 from __future__ import annotations
 

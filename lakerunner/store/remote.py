@@ -1,4 +1,4 @@
-"""What the stores of services have in common: requests on one event loop, repeated if that is safe."""
+"""What the stores of services have in common: requests, repeated where that is safe."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import os
 import random
 import time
 from abc import abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fsspec.asyn import sync
 
-from lakerunner.errors import ConfigurationError, StoreUnavailableError
+from lakerunner.errors import (
+    ConfigurationError,
+    ObjectNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
 from lakerunner.limits import STORE_ATTEMPTS, STORE_BACKOFF_SECONDS
+from lakerunner.registry import split_scheme
 from lakerunner.store.base import GetResult, ObjectMeta, PutMode
 from lakerunner.store.checks import bounds, check_key
 from lakerunner.store.filesystem import FilesystemStore
@@ -29,7 +36,12 @@ R = TypeVar("R")
 
 
 class Answer(NamedTuple):
-    """Bytes of an object, with what the service says of the version they belong to."""
+    """Bytes of an object, with what the service says of the version they belong to.
+
+    Attributes:
+        info: As that of `describe`, and `ContentType` if it is known.
+        data: The bytes.
+    """
 
     info: Info
     data: bytes
@@ -65,7 +77,7 @@ class RemoteStore(FilesystemStore):
     def __init__(self, url: str, storage_options: Mapping[str, object] | None = None) -> None:
         super().__init__(url, storage_options)
         self.bucket, _, self._prefix = self.root().partition("/")
-        if not self.bucket:
+        if not self.bucket or split_scheme(url)[1].startswith("/"):
             raise ConfigurationError(f"{url!r} names no bucket", url=url)
         if self._prefix:
             check_key(self._prefix)
@@ -103,7 +115,7 @@ class RemoteStore(FilesystemStore):
         name = self._name(path)
         if byte_range is None:
             answer = self.request(key, self.fetch, name, "")
-            return GetResult(self.meta(key, answer.info), answer.data)
+            return _result(self.meta(key, answer.info), answer, answer.data)
         start, end = byte_range
         if (start < 0 and end is not None) or (end is not None and end <= start):
             bounds(byte_range, self._head(key, path).size, key)  # is not in any object
@@ -112,12 +124,12 @@ class RemoteStore(FilesystemStore):
         meta = self.meta(key, answer.info)
         first, last = bounds(byte_range, meta.size, key)
         if len(answer.data) == meta.size:  # the service took no notice of the range
-            return GetResult(meta, answer.data[first:last])
+            return _result(meta, answer, answer.data[first:last])
         if len(answer.data) != last - first:
             raise StoreUnavailableError(
                 f"{key!r} in {self.url}: {len(answer.data)} bytes came for {last - first}", key=key
             )
-        return GetResult(meta, answer.data)
+        return _result(meta, answer, answer.data)
 
     def info(self, path: str) -> Info:
         """Describe an object by a fresh request."""
@@ -126,7 +138,10 @@ class RemoteStore(FilesystemStore):
     def write(self, path: str, data: bytes, mode: PutMode) -> Info:
         """Write an object by one request; see the class for what is not repeated."""
         once = mode is PutMode.CREATE
-        return self.request(self._key(path), self.upload, self._name(path), data, mode, once=once)
+        with self._bucket_expected():
+            return self.request(
+                self._key(path), self.upload, self._name(path), data, mode, once=once
+            )
 
     def find(self, prefix: str, start_after: str) -> Iterator[tuple[str, Info]]:
         """Pass the pages of the service on, in its order; see the class."""
@@ -134,7 +149,8 @@ class RemoteStore(FilesystemStore):
         start = home + start_after if start_after else ""
         token = ""
         while True:
-            infos, token = self.request(prefix, self.page, home + prefix, start, token)
+            with self._bucket_expected():
+                infos, token = self.request(prefix, self.page, home + prefix, start, token)
             for info in infos:
                 key = info["name"][len(home) :]
                 if _is_key(key, self.url):
@@ -145,6 +161,14 @@ class RemoteStore(FilesystemStore):
     def erase(self, path: str) -> None:
         """Remove an object by one request."""
         self.request(self._key(path), self.remove, self._name(path))
+
+    @contextmanager
+    def _bucket_expected(self) -> Iterator[None]:
+        """Of requests that need no object: if something is not there, it is the bucket."""
+        try:
+            yield
+        except ObjectNotFoundError as error:
+            raise StoreError(f"there is no bucket for {self.url}", **error.context) from error
 
     # -- requests ----------------------------------------------------------------------------
 
@@ -200,6 +224,10 @@ class RemoteStore(FilesystemStore):
 
     def _name(self, path: str) -> str:
         return path[len(self.bucket) + 1 :]
+
+
+def _result(meta: ObjectMeta, answer: Answer, data: bytes) -> GetResult:
+    return GetResult(meta, data, str(answer.info.get("ContentType") or ""))
 
 
 def _is_key(key: str, url: str) -> bool:

@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import s3fs
+from aiobotocore.httpsession import AIOHTTPSession
 from botocore import exceptions as boto
 
 from lakerunner.errors import (
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from lakerunner.store.filesystem import Info
 
 _TIMEOUTS = {"connect_timeout": STORE_TIMEOUT_SECONDS, "read_timeout": STORE_TIMEOUT_SECONDS}
-_ONCE = {"retries": {"mode": "standard", "total_max_attempts": 1}}
 _CREDENTIALS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -34,6 +34,15 @@ _CREDENTIALS = (
 )
 _UNSENT = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
 _CALL = (boto.ParamValidationError, boto.ValidationError, boto.InvalidDNSNameError)
+
+
+class _SendOnce(AIOHTTPSession):  # type: ignore[misc]  # it ships no types
+    """Connections that repeat nothing: aiohttp would send a put again when its reply is lost."""
+
+    async def _get_session(self, proxy_url: Any) -> Any:
+        session = await super()._get_session(proxy_url)
+        session._retry_connection = False  # noqa: SLF001 - aiohttp has no public word for it
+        return session
 
 
 class S3Store(RemoteStore):
@@ -62,7 +71,9 @@ class S3Store(RemoteStore):
     def connect(self) -> Any:
         """Open a filesystem of our own, for `close` to close, that repeats nothing by itself."""
         options: dict[str, Any] = {**self.storage_options}
-        config = {**_TIMEOUTS, **(options.pop("config_kwargs", None) or {}), **_ONCE}
+        config = {**_TIMEOUTS, **(options.pop("config_kwargs", None) or {})}
+        config["retries"] = {"mode": "standard", "total_max_attempts": 1}
+        config.setdefault("http_session_cls", _SendOnce)
         filesystem = s3fs.S3FileSystem(
             **{"use_listings_cache": False, **options},
             config_kwargs=config,

@@ -127,7 +127,7 @@ class StoreSuite(StoreFixture):
         meta = store.put(key, b"ours")
         assert meta.key == key
         assert self.raw_read(store, key) == b"ours"
-        assert store.get(key) == (meta, b"ours")
+        assert store.get(key)[:2] == (meta, b"ours")
         assert list(store.list(key)) == list(store.list()) == [meta]
         self.raw_write(store, key, b"theirs")
         assert store.get(key, ByteRange(-2)).data == b"rs"
@@ -147,14 +147,14 @@ class StoreSuite(StoreFixture):
         assert abs(meta.modified_ns - now) < HOUR_NS
         assert store.head("a/b") == meta
         assert list(store.list()) == [meta]
-        assert store.get("a/b") == (meta, b"12345")
-        assert store.get("a/b", ByteRange(1, 2)) == (meta, b"2")
+        assert store.get("a/b")[:2] == (meta, b"12345")
+        assert store.get("a/b", ByteRange(1, 2))[:2] == (meta, b"2")
 
     def test_a_put_replaces(self, store: ObjectStore) -> None:
         """Nothing of a longer predecessor is left."""
         store.put("a", b"a longer text")
         meta = store.put("a", b"short")
-        assert store.get("a") == (meta, b"short")
+        assert store.get("a")[:2] == (meta, b"short")
         assert list(store.list()) == [meta]
 
     def test_every_version_has_its_etag(self, store: ObjectStore) -> None:
@@ -220,7 +220,7 @@ class StoreSuite(StoreFixture):
             outcomes = race([partial(create, store, key, n) for n, store in enumerate(stores)])
             winners = [n for n, meta in enumerate(outcomes) if meta is not None]
             assert len(winners) == 1, outcomes
-            assert stores[0].get(key) == (outcomes[winners[0]], b"%d" % winners[0])
+            assert stores[0].get(key)[:2] == (outcomes[winners[0]], b"%d" % winners[0])
         assert len(keys(stores[0])) == 10
         for store in stores:
             store.close()
@@ -242,7 +242,7 @@ class StoreSuite(StoreFixture):
                 assert keys(store) == ["a"]
             written = {meta.etag: meta for writer in writers for meta in writer.result()}
         seen.append(store.get("a"))
-        for meta, data in seen[1:]:
+        for meta, data, _ in seen[1:]:
             assert data == data[:1] * meta.size
             assert written.get(meta.etag, seen[0].meta) == meta
 
@@ -252,7 +252,7 @@ class StoreSuite(StoreFixture):
         data = b"0123456789"
         meta = store.put("a", data)
         start, end = byte_range.resolve(len(data))
-        assert store.get("a", byte_range) == (meta, data[start:end])
+        assert store.get("a", byte_range)[:2] == (meta, data[start:end])
 
     @pytest.mark.parametrize("byte_range", OUTSIDE, ids=repr)
     def test_a_range_outside(self, store: ObjectStore, byte_range: ByteRange) -> None:
@@ -264,7 +264,7 @@ class StoreSuite(StoreFixture):
     def test_an_empty_object_has_no_range(self, store: ObjectStore) -> None:
         """It can be read whole, and in no other way."""
         meta = store.put("a", b"")
-        assert store.get("a") == (meta, b"")
+        assert store.get("a")[:2] == (meta, b"")
         for byte_range in (ByteRange(0), ByteRange(0, 1), ByteRange(0, 0), ByteRange(-1)):
             with pytest.raises(ObjectRangeError):
                 store.get("a", byte_range)
@@ -366,12 +366,12 @@ class StoreSuite(StoreFixture):
         """It has the bytes of its source, a description of its own, and the modes of a put."""
         source = store.put("a", b"1")
         meta = store.copy("a", "b/c")
-        assert store.get("b/c") == (meta, b"1")
+        assert store.get("b/c")[:2] == (meta, b"1")
         assert store.head("a") == source
         store.put("a", b"22")
         with pytest.raises(ObjectExistsError):
             store.copy("a", "b/c", PutMode.CREATE)
-        assert store.get("b/c") == (meta, b"1")
+        assert store.get("b/c")[:2] == (meta, b"1")
         assert store.copy("a", "b/c").size == 2
         assert store.copy("a", "new", PutMode.CREATE) == store.head("new")
 

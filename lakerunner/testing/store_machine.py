@@ -105,7 +105,7 @@ class StoreMachine(RuleBasedStateMachine):
         """A read gives the bytes, and the same description as `head`."""
         assert self.store.exists(self.home + key) == (key in self.model)
         if key in self.model:
-            meta, data = self.store.get(self.home + key)
+            meta, data, _ = self.store.get(self.home + key)
             assert data == self.model[key]
             assert meta == self.store.head(self.home + key)
             assert meta.etag == self.etags[key][-1]

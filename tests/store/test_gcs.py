@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.api_core.exceptions import NotFound
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from lakerunner.store import ObjectStore, open_store
@@ -26,7 +25,9 @@ class TestGcsStore(StoreSuite):
     def _service(self, google: Service) -> Iterator[None]:
         self.service = google
         client = storage.Client(
-            "lakerunner", AnonymousCredentials(), client_options={"api_endpoint": google.endpoint}
+            project="lakerunner",
+            client_options={"api_endpoint": google.endpoint},
+            use_auth_w_custom_endpoint=False,
         )
         self.bucket = client.bucket("lake")
         yield

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from lakerunner.errors import (
     ConfigurationError,
-    MissingExtraError,
     ObjectDeniedError,
     ObjectExistsError,
-    ObjectNotFoundError,
     StoreError,
     StoreUnavailableError,
 )
@@ -34,6 +32,8 @@ from lakerunner.testing.store_fixture import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing import Queue
+    from multiprocessing.context import ForkContext, SpawnContext
 
     from lakerunner.store import Buffer, ObjectMeta
 
@@ -76,7 +76,7 @@ class Times:
         self.methods = methods.split()
         self._lock = threading.Lock()
 
-    def __call__(self, method: str, path: str) -> Spoil | None:
+    def __call__(self, method: str, _path: str) -> Spoil | None:
         with self._lock:
             if method not in self.methods or not self.left:
                 return None
@@ -112,9 +112,7 @@ def test_repetition_is_bounded(bucket: Bucket, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 500, 503])
-def test_a_create_only_put_whose_reply_is_lost_is_not_repeated(
-    bucket: Bucket, status: int
-) -> None:
+def test_a_create_only_put_whose_reply_is_lost_is_not_repeated(bucket: Bucket, status: int) -> None:
     bucket.proxy.spoil = Times(1, Spoil(status, forward=True), "PUT POST")
     with pytest.raises(StoreUnavailableError) as failure:
         bucket.store.put("a", b"mine", PutMode.CREATE)
@@ -172,12 +170,10 @@ def test_a_refused_credential(bucket: Bucket) -> None:
 
 def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
     missing = open_store(f"{bucket.scheme}://no-such-bucket/a", bucket.store.storage_options)
-    for call in (
-        lambda: missing.put("a", b""),
-        lambda: missing.get("a"),
-        lambda: list(missing.list()),
-    ):
-        with pytest.raises(StoreError, match="there is no bucket for .*no-such-bucket") as failure:
+    for call in (lambda: missing.put("a", b""), lambda: list(missing.list())):
+        with pytest.raises(
+            StoreError, match=r"there is no bucket for \w+://no-such-bucket"
+        ) as failure:
             call()
         assert type(failure.value) is StoreError
     missing.close()
@@ -200,17 +196,20 @@ def test_a_url_without_a_bucket(bucket: Bucket) -> None:
         open_store(f"{bucket.scheme}://lake/a/../b")
 
 
-def _read_in_child(store: ObjectStore, results: multiprocessing.Queue[bytes]) -> None:
+def _read_in_child(store: ObjectStore, results: Queue[bytes]) -> None:
     store.put("child", str(os.getpid()).encode())
     results.put(store.get("a").data)
     store.close()
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_do_not_share_connections(bucket: Bucket, method: str) -> None:
+@pytest.mark.parametrize(
+    "context", [get_context("fork"), get_context("spawn")], ids=["fork", "spawn"]
+)
+def test_processes_do_not_share_connections(
+    bucket: Bucket, context: ForkContext | SpawnContext
+) -> None:
     bucket.store.put("a", b"parent")
-    context = multiprocessing.get_context(method)
-    results: multiprocessing.Queue[bytes] = context.Queue()
+    results: Queue[bytes] = context.Queue()
     child = context.Process(target=_read_in_child, args=(bucket.store, results))
     child.start()
     assert results.get(timeout=30) == b"parent"
@@ -221,10 +220,13 @@ def test_processes_do_not_share_connections(bucket: Bucket, method: str) -> None
 
 class Overwriting(WrapperStore):
     def put(self, key: str, data: Buffer, mode: PutMode = PutMode.OVERWRITE) -> ObjectMeta:
+        del mode
         return super().put(key, data)
 
 
-def test_conditional_puts_are_asked_for_once(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conditional_puts_are_asked_for_once(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(probe, "_KEPT", set())
     check_conditional_puts(bucket.store)
     assert bucket.writes() == 2

@@ -52,7 +52,7 @@ class OneEtag(WrapperStore):
 
 class ShortReads(WrapperStore):
     def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:
-        meta, data = self.inner.get(key)
+        meta, data, _ = self.inner.get(key)
         if byte_range is None:
             return GetResult(meta, data)
         return GetResult(meta, data[byte_range.start : byte_range.end])
@@ -60,7 +60,7 @@ class ShortReads(WrapperStore):
 
 class SizeOfPart(WrapperStore):
     def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:
-        meta, data = super().get(key, byte_range)
+        meta, data, _ = super().get(key, byte_range)
         return GetResult(meta._replace(size=len(data)), data)
 
 

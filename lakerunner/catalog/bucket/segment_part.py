@@ -225,7 +225,7 @@ class PartStack:
 
 
 def _merged(parts: Sequence[SegmentPart], *, oldest: bool) -> Iterator[pa.Table]:
-    """Row groups of the merged part. Only some thousand entries are decompressed at a time."""
+    """Row groups of the merged part. Only some hundred entries are decompressed at a time."""
     columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in _NUMBERS}
     own = np.concatenate([part.columns["added"] >= 0 for part in parts])
     for part, amended, start in zip(parts, PartStack(parts).removals, _starts(parts), strict=True):

@@ -75,6 +75,8 @@ class State:
         kept = [stored for stored in entries if stored.entry.position > manifest.position]
         if not kept and manifest.position != self.position:
             self.modified_ns = None
+        if manifest.position < self.manifest.position:
+            self._stacks.clear()  # they know of removals that the log is about to tell again
         self.manifest = manifest
         self._tables = {(table.organization, table.signal): table for table in manifest.tables}
         self.delta = Delta(

@@ -81,11 +81,15 @@ _SET_SOURCES: LiteralString = """
     SET taken = excluded.taken, rows = excluded.rows, sequence = excluded.sequence"""
 
 _CLEAR_REJECTIONS: LiteralString = """
-    DELETE FROM rejections
-    USING unnest(%(bucket)s::text[], %(key)s::text[], %(etag)s::text[]) AS old (bucket, key, etag)
-    JOIN buckets ON buckets.url = old.bucket
-    WHERE rejections.bucket = buckets.number
-        AND rejections.key = old.key AND rejections.etag = old.etag"""
+    DELETE FROM rejections WHERE number = ANY (ARRAY (
+        SELECT found.number
+        FROM unnest(%(bucket)s::text[], %(key)s::text[], %(etag)s::text[])
+            AS old (bucket, key, etag)
+        JOIN buckets ON buckets.url = old.bucket
+        CROSS JOIN LATERAL (
+            SELECT number FROM rejections
+            WHERE bucket = buckets.number AND key = old.key AND etag = old.etag OFFSET 0
+        ) AS found))"""
 
 _ADD_REJECTIONS: LiteralString = """
     INSERT INTO rejections (table_number, bucket, key, etag, payload)

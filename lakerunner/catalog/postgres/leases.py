@@ -21,23 +21,27 @@ _SWEEP: LiteralString = """
 _OFFER: LiteralString = """
     INSERT INTO leases (kind, key, expires)
     SELECT %(kind)s::text, key, clock_timestamp()
-    FROM (SELECT DISTINCT key FROM unnest(%(keys)s::text[]) AS key) AS asked
+    FROM unnest(%(keys)s::text[]) AS asked (key)
     WHERE NOT EXISTS (
-        SELECT FROM leases WHERE leases.kind = %(kind)s AND leases.key = asked.key)
+        SELECT FROM leases WHERE leases.kind = %(kind)s AND leases.key = asked.key OFFSET 0)
     ORDER BY key
     ON CONFLICT DO NOTHING"""
 
+# The candidates are tried one after the other, in their order, until there are enough: only those
+# that are taken are ever locked.
 _TAKE: LiteralString = """
     WITH free AS MATERIALIZED (
-        SELECT leases.key FROM leases
-        JOIN unnest(%(keys)s::text[]) WITH ORDINALITY AS asked (key, position)
-            ON leases.key = asked.key
-        WHERE leases.kind = %(kind)s
-            AND (leases.owner IS NULL OR leases.expires <= clock_timestamp())
-        ORDER BY asked.position LIMIT %(limit)s FOR UPDATE OF leases SKIP LOCKED)
+        SELECT found.key
+        FROM unnest(%(keys)s::text[]) AS asked (key)
+        CROSS JOIN LATERAL (
+            SELECT key FROM leases
+            WHERE leases.kind = %(kind)s AND leases.key = asked.key
+                AND (owner IS NULL OR expires <= clock_timestamp())
+            FOR UPDATE SKIP LOCKED) AS found
+        LIMIT %(limit)s)
     UPDATE leases SET owner = %(owner)s, expires = clock_timestamp() + %(time)s
-    FROM free WHERE leases.kind = %(kind)s AND leases.key = free.key
-    RETURNING leases.key"""
+    WHERE kind = %(kind)s AND key = ANY (ARRAY (SELECT key FROM free))
+    RETURNING key"""
 
 _RENEW: LiteralString = """
     UPDATE leases SET expires = clock_timestamp() + %(time)s

@@ -16,13 +16,16 @@ _INDEXED_BYTES = 800
 """Bytes of one text in an index: with three of them an entry still fits into a third of a page,
 which is all that PostgreSQL allows."""
 
+# OFFSET 0 keeps the inner query as it is: a lookup by the whole key. Joined freely, the server may
+# walk all sources of a bucket for each one, as long as it believes that there are few.
 SOURCES: LiteralString = """
-    SELECT asked.position, sources.taken
+    SELECT asked.position, found.taken
     FROM unnest(%(bucket)s::text[], %(key)s::text[], %(etag)s::text[])
         WITH ORDINALITY AS asked (bucket, key, etag, position)
     JOIN buckets ON buckets.url = asked.bucket
-    JOIN sources ON sources.bucket = buckets.number
-        AND sources.key = asked.key AND sources.etag = asked.etag"""
+    CROSS JOIN LATERAL (
+        SELECT taken FROM sources
+        WHERE bucket = buckets.number AND key = asked.key AND etag = asked.etag OFFSET 0) AS found"""
 """Positions count from 1."""
 
 SEGMENTS: LiteralString = """

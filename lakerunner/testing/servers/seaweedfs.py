@@ -12,9 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port")
+_PORTS: tuple[str, ...] = (
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+)
 _PORTS += ("filer.port.grpc", "s3.port", "s3.port.grpc")
-_OFF = ("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-admin.ui=false")
+_OFF: tuple[str, ...] = (
+    "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
+    "-master.telemetry=false",
+    "-admin.ui=false",
+)
 _OFF += ("-webdav=false",)
 _IDENTITIES = {
     "identities": [

@@ -141,6 +141,21 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(
     assert len(ids(BucketCatalog(lake))) == ENTRIES - 1
 
 
+def test_an_older_checkpoint_is_read_as_it_was(lake: CountingStore) -> None:
+    """What a newer one said of its parts is not taken for granted: the log says it again."""
+    catalog = BucketCatalog(lake, checkpoint_every=5)
+    catalog.commit(make_commit("remove", remove=["s3"]))
+    catalog.commit(make_commit("more"))
+    reader = BucketCatalog(lake)
+    assert [segment.id for segment in reader.removed(9)] == ["s3"]
+    claims = reader._follower.checkpoints.read(25).claims
+    lake.delete(claims[-1].key)
+    assert len(reader.sources([make_source("s3")])) == 1
+    assert reader._follower.ask(lambda state: state.manifest.position) == 20
+    assert [segment.id for segment in reader.removed(9)] == ["s3"]
+    assert len(ids(reader)) == ENTRIES - 1
+
+
 def test_without_checkpoints_the_log_is_enough(lake: CountingStore) -> None:
     for prefix in (CHECKPOINTS_PREFIX, PARTS_PREFIX):
         lake.delete_many([meta.key for meta in lake.list(prefix)])

@@ -128,7 +128,7 @@ class FaultyMachine(CatalogMachine):
 
 
 def test_any_history_with_faults() -> None:
-    examples = max(1, settings().max_examples // 2)
+    examples = max(1, settings().max_examples // 4)
     run_state_machine_as_test(
         FaultyMachine, settings=settings(max_examples=examples, stateful_step_count=30)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from lakerunner.catalog.bucket import BucketCatalog, claims
 from lakerunner.catalog.bucket.claims import Claim, ClaimPart, Kind
 from lakerunner.catalog.bucket.digests import DigestIndex, split
 from lakerunner.errors import CommitConflictError
-from lakerunner.store import ObjectStore
 from lakerunner.testing.catalog_fixture import A
 from lakerunner.testing.values import make_commit, make_segment
+
+if TYPE_CHECKING:
+    from lakerunner.store import ObjectStore
 
 # Halves of few values: many digests share one half, which true ones never do.
 DIGESTS = st.builds(

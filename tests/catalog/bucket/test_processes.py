@@ -19,7 +19,7 @@ from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, m
 if TYPE_CHECKING:
     from pathlib import Path
 
-EACH = 30
+EACH = 20
 
 
 def work(catalog: BucketCatalog, worker: int) -> list[int]:
@@ -38,8 +38,8 @@ def work(catalog: BucketCatalog, worker: int) -> list[int]:
 
 def test_workers_of_several_processes(tmp_path: Path) -> None:
     catalog = BucketCatalog(open_store(tmp_path), checkpoint_every=4)
-    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
-        won = list(pool.map(partial(work, catalog), range(3)))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        won = list(pool.map(partial(work, catalog), range(2)))
     assert sorted(number for numbers in won for number in numbers) == list(range(EACH))
     expected = {f"{number}-{worker}" for worker, numbers in enumerate(won) for number in numbers}
     assert set(ids(catalog)) == expected

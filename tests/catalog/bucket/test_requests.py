@@ -52,6 +52,21 @@ def test_a_checkpoint_is_a_part_for_each_table_and_few_more(store: CountingStore
     assert not catalog.checkpoint()
 
 
+def test_the_cost_of_a_commit_does_not_grow_with_the_history(store: CountingStore) -> None:
+    """Twice the history adds a rewriting of each row at most, not twice the bytes."""
+    catalog = BucketCatalog(store, checkpoint_every=5)
+    costs = []
+    for start in range(0, 960, 320):
+        before = store.counts
+        for number in range(start, start + 320):
+            add(catalog, number)
+        costs.append(store.counts - before)
+    puts = {cost.put for cost in costs[1:]}
+    assert puts == {320 + 4 * 64}
+    assert costs[2].bytes_written < 1.5 * costs[1].bytes_written
+    assert costs[2].get == 64  # of the hint: no part is ever read back
+
+
 def test_a_question_is_one_listing(store: CountingStore) -> None:
     catalog, other = BucketCatalog(store), BucketCatalog(store)
     add(catalog, 0)

@@ -44,7 +44,7 @@ NUMBERS = {
     Field.TYPE_STRING: TEXT,
     Field.TYPE_BYTES: st.binary(max_size=17),
 }
-few_examples = settings(max_examples=settings.default.max_examples // 4)  # each is large
+few_examples = settings(max_examples=settings().max_examples // 4)  # each is large
 PROFILES = {"string_value_strindex", "key_strindex"}
 
 

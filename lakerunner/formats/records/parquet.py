@@ -1,0 +1,193 @@
+"""Read Parquet files that others wrote, whole or a run of rows at a time.
+
+A file that is too large to decode at once is spooled to a temporary file, since Parquet is read
+from its end, and handed on as Arrow streams of some rows each.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lakerunner.errors import CorruptObjectError
+from lakerunner.formats.base import Part
+from lakerunner.formats.records.read import Records
+from lakerunner.formats.records.together import tables_together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+MAGIC = b"PAR1"
+_ROWS_AT_ONCE = 128 * 1024
+_BROKEN = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, OSError)
+
+
+def split_parquet(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+    """Cut a Parquet file into parts that can be read one by one.
+
+    Args:
+        blocks: The file's bytes, in order.
+        limit: Bytes a part should not exceed, decoded. A larger row stays whole.
+
+    Yields:
+        The file itself if it is small, or Arrow streams of runs of its rows; at least one.
+
+    Raises:
+        CorruptObjectError: The file is larger than the limit, and broken.
+    """
+    source, head, size = iter(blocks), [], 0
+    for block in source:
+        head.append(block)
+        size += len(block)
+        if size > limit:
+            break
+    else:
+        whole = b"".join(head)
+        if not _unpacks_beyond(whole, limit):
+            yield Part(whole)
+            return
+    with TemporaryFile() as spool:
+        for block in chain(head, source):
+            spool.write(block)
+        head.clear()
+        spool.seek(0)
+        yield from _runs_of_rows(spool, limit)
+
+
+def _unpacks_beyond(whole: bytes, limit: int) -> bool:
+    """Whether a file holds much more than its size; false if it is broken, as its reader says."""
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(whole))
+    except _BROKEN:
+        return False
+    return metadata.num_rows > _ROWS_AT_ONCE or _unpacked(metadata) > limit
+
+
+def _unpacked(metadata: pq.FileMetaData) -> int:
+    return sum(
+        metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups)
+    )
+
+
+def _runs_of_rows(spool: Any, limit: int) -> Iterator[Part]:
+    try:
+        file = pq.ParquetFile(spool)
+        per_row = max(_unpacked(file.metadata) // max(file.metadata.num_rows, 1), 1)
+        rows = min(max(limit // per_row, 1), _ROWS_AT_ONCE)
+        begun = False
+        for batch in file.iter_batches(batch_size=rows, use_threads=False):
+            for part in _small_batches(batch, limit):
+                begun = True
+                yield Part(_as_stream(part))
+        if not begun:
+            yield Part(_as_stream(file.schema_arrow.empty_table().to_batches()[0]))
+    except _BROKEN as error:
+        raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
+
+
+def _small_batches(batch: pa.RecordBatch, limit: int) -> Iterator[pa.RecordBatch]:
+    """Cut rows whose text turned out to be much larger than in the file."""
+    count = min(max(-(-batch.nbytes // limit), 1), max(batch.num_rows, 1))
+    step = -(-batch.num_rows // count) or 1
+    for start in range(0, batch.num_rows, step):
+        yield batch.slice(start, step)
+
+
+def _as_stream(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def read_parquet(payloads: Sequence[bytes]) -> Records:
+    """Read Parquet files, and Arrow streams that were cut from them.
+
+    Dictionaries become plain columns, and every kind of text, bytes, list and small number the
+    usual one: string, binary, list, int64, double. Of columns with one name in a file the second
+    is `name#2`. Files with different columns meet as `tables_together` says.
+
+    Args:
+        payloads: Whole files, or parts of `split_parquet`.
+
+    Returns:
+        The rows; nothing is ever set aside.
+
+    Raises:
+        CorruptObjectError: A file is broken.
+
+    Example:
+        >>> sink = pa.BufferOutputStream()
+        >>> pq.write_table(pa.table({"a": pa.array([1], pa.int8())}), sink)
+        >>> read_parquet([sink.getvalue().to_pybytes()]).table.schema
+        a: int64
+    """
+    tables = [_read(payload) for payload in payloads]
+    rows = [table.num_rows for table in tables]
+    return Records(tables_together(tables), np.repeat(np.arange(len(rows), dtype=np.int32), rows))
+
+
+def _read(payload: bytes) -> pa.Table:
+    try:
+        source = pa.BufferReader(payload)
+        if payload[:4] == MAGIC:
+            table = pq.ParquetFile(source).read(use_threads=False)
+        else:
+            table = pa.ipc.open_stream(source).read_all()
+        return plain_types(table)
+    except _BROKEN as error:
+        raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
+
+
+def plain_types(table: pa.Table) -> pa.Table:
+    """Bring the columns of a table to the usual types, and their names apart.
+
+    Example:
+        >>> plain_types(pa.table({"a": pa.array(["x"], pa.large_string())})).schema
+        a: string
+    """
+    names: list[str] = []
+    for name in table.column_names:
+        unique, turn = name, 1
+        while unique in names or (turn > 1 and unique in table.column_names):
+            turn += 1
+            unique = f"{name}#{turn}"
+        names.append(unique)
+    columns = [
+        column if column.type == (wanted := plain_type(column.type)) else column.cast(wanted)
+        for column in table.columns
+    ]
+    return pa.table(columns, names=names)
+
+
+_PLAIN: tuple[tuple[Any, pa.DataType], ...] = (
+    (pa.types.is_large_string, pa.string()),
+    (pa.types.is_string_view, pa.string()),
+    (pa.types.is_large_binary, pa.binary()),
+    (pa.types.is_binary_view, pa.binary()),
+    (pa.types.is_fixed_size_binary, pa.binary()),
+    (pa.types.is_floating, pa.float64()),
+    (pa.types.is_uint64, pa.uint64()),
+    (pa.types.is_integer, pa.int64()),
+)
+
+
+def plain_type(dtype: pa.DataType) -> pa.DataType:
+    """The usual type for the values of a type; times, dates and decimals stay as they are."""
+    if pa.types.is_dictionary(dtype):
+        return plain_type(dtype.value_type)
+    if pa.types.is_struct(dtype):
+        return pa.struct([field.with_type(plain_type(field.type)) for field in dtype])
+    if pa.types.is_map(dtype):
+        return pa.map_(plain_type(dtype.key_type), plain_type(dtype.item_type))
+    if pa.types.is_nested(dtype):
+        return pa.list_(plain_type(dtype.value_type))
+    if pa.types.is_decimal(dtype):
+        return dtype
+    return next((plain for is_kind, plain in _PLAIN if is_kind(dtype)), dtype)
