@@ -18,6 +18,7 @@ LakerunnerError
 │   ├── CommitUnknownError               look before you retry: it may have been applied
 │   ├── CatalogVersionError              written by a newer lakerunner: upgrade
 │   └── CatalogUnavailableError          try again later
+├── EventsUnavailableError               try again later: a queue of events does not answer
 ├── InputError (ValueError)              this object, line or record is set aside
 │   ├── UnknownFormatError               nothing here recognises the object
 │   ├── CorruptObjectError               recognised, but its bytes are broken
@@ -59,6 +60,7 @@ class ErrorCode(StrEnum):
     CATALOG_UNAVAILABLE = "catalog_unavailable"
     INPUT = "input"
     UNKNOWN_FORMAT = "unknown_format"
+    UNKNOWN_OWNER = "unknown_owner"
     CORRUPT_OBJECT = "corrupt_object"
     OBJECT_TOO_LARGE = "object_too_large"
     SEGMENT = "segment"
@@ -66,6 +68,7 @@ class ErrorCode(StrEnum):
     QUERY_SYNTAX = "query_syntax"
     UNSUPPORTED_QUERY = "unsupported_query"
     QUERY_EXECUTION = "query_execution"
+    EVENTS_UNAVAILABLE = "events_unavailable"
 
 
 class LakerunnerError(Exception):
@@ -196,6 +199,12 @@ class CatalogUnavailableError(CatalogError):
     code = ErrorCode.CATALOG_UNAVAILABLE
 
 
+class EventsUnavailableError(LakerunnerError):
+    """A failure of an event source that may pass: unreachable, throttled, timed out."""
+
+    code = ErrorCode.EVENTS_UNAVAILABLE
+
+
 class InputError(LakerunnerError, ValueError):
     """An object, line or record cannot be taken; it is set aside with this reason."""
 
@@ -206,6 +215,12 @@ class UnknownFormatError(InputError):
     """No decoder recognises the object, by its name or by its content."""
 
     code = ErrorCode.UNKNOWN_FORMAT
+
+
+class UnknownOwnerError(InputError):
+    """No rule of ownership says which organization the object belongs to."""
+
+    code = ErrorCode.UNKNOWN_OWNER
 
 
 class CorruptObjectError(InputError):

@@ -85,7 +85,8 @@ PUT_BYTES: Final = 5 * 1024 * MIB
 """Bytes of one object at most in a storage service: what S3 takes in one request."""
 
 CATALOG_BUSY_MS: Final = 30_000
-"""Milliseconds an embedded catalog waits for another writer before it gives up."""
+"""Milliseconds a catalog waits for another writer before it gives up; in PostgreSQL, what one
+statement may take, and how long a writer may stand still in the middle of a commit."""
 
 CATALOG_CONNECT_S: Final = 10
 """Seconds a catalog server has to accept a connection, and a caller waits for a free one."""
@@ -116,3 +117,28 @@ there share a fingerprint. Changing it changes fingerprints."""
 
 REJECTIONS_OF_AN_OBJECT: Final = 100
 """Distinct reasons for which lines of one object are set aside and listed one by one."""
+
+WATCH_SECONDS: Final = 10.0
+"""Seconds an object that was announced may wait for others to share a segment with. More make
+fewer, larger segments, and later answers."""
+
+WATCH_POLL_SECONDS: Final = 2.0
+"""Seconds that a watcher asks an event source to wait for an event, at most. More make fewer
+requests to an idle queue; a watcher that is told to stop does so when the wait is over."""
+
+WATCH_LEASE_SECONDS: Final = 60.0
+"""Seconds after which a queue hands out again what a watcher that died had received."""
+
+WATCH_BACKOFF_SECONDS: Final = 60.0
+"""Seconds at most before an event whose object could not be taken for now is handed out again;
+begins at one and doubles."""
+
+MISSING_ATTEMPTS: Final = 4
+"""Times an announced object is looked for before it counts as gone."""
+
+WATCH_REPORTED: Final = 1000
+"""Rejections that the report of a watcher keeps, the latest ones; the catalog keeps them all."""
+
+POLL_REMEMBERED: Final = 200_000
+"""Keys that a poller remembers so as not to announce them again, about 200 bytes each. Of further
+ones the catalog is asked again after each full listing."""

@@ -26,11 +26,9 @@ class Adapter(NamedTuple):
 
 STORES: Mapping[str, Adapter] = {
     "file": Adapter("lakerunner.store.local:LocalStore"),
-    "gcs": Adapter("lakerunner.store.gcs:GcsStore", "gcs"),
     "gs": Adapter("lakerunner.store.gcs:GcsStore", "gcs"),
     "memory": Adapter("lakerunner.store.memory:MemoryStore"),
     "s3": Adapter("lakerunner.store.s3:S3Store", "s3"),
-    "s3a": Adapter("lakerunner.store.s3:S3Store", "s3"),
 }
 
 CATALOGS: Mapping[str, Adapter] = {
@@ -44,7 +42,21 @@ CATALOGS: Mapping[str, Adapter] = {
     "sqlite": Adapter("lakerunner.catalog.sqlite:SqliteCatalog"),
 }
 
-GROUPS = {"store": "lakerunner.stores", "catalog": "lakerunner.catalogs"}
+EVENT_SOURCES: Mapping[str, Adapter] = {
+    "file": Adapter("lakerunner.events.directory:DirectoryWatcher"),
+    "http": Adapter("lakerunner.events.sqs:SqsSource", "s3"),
+    "https": Adapter("lakerunner.events.sqs:SqsSource", "s3"),
+    "pubsub": Adapter("lakerunner.events.pubsub:PubSubSource", "gcs"),
+    "sqs": Adapter("lakerunner.events.sqs:SqsSource", "s3"),
+}
+
+_TABLES = {"store": STORES, "catalog": CATALOGS, "events": EVENT_SOURCES}
+
+GROUPS = {
+    "store": "lakerunner.stores",
+    "catalog": "lakerunner.catalogs",
+    "events": "lakerunner.event_sources",
+}
 """Entry-point groups by which another package adds a scheme."""
 
 
@@ -52,7 +64,7 @@ def load_adapter(kind: str, scheme: str) -> Any:
     """Import the adapter class for a URL scheme.
 
     Args:
-        kind: `store` or `catalog`.
+        kind: `store`, `catalog` or `events`.
         scheme: The part of the URL before `://`.
 
     Raises:
@@ -63,7 +75,7 @@ def load_adapter(kind: str, scheme: str) -> Any:
         >>> load_adapter("store", "memory").__name__
         'MemoryStore'
     """
-    table = STORES if kind == "store" else CATALOGS
+    table = _TABLES[kind]
     adapter = table.get(scheme) or _plugin(kind, scheme)
     if adapter is None:
         known = ", ".join(f"{name}://" for name in sorted(table))

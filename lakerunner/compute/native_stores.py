@@ -34,9 +34,11 @@ _S3_WITHOUT_EFFECT = {
     "s3_additional_kwargs",
     "skip_instance_cache",
     "use_listings_cache",
+    "use_ssl",
     "version_aware",
 }
 """Options that change nothing for reads of whole keys; writes are not DataFusion's business."""
+_KEY, _SECRET, _TOKEN = "aws_access_key_id", "aws_secret_access_key", "aws_session_token"
 _S3_CONFIG_WITHOUT_EFFECT = {"connect_timeout", "max_pool_connections", "read_timeout", "retries"}
 _GCS_WITHOUT_EFFECT = {
     "access",
@@ -104,9 +106,9 @@ def native_store(url: str, storage_options: Mapping[str, object], directory: Pat
     """
     scheme, rest = split_scheme(url)
     bucket, _, prefix = rest.partition("/")
-    if scheme in {"s3", "s3a"}:
+    if scheme == "s3":
         client: Any = AmazonS3(bucket, **s3_arguments(storage_options, os.environ, Path.home()))
-    elif scheme in {"gs", "gcs"}:
+    elif scheme == "gs":
         client = _google(bucket, gcs_account(storage_options, os.environ), directory)
     else:
         raise NotNativeError(f"DataFusion has no client for '{scheme}://'")
@@ -129,18 +131,14 @@ def s3_arguments(
     Raises:
         NotNativeError: An option, or a source of credentials, has no counterpart.
     """
-    given = {k: v for k, v in storage_options.items() if v not in (None, False, {}, "")}
-    client: Options = dict(given.pop("client_kwargs", None) or {})  # type: ignore[call-overload]
-    config: Options = dict(given.pop("config_kwargs", None) or {})  # type: ignore[call-overload]
-    key = _first(
-        given.pop("key", None), given.pop("username", None), client.pop("aws_access_key_id", None)
-    )
+    given = _given(storage_options)
+    client: Options = dict(given.pop("client_kwargs", {}))
+    config: Options = dict(given.pop("config_kwargs", {}))
+    key = _first(given.pop("key", None), given.pop("username", None), client.pop(_KEY, None))
     secret = _first(
-        given.pop("secret", None),
-        given.pop("password", None),
-        client.pop("aws_secret_access_key", None),
+        given.pop("secret", None), given.pop("password", None), client.pop(_SECRET, None)
     )
-    token = _first(given.pop("token", None), client.pop("aws_session_token", None))
+    token = _first(given.pop("token", None), client.pop(_TOKEN, None))
     endpoint = _first(
         given.pop("endpoint_url", None),
         client.pop("endpoint_url", None),
@@ -154,16 +152,11 @@ def s3_arguments(
         environment.get("AWS_REGION"),
         "us-east-1" if endpoint else None,  # other services have no regions
     )
-    given.pop("use_ssl", None)  # for the default endpoint only, and True is what DataFusion does
+    _check_config(config, endpoint)
+    unknown = [*(given.keys() - _S3_WITHOUT_EFFECT), *(f"client_kwargs.{one}" for one in client)]
+    _refuse([*unknown, *(f"config_kwargs.{one}" for one in config)])
     if storage_options.get("use_ssl") is False and not endpoint:
         raise NotNativeError("it reads AWS by https only")
-    if config.get("signature_version") == "s3v4":
-        del config["signature_version"]
-    if (config.get("s3") or {}) in ({}, {"addressing_style": "path" if endpoint else "auto"}):
-        config.pop("s3", None)
-    unknown = [*(given.keys() - _S3_WITHOUT_EFFECT), *(f"client_kwargs.{one}" for one in client)]
-    unknown += [f"config_kwargs.{one}" for one in config.keys() - _S3_CONFIG_WITHOUT_EFFECT]
-    _refuse(unknown)
     if region is None:
         raise NotNativeError("the region is not named: client_kwargs={'region_name': …}")
     _check_chain(key, token, environment, home)
@@ -173,8 +166,18 @@ def s3_arguments(
         "secret_access_key": secret,
         "session_token": token,
         "endpoint": endpoint,
-        "allow_http": bool(endpoint) and str(endpoint).startswith("http://"),
+        "allow_http": str(endpoint).startswith("http://"),
     }
+
+
+def _check_config(config: Options, endpoint: Any) -> None:
+    """Take out what DataFusion does anyhow; what is left has no counterpart."""
+    for name in _S3_CONFIG_WITHOUT_EFFECT:
+        config.pop(name, None)
+    if config.get("signature_version") == "s3v4":
+        del config["signature_version"]
+    if config.get("s3") in ({}, {"addressing_style": "path" if endpoint else "auto"}):
+        del config["s3"]
 
 
 def _check_chain(key: Any, token: Any, environment: Mapping[str, str], home: Path) -> None:
@@ -211,7 +214,7 @@ def gcs_account(
     Raises:
         NotNativeError: An option, or the kind of credentials, has no counterpart.
     """
-    given = {k: v for k, v in storage_options.items() if v not in (None, False, {}, "")}
+    given = _given(storage_options)
     token = given.pop("token", None)
     endpoint = _first(given.pop("endpoint_url", None), environment.get("STORAGE_EMULATOR_HOST"))
     _refuse(given.keys() - _GCS_WITHOUT_EFFECT)
@@ -246,6 +249,10 @@ def _google(bucket: str, account: Options | Path | None, directory: Path) -> Any
         return GoogleCloud(bucket, str(path))
     finally:
         path.unlink(missing_ok=True)
+
+
+def _given(storage_options: Mapping[str, object]) -> Options:
+    return {k: v for k, v in storage_options.items() if v not in (None, False, {}, "")}
 
 
 def _first(*values: Any) -> Any:

@@ -31,7 +31,7 @@ class EventSource(ABC):
     """Hands out deliveries at least once, in any order, until each is acknowledged.
 
     One thread receives and settles; `extend` may be called from another one at the same time. All
-    methods raise `SourceUnavailableError` on a failure that may pass and `ConfigurationError` when
+    methods raise `EventsUnavailableError` on a failure that may pass and `ConfigurationError` when
     the source is not there or may not be used; these are not repeated below.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
 
 
-class Notice(NamedTuple):
+class Notice(msgspec.Struct, frozen=True):
     """What one notification says.
 
     Attributes:
@@ -26,10 +26,8 @@ class Notice(NamedTuple):
     events: tuple[ObjectEvent, ...] = ()
     problems: tuple[InputError, ...] = ()
 
-    def __add__(self, other: object) -> Notice:
+    def __add__(self, other: Notice) -> Notice:
         """Both together, in order."""
-        if not isinstance(other, Notice):
-            return NotImplemented
         return Notice(self.events + other.events, self.problems + other.problems)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import logging
 from base64 import b64decode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,7 +21,9 @@ from lakerunner.events.gcs_notices import (
 )
 from lakerunner.events.notices import Notice, convert, problem
 from lakerunner.events.s3_notices import read_event_bridge, read_records
-from lakerunner.model.event import ObjectEvent
+
+if TYPE_CHECKING:
+    from lakerunner.model.event import ObjectEvent
 
 _LOG = logging.getLogger(__name__)
 _ENVELOPES = 4  # one in another: EventBridge in SNS in SQS, and one to spare
@@ -61,7 +63,9 @@ def parse_events(body: bytes) -> list[ObjectEvent]:
     return list(notice.events)
 
 
-def webhook_events(request_body: bytes, content_type: str = "application/json") -> list[ObjectEvent]:
+def webhook_events(
+    request_body: bytes, content_type: str = "application/json"
+) -> list[ObjectEvent]:
     """The objects that a request to a webhook announces; see `parse_events`.
 
     It only reads. A server hands the events to a watcher by `EventQueue.put`, and answers with
@@ -146,9 +150,9 @@ def _read(value: Any, depth: int) -> Notice:
         return notice
     if not isinstance(value, dict):
         return problem(f"an event is no object: {_shown(value)}")
+    if not depth:
+        return problem(f"an event in too many envelopes: {_shown(value)}")
     try:
-        if not depth:
-            raise InputError("it has too many envelopes")
         return _read_object(value, depth)
     except InputError as error:
         return problem(f"{error}: {_shown(value)}")
@@ -157,18 +161,23 @@ def _read(value: Any, depth: int) -> Notice:
 def _read_object(value: dict[str, Any], depth: int) -> Notice:
     if "Records" in value:
         return read_records(value["Records"])
-    if value.get("Event") == "s3:TestEvent":
-        return Notice()
     if value.get("kind") == OBJECT_KIND:
         return read_resource(value)
-    if "detail-type" in value:
-        return read_event_bridge(value) if value.get("source") == "aws.s3" else Notice()
     if "TopicArn" in value and "Type" in value:
         return _read_sns(value, depth)
     if "receivedMessages" in value:
         return _read_pulled(value["receivedMessages"], depth)
     if isinstance(value.get("message"), dict):
         return read_message(convert(value["message"], PubSubMessage), depth)
+    return _read_typed(value)
+
+
+def _read_typed(value: dict[str, Any]) -> Notice:
+    """Read an event that says what it is."""
+    if value.get("Event") == "s3:TestEvent":
+        return Notice()
+    if "detail-type" in value:
+        return read_event_bridge(value) if value.get("source") == "aws.s3" else Notice()
     kind = event_type(value)
     if kind.startswith("google.cloud.storage.object."):
         return read_resource(value.get("data")) if kind.endswith(".finalized") else Notice()

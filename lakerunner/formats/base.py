@@ -25,15 +25,15 @@ class Part(NamedTuple):
 
 
 class Format(Protocol):
-    """One input format. Formats hold no state: one instance serves all threads.
+    """One input format. Formats hold no state: one instance serves all threads."""
 
-    Attributes:
-        name: What users call it in `lake.ingest(…, format=name)`.
-        certain: Whether content tells the signal beyond doubt.
-    """
+    @property
+    def name(self) -> str:
+        """What users call it in `lake.ingest(…, format=name)`."""
 
-    name: str
-    certain: bool
+    @property
+    def certain(self) -> bool:
+        """Whether content tells the signal beyond doubt."""
 
     def recognises(self, head: bytes) -> bool:
         """Whether the beginning of an object, decompressed, looks like this format."""

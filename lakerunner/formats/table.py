@@ -4,16 +4,117 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lakerunner.formats.base import Part
+from lakerunner.formats.otlp.json import OtlpJson
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
+from lakerunner.formats.records.delimited import read_delimited, split_delimited
+from lakerunner.formats.records.formats import RecordFormat, head_of
+from lakerunner.formats.records.json_lines import read_json_lines
+from lakerunner.formats.records.json_structure import split_json
+from lakerunner.formats.records.lines import split_lines
+from lakerunner.formats.records.logfmt import looks_like_logfmt, read_logfmt
+from lakerunner.formats.records.parquet import parquet_sample, read_parquet, split_parquet
+from lakerunner.formats.records.recognise import (
+    looks_like_csv,
+    looks_like_json,
+    looks_like_parquet,
+    looks_like_text,
+    looks_like_tsv,
+)
+from lakerunner.formats.records.sniffed import read_sniffed, split_sniffed
+from lakerunner.formats.records.text import read_text, split_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+
     from lakerunner.formats.base import Format
+    from lakerunner.formats.records.read import Records
 
 
-FORMATS: dict[str, Format] = {known.name: known for known in (OtlpProtobuf(),)}
+def _split_tsv(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+    return split_delimited(blocks, limit, "\t")
+
+
+def _read_tsv(payloads: Sequence[bytes]) -> Records:
+    return read_delimited(payloads, "\t")
+
+
+def _whole(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+    del limit  # pieces of a stream were cut before
+    yield Part(b"".join(blocks))
+
+
+def _never(head: bytes) -> bool:
+    del head  # only named: an Arrow stream has no mark of its own
+    return False
+
+
+def _json_sample(payload: bytes) -> pa.Table:
+    return read_json_lines([head_of(payload)]).table
+
+
+def _csv_sample(payload: bytes) -> pa.Table:
+    return read_sniffed([head_of(payload)]).table
+
+
+def _tsv_sample(payload: bytes) -> pa.Table:
+    return _read_tsv([head_of(payload)]).table
+
+
+def _logfmt_sample(payload: bytes) -> pa.Table:
+    return read_logfmt([head_of(payload)]).table
+
+
+def _text_sample(payload: bytes) -> pa.Table:
+    return read_text([head_of(payload)]).table
+
+
+_JSON = RecordFormat("json", split_json, read_json_lines, looks_like_json, _json_sample)
+_LOGFMT = RecordFormat("logfmt", split_lines, read_logfmt, looks_like_logfmt, _logfmt_sample)
+_CSV = RecordFormat("csv", split_sniffed, read_sniffed, looks_like_csv, _csv_sample)
+_TSV = RecordFormat("tsv", _split_tsv, _read_tsv, looks_like_tsv, _tsv_sample)
+_TEXT = RecordFormat("text", split_text, read_text, looks_like_text, _text_sample, lines=True)
+_PARQUET = RecordFormat("parquet", split_parquet, read_parquet, looks_like_parquet, parquet_sample)
+_ARROW = RecordFormat("arrow", _whole, read_parquet, _never, parquet_sample)
+
+FORMATS: dict[str, Format] = {
+    known.name: known
+    for known in (_PARQUET, OtlpJson(), _JSON, OtlpProtobuf(), _LOGFMT, _TSV, _CSV, _TEXT, _ARROW)
+}
 """Every input format by name, in the order in which content is tried against them."""
 
+_JSONS = ("otlp-json", "json")
+_TEXTS = (*_JSONS, "logfmt", "text")
 BY_SUFFIX: dict[str, tuple[str, ...]] = {
-    s: ("otlp-protobuf",) for s in ("binpb", "pb", "proto", "otlp")
+    "binpb": ("otlp-protobuf",),
+    "pb": ("otlp-protobuf",),
+    "proto": ("otlp-protobuf",),
+    "otlp": ("otlp-protobuf", "otlp-json"),
+    "json": _JSONS,
+    "jsonl": _JSONS,
+    "ndjson": _JSONS,
+    "csv": ("csv",),
+    "tsv": ("tsv",),
+    "tab": ("tsv",),
+    "parquet": ("parquet",),
+    "logfmt": ("logfmt",),
+    "log": _TEXTS,
+    "txt": _TEXTS,
+    "text": _TEXTS,
 }
-BY_CONTENT_TYPE: dict[str, tuple[str, ...]] = {}
+"""Formats that a suffix may mean; the last one if the content does not tell."""
+
+BY_CONTENT_TYPE: dict[str, tuple[str, ...]] = {
+    "application/x-protobuf": ("otlp-protobuf",),
+    "application/protobuf": ("otlp-protobuf",),
+    "application/json": _JSONS,
+    "application/x-ndjson": _JSONS,
+    "application/jsonl": _JSONS,
+    "text/csv": ("csv",),
+    "text/tab-separated-values": ("tsv",),
+    "application/vnd.apache.parquet": ("parquet",),
+    "text/plain": _TEXTS,
+}
+"""Formats that a media type may mean, as `BY_SUFFIX`."""

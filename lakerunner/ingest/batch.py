@@ -14,6 +14,7 @@ from lakerunner.errors import (
     ObjectNotFoundError,
     StoreError,
     StoreUnavailableError,
+    UnknownOwnerError,
 )
 from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal
@@ -53,6 +54,11 @@ class _Written(NamedTuple):
     segments: list[Segment]
     rows: list[int]
     aside: list[tuple[int, Found]]
+
+
+_UNOWNED = UnknownOwnerError(
+    "no rule says which organization it belongs to; add a prefix mapping or a storage profile"
+)
 
 
 class _PutFailedError(Exception):
@@ -114,13 +120,19 @@ class _Batch:
         )
 
     def _object(self, listed: ObjectMeta) -> None:
+        if self._task.organization is None:
+            self._rejected.append(self._set_aside(self._source(listed), _UNOWNED))
+            return
         reader = ObjectReader(self._task.source, listed, self._task.config)
         try:
             blocks = reader.open()
             self._bytes_read += reader.meta.size
             self._payloads(reader, blocks)
-        except (InputError, ObjectNotFoundError) as error:
+        except InputError as error:
             self._rejected.append(self._set_aside(self._source(reader.meta), error))
+        except ObjectNotFoundError as error:
+            aside = self._failed if self._task.announced else self._rejected
+            aside.append(self._set_aside(self._source(reader.meta), error))
         except (ObjectDeniedError, StoreUnavailableError) as error:
             self._failed.append(self._set_aside(self._source(reader.meta), error))
 

@@ -76,7 +76,7 @@ def _commits(outcome: IngestOutcome, *, record: bool) -> list[Commit]:
     return [
         Commit(
             id=commit_id(task.batch_id, signal),
-            organization=task.organization,
+            organization=task.account,
             signal=signal,
             committed_ns=time.time_ns(),
             add=tuple(segment for segment in outcome.segments if segment.signal is signal),

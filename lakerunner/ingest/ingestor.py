@@ -31,6 +31,7 @@ from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Source, SourceState
 from lakerunner.policies.batching import batches
+from lakerunner.policies.ownership import Owner, owner_of
 from lakerunner.segments.naming import check_organization
 from lakerunner.store.opening import open_store
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.progress import Progress
+    from lakerunner.policies.ownership import Ownership
     from lakerunner.store import ObjectMeta, ObjectStore
 
 _LOOKUP_OBJECTS = 1000  # sources looked up in the catalog in one call
@@ -70,6 +72,8 @@ class Ingestor:
         executor: Runs the batches: any `concurrent.futures.Executor`. With a process pool, the
             store must be reachable from other processes. Give it about one worker per core.
         open_bucket: Opens the buckets that input lies in; for a store of your own, or to wrap one.
+        ownership: Rules that say whose each object is, unless a call says it for all. Without any,
+            all are the organization's.
 
     Example:
         >>> from lakerunner.catalog.opening import open_catalog
@@ -88,8 +92,10 @@ class Ingestor:
         config: Config | Mapping[str, Any] | None = None,
         executor: Executor | None = None,
         open_bucket: OpenBucket = open_store,
+        ownership: Ownership | None = None,
     ) -> None:
         self._open_bucket = open_bucket
+        self._ownership = ownership
         self._store = store
         self._catalog = catalog
         self._organization = check_organization(organization)
@@ -172,7 +178,7 @@ class Ingestor:
         """
         wanted = self._wanted(signal, format, mapping, organization)
         waiting: dict[str, dict[str, None]] = {}
-        for rejection in self._catalog.rejections(wanted.organization):
+        for rejection in self._catalog.rejections(wanted.organization or self._organization):
             waiting.setdefault(rejection.source.bucket, {})[rejection.source.key] = None
         report = IngestReport()
         for bucket, keys in waiting.items():
@@ -198,9 +204,7 @@ class Ingestor:
     ) -> _Wanted:
         said = check_mapping(mapping)
         return _Wanted(
-            organization=(
-                self._organization if organization is None else check_organization(organization)
-            ),
+            organization=None if organization is None else check_organization(organization),
             signal=Signal(signal) if signal is not None else said.signal if said else None,
             format=format_name if format_name is not None else said.format if said else None,
             mapping=said,
@@ -231,8 +235,21 @@ class Ingestor:
     ) -> IngestReport:
         begun = time.perf_counter()
         new = _NewObjects(self._catalog, inputs, self._config, again=again)
+        rules = self._ownership if record and wanted.organization is None else None
+        everything = Owner(wanted.organization or self._organization)
+
+        def group_of(item: ObjectMeta) -> Owner | None:
+            if rules is None:
+                return everything
+            owner = owner_of(inputs.store.url, item.key, rules)
+            # Collectors and instances may share a batch: their rows lie together anyway.
+            return None if owner is None else owner._replace(collector="", instance=0)
+
         grouped = batches(
-            new, batch_bytes=self._config.batch_bytes, batch_objects=self._config.batch_objects
+            new,
+            group_of,
+            batch_bytes=self._config.batch_bytes,
+            batch_objects=self._config.batch_objects,
         )
         tasks = (
             IngestTask(
@@ -240,14 +257,15 @@ class Ingestor:
                 lake=self._store,
                 source=inputs.store,
                 objects=objects,
-                organization=wanted.organization,
-                signal=wanted.signal,
+                organization=None if owner is None else owner.organization,
+                steward=everything.organization,
+                signal=wanted.signal or (None if owner is None else owner.signal),
                 format=wanted.format,
                 mapping=wanted.mapping,
                 config=self._config,
                 started_ns=time.time_ns(),
             )
-            for objects in grouped
+            for owner, objects in grouped
         )
         report, handled = IngestReport(), 0
         with self._workers(record=record) as executor:
@@ -273,7 +291,7 @@ class Ingestor:
 class _Wanted(NamedTuple):
     """What the user says of the input of one call."""
 
-    organization: str
+    organization: str | None
     signal: Signal | None
     format: str | None
     mapping: SourceMapping | None

@@ -59,7 +59,7 @@ def find_inputs(
     """
     location = locate(source)
     store = open_bucket(location.bucket, storage_options)
-    lake_prefix = _lake_prefix(location, locate(lake_url))
+    lake_prefix = lake_prefix_in(location, locate(lake_url))
     if lake_prefix is not None and f"{location.key.rstrip('/')}/".startswith(f"{lake_prefix}/"):
         raise ConfigurationError(
             f"'{os.fspath(source)}' lies inside the lake, whose objects are never input",
@@ -69,7 +69,7 @@ def find_inputs(
     return Inputs(store, (item for item in found if is_input(item.key, lake_prefix)))
 
 
-def _lake_prefix(source: Location, lake: Location) -> str | None:
+def lake_prefix_in(source: Location, lake: Location) -> str | None:
     """Where the lake lies in the bucket of a source; None if it lies in another.
 
     A lake that is a whole bucket leaves most of it to others: only segments are its own.

@@ -24,24 +24,34 @@ class IngestTask(NamedTuple):
         lake: Where segments go.
         source: The bucket the objects lie in.
         objects: The objects, as they were listed.
-        organization: Whose rows they hold.
+        organization: Whose rows they hold; None where no rule says, so that they are set aside.
+        steward: Who is told of objects without an owner.
         signal: The signal the user named, if any.
         format: The format the user named, if any.
         mapping: What the user says of records of named fields, if anything.
         config: The settings.
         started_ns: When the batch was begun.
+        announced: Whether the objects were announced, not listed: one that is not there may be yet
+            to come, so it counts as failed and is not set aside.
     """
 
     batch_id: str
     lake: ObjectStore
     source: ObjectStore
     objects: tuple[ObjectMeta, ...]
-    organization: str
+    organization: str | None
+    steward: str
     signal: Signal | None
     format: str | None
     mapping: SourceMapping | None
     config: Config
     started_ns: int
+    announced: bool = False
+
+    @property
+    def account(self) -> str:
+        """The organization whose commit this becomes."""
+        return self.steward if self.organization is None else self.organization
 
 
 class IngestOutcome(NamedTuple):

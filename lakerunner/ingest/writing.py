@@ -42,7 +42,7 @@ def write_segments(
     Yields:
         Each segment, once it is durable.
     """
-    owner = pa.array([task.organization]).dictionary_encode()
+    owner = pa.array([task.account]).dictionary_encode()
     column = pa.DictionaryArray.from_arrays(
         pa.nulls(table.num_rows, pa.int32()).fill_null(0), owner.dictionary
     )
@@ -62,9 +62,9 @@ def _describe(
     bounds = columns["timestamp"]
     return Segment(
         id=identifier,
-        organization=task.organization,
+        organization=task.account,
         signal=signal,
-        key=segment_key(task.organization, signal, window.start_ns, identifier),
+        key=segment_key(task.account, signal, window.start_ns, identifier),
         window_start_ns=window.start_ns,
         window_ns=task.config.window_ns,
         min_timestamp_ns=int(bounds.min or 0),

@@ -15,6 +15,7 @@ from lakerunner.limits import (
     ORPHAN_GRACE_NS,
     QUERY_CACHE_BYTES,
     QUERY_MEMORY_BYTES,
+    WATCH_SECONDS,
     WINDOW_NS,
 )
 
@@ -35,6 +36,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         workers: Threads of the default executor. A batch of every worker is in memory at once.
         batch_objects: Objects in one commit at most.
         orphan_grace_ns: Age in nanoseconds below which an uncommitted object is left alone.
+        watch_seconds: How long an announced object may wait for others to share a segment with.
         attempts: How often a request that may succeed later is tried in all.
         backoff_seconds: Pause before the second attempt; it doubles with each further one.
         query_memory_bytes: What the sorts, joins and aggregations of one query engine may hold in
@@ -53,6 +55,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
     batch_objects: int = BATCH_OBJECTS
     orphan_grace_ns: int = ORPHAN_GRACE_NS
+    watch_seconds: float = WATCH_SECONDS
     attempts: int = 5
     backoff_seconds: float = 0.2
     query_memory_bytes: int = QUERY_MEMORY_BYTES
@@ -63,7 +66,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("window_ns", "workers", "batch_objects", "attempts", "orphan_grace_ns"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1", setting=name)
-        for name in ("query_threads", "query_cache_bytes"):
+        for name in ("query_threads", "query_cache_bytes", "watch_seconds"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative", setting=name)
         if self.query_memory_bytes < 16 * MIB:

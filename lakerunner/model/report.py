@@ -18,6 +18,7 @@ class IngestReport(msgspec.Struct, frozen=True):
         failed: Objects that could not be read for now (denied, unreachable, lost to another writer
             more often than `Config.attempts`). Nothing is recorded of them: the next ingest takes
             them.
+        gone: Objects that were announced and are not there. Nothing is recorded of them.
         segments: Segments written.
         bytes_read: Bytes of the objects as stored.
         bytes_written: Bytes of the segments.
@@ -29,6 +30,7 @@ class IngestReport(msgspec.Struct, frozen=True):
     skipped: int = 0
     rejected: tuple[Rejection, ...] = ()
     failed: tuple[Rejection, ...] = ()
+    gone: int = 0
     segments: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
@@ -59,4 +61,6 @@ class IngestReport(msgspec.Struct, frozen=True):
             parts.append(f"{len(self.rejected):,} rejected")
         if self.failed:
             parts.append(f"{len(self.failed):,} to be tried again")
+        if self.gone:
+            parts.append(f"{self.gone:,} gone")
         return ", ".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
 _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
 _EXPECTED_RATIO = 4
@@ -25,6 +25,7 @@ class Listed(Protocol):
 
 
 L = TypeVar("L", bound=Listed)
+K = TypeVar("K", bound="Hashable")
 
 
 def expected_bytes(key: str, size: int) -> int:
@@ -38,30 +39,53 @@ def expected_bytes(key: str, size: int) -> int:
 
 
 def batches(
-    objects: Iterable[L], *, batch_bytes: int, batch_objects: int
-) -> Iterator[tuple[L, ...]]:
-    """Group objects, in order, so that each group is about one decoding step.
+    objects: Iterable[L],
+    group_of: Callable[[L], K],
+    *,
+    batch_bytes: int,
+    batch_objects: int,
+    open_batches: int = 64,
+) -> Iterator[tuple[K, tuple[L, ...]]]:
+    """Put objects into batches of one group each, so that a batch is about one decoding step.
 
-    Every object is in exactly one group. A group holds at most `batch_objects` objects, and more
-    than `batch_bytes` of expected bytes only if it is a single object.
+    Every object is in exactly one batch, and the objects of a group keep their order. A batch holds
+    at most `batch_objects` objects, and more than `batch_bytes` of expected bytes only if it is a
+    single object. At most `open_batches` are gathered at a time; the longest is given up for a new
+    one, so that memory stays bounded however many groups there are.
+
+    Args:
+        objects: The objects, as they are listed.
+        group_of: Whose an object is: only objects of one group share a batch.
+        batch_bytes: Expected bytes of a batch.
+        batch_objects: Objects of a batch.
+        open_batches: Batches that are gathered at a time.
+
+    Yields:
+        A group, and some of its objects.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> objects = [SimpleNamespace(key=key, size=6) for key in "abc"]
-        >>> [[o.key for o in group] for group in batches(objects, batch_bytes=12, batch_objects=9)]
-        [['a', 'b'], ['c']]
+        >>> objects = [SimpleNamespace(key=key, size=6) for key in ("x/a", "y/b", "x/c", "x/d")]
+        >>> found = batches(objects, lambda o: o.key[0], batch_bytes=12, batch_objects=9)
+        >>> [(group, [o.key for o in batch]) for group, batch in found]
+        [('x', ['x/a', 'x/c']), ('y', ['y/b']), ('x', ['x/d'])]
     """
-    group: list[L] = []
-    total = 0
+    pending: dict[K, list[L]] = {}
+    totals: dict[K, int] = {}
     for item in objects:
-        expected = expected_bytes(item.key, item.size)
-        if group and (total + expected > batch_bytes or len(group) >= batch_objects):
-            yield tuple(group)
-            group, total = [], 0
-        group.append(item)
-        total += expected
-    if group:
-        yield tuple(group)
+        group, expected = group_of(item), expected_bytes(item.key, item.size)
+        batch = pending.get(group)
+        if batch and (totals[group] + expected > batch_bytes or len(batch) >= batch_objects):
+            yield group, tuple(pending.pop(group))
+            totals[group] = 0
+        elif batch is None and len(pending) >= open_batches:
+            longest = max(pending, key=lambda name: len(pending[name]))
+            yield longest, tuple(pending.pop(longest))
+            totals.pop(longest)
+        pending.setdefault(group, []).append(item)
+        totals[group] = totals.get(group, 0) + expected
+    for group, batch in pending.items():
+        yield group, tuple(batch)
 
 
 def is_input(key: str, lake_prefix: str | None) -> bool:

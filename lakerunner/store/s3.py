@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import s3fs
 from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
 from botocore import exceptions as boto
+from botocore.loaders import create_loader
 
 from lakerunner.errors import (
     ConfigurationError,
@@ -32,6 +35,7 @@ _CREDENTIALS = (
     boto.NoAuthTokenError,
     boto.TokenRetrievalError,
 )
+_LOADER = create_loader(os.environ.get("AWS_DATA_PATH"))
 _UNSENT = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
 _CALL = (boto.ParamValidationError, boto.ValidationError, boto.InvalidDNSNameError)
 
@@ -43,6 +47,13 @@ class _SendOnce(AIOHTTPSession):  # type: ignore[misc]  # it ships no types
         session = await super()._get_session(proxy_url)
         session._retry_connection = False  # noqa: SLF001 - aiohttp has no public word for it
         return session
+
+
+def _session(profile: str | None) -> Any:
+    """A session of our own that shares what botocore knows of AWS: reading that takes 0.1 s."""
+    session = AioSession(profile=profile)
+    session.register_component("data_loader", _LOADER)
+    return session
 
 
 class S3Store(RemoteStore):
@@ -74,6 +85,8 @@ class S3Store(RemoteStore):
         config = {**_TIMEOUTS, **(options.pop("config_kwargs", None) or {})}
         config["retries"] = {"mode": "standard", "total_max_attempts": 1}
         config.setdefault("http_session_cls", _SendOnce)
+        if options.get("session") is None:
+            options["session"] = _session(options.pop("profile", None))
         filesystem = s3fs.S3FileSystem(
             **{"use_listings_cache": False, **options},
             config_kwargs=config,

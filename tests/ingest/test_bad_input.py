@@ -48,7 +48,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "json by name": ("bad.binpb", b'{"resourceLogs": []}', "corrupt_object"),
     "cut protobuf": ("bad.binpb", logs_request(50)[:-7], "corrupt_object"),
     "noise of no name": ("bad.dat", NOISE, "unknown_format"),
-    "text of no name": ("bad", b"127.0.0.1 - - GET /\n" * 50, "unknown_format"),
+    "broken Parquet": ("bad.parquet", b"PAR1" + bytes(50) + b"PAR1", "corrupt_object"),
     "empty of no name": ("bad", b"", "unknown_format"),
     "empty of no signal": ("bad.binpb", b"", "unknown_format"),
     "bomb": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import hypothesis.strategies as st
@@ -22,20 +23,43 @@ class Listed(NamedTuple):
 _OBJECTS = st.builds(Listed, st.sampled_from(["a", "b.gz", "c.binpb.ZST"]), st.integers(0, 50))
 
 
+@given(st.lists(_OBJECTS), st.integers(1, 100), st.integers(1, 5), st.integers(1, 3))
+def test_every_object_is_in_one_batch_of_its_group_within_bounds(
+    objects: list[Listed], batch_bytes: int, batch_objects: int, open_batches: int
+) -> None:
+    made = list(
+        batches(
+            objects,
+            lambda item: item.key,
+            batch_bytes=batch_bytes,
+            batch_objects=batch_objects,
+            open_batches=open_batches,
+        )
+    )
+    for group in {item.key for item in objects}:
+        together = [item for name, batch in made if name == group for item in batch]
+        assert together == [item for item in objects if item.key == group]
+    assert sum(len(batch) for _, batch in made) == len(objects)
+    for group, batch in made:
+        total = sum(expected_bytes(*item) for item in batch)
+        assert {item.key for item in batch} == {group}
+        assert 1 <= len(batch) <= batch_objects
+        assert total <= batch_bytes or len(batch) == 1
+
+
 @given(st.lists(_OBJECTS), st.integers(1, 100), st.integers(1, 5))
-def test_every_object_is_in_one_group_within_bounds(
+def test_no_two_neighbours_would_have_fitted_into_one_batch(
     objects: list[Listed], batch_bytes: int, batch_objects: int
 ) -> None:
-    groups = list(batches(objects, batch_bytes=batch_bytes, batch_objects=batch_objects))
-    assert [item for group in groups for item in group] == objects
-    totals = [sum(expected_bytes(*item) for item in group) for group in groups]
-    for group, total in zip(groups, totals, strict=True):
-        assert 1 <= len(group) <= batch_objects
-        assert total <= batch_bytes or len(group) == 1
-    # No two neighbours would have fitted into one group.
-    for position, group in enumerate(groups[1:]):
-        full = len(groups[position]) == batch_objects
-        assert full or totals[position] + expected_bytes(*group[0]) > batch_bytes
+    one = lambda _: 0  # noqa: E731 - one group
+    made = [
+        batch
+        for _, batch in batches(objects, one, batch_bytes=batch_bytes, batch_objects=batch_objects)
+    ]
+    for first, second in itertools.pairwise(made):
+        total = sum(expected_bytes(*item) for item in first)
+        full = len(first) == batch_objects
+        assert full or total + expected_bytes(*second[0]) > batch_bytes
 
 
 def test_objects_are_drawn_lazily() -> None:
@@ -43,8 +67,22 @@ def test_objects_are_drawn_lazily() -> None:
         while True:
             yield Listed("a", 1)
 
-    groups = batches(endless(), batch_bytes=10, batch_objects=3)
-    assert len(next(groups)) == 3
+    made = batches(endless(), lambda item: item.key, batch_bytes=10, batch_objects=3)
+    assert len(next(made)[1]) == 3
+
+
+def test_no_more_batches_are_open_than_allowed() -> None:
+    drawn = 0
+
+    def objects() -> Iterator[Listed]:
+        nonlocal drawn
+        for number in range(10):
+            drawn += 1
+            yield Listed(str(number), 1)
+
+    made = batches(objects(), lambda item: item.key, batch_bytes=9, batch_objects=9, open_batches=2)
+    next(made)
+    assert drawn == 3
 
 
 @pytest.mark.parametrize(

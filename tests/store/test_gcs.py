@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
-from lakerunner.store import ObjectStore, open_store
+from lakerunner.store import ByteRange, ObjectStore, open_store
 from lakerunner.testing.store import StoreSuite
 
 if TYPE_CHECKING:
@@ -51,3 +52,21 @@ class TestGcsStore(StoreSuite):
 
     def _blob(self, store: ObjectStore, key: str) -> storage.Blob:
         return self.bucket.blob(f"{store.url.removeprefix('gs://lake/')}/{key}")
+
+
+def test_what_is_stored_packed_is_read_as_it_is_stored(google: Service) -> None:
+    client = storage.Client(
+        project="lakerunner",
+        client_options={"api_endpoint": google.endpoint},
+        use_auth_w_custom_endpoint=False,
+    )
+    packed = gzip.compress(b"record " * 1000)
+    blob = client.bucket("lake").blob("packed/a.json.gz")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(packed, "application/json")
+    client.close()
+    store = open_store("gs://lake/packed", google.storage_options)
+    meta, data, content_type = store.get("a.json.gz")
+    assert (meta.size, data, content_type) == (len(packed), packed, "application/json")
+    assert store.get("a.json.gz", ByteRange(0, 2)).data == packed[:2]
+    store.close()

@@ -28,6 +28,7 @@ from lakerunner.store import (
 )
 from lakerunner.store.wrapper import WrapperStore
 from lakerunner.testing.servers import Proxy, Service, Spoil, s3_options
+from lakerunner.testing.servers.process import send
 from lakerunner.testing.store_fixture import keys
 
 if TYPE_CHECKING:
@@ -290,4 +291,16 @@ def test_no_credentials_at_all(seaweed: Service, monkeypatch: pytest.MonkeyPatch
     store = open_store("s3://lake", {"endpoint_url": seaweed.endpoint})
     with pytest.raises(ObjectDeniedError, match="no credentials for s3://lake"):
         store.get("a")
+    store.close()
+
+
+def test_keys_that_no_store_can_have_are_left_out(
+    moto_s3: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in ("odd/marker/", "odd/a//b", "odd/a/b", "odd/../c"):
+        send("PUT", f"{moto_s3.endpoint}/lake/{key.replace('..', '%2E%2E')}", b"1")
+    store = open_store("s3://lake/odd", moto_s3.storage_options)
+    assert keys(store) == ["a/b"]
+    assert "a//b" in caplog.text
+    assert "marker" not in caplog.text, "a directory marker is nobody's data"
     store.close()

@@ -35,22 +35,29 @@ if TYPE_CHECKING:
 # later. With that upper bound the walk over `max_ns` has two ends; without it, it would go on to
 # the newest segment. The sum is held inside 64 bits, where PostgreSQL's integers end; an extent of
 # `longest` may be longer than it says, and bounds nothing.
+# OFFSET 0 keeps the inner query as it is: a walk that begins at the table and the first instant.
 _OVERLAP: LiteralString = """
-    FROM tables JOIN segments ON segments.table_number = tables.number
-    WHERE tables.organization = %(organization)s AND tables.signal = %(signal)s
-        AND max_ns >= %(first)s::bigint
-        AND max_ns <= CASE extent_ns WHEN %(longest)s::bigint THEN %(longest)s::bigint
-            ELSE %(last)s::bigint + least(extent_ns, %(room)s::bigint) END
-        AND min_ns <= %(last)s::bigint"""
+    FROM tables CROSS JOIN LATERAL (
+        SELECT payload FROM segments
+        WHERE table_number = tables.number
+            AND max_ns >= %(first)s::bigint
+            AND max_ns <= CASE tables.extent_ns WHEN %(longest)s::bigint THEN %(longest)s::bigint
+                ELSE %(last)s::bigint + least(tables.extent_ns, %(room)s::bigint) END
+            AND min_ns <= %(last)s::bigint
+            AND """
 
-SEGMENTS_NOW: LiteralString = f"SELECT payload {_OVERLAP} AND removed IS NULL"
+_OF_TABLE: LiteralString = """
+        OFFSET 0) AS found
+    WHERE tables.organization = %(organization)s AND tables.signal = %(signal)s"""
+
+SEGMENTS_NOW: LiteralString = f"SELECT payload {_OVERLAP} removed IS NULL {_OF_TABLE}"
 """Live segments, by the index `segments_live`."""
 
 SEGMENTS_THEN: LiteralString = f"""
-    SELECT payload {_OVERLAP} AND removed IS NULL AND added <= %(sequence)s::bigint
+    SELECT payload {_OVERLAP} removed IS NULL AND added <= %(sequence)s::bigint {_OF_TABLE}
     UNION ALL
-    SELECT payload {_OVERLAP} AND removed IS NOT NULL AND added <= %(sequence)s::bigint
-        AND removed > %(sequence)s::bigint"""
+    SELECT payload {_OVERLAP} removed IS NOT NULL AND added <= %(sequence)s::bigint
+        AND removed > %(sequence)s::bigint {_OF_TABLE}"""
 """Segments as they were after a commit: those still live, and those removed since."""
 
 SEGMENTS_REMOVED: LiteralString = """

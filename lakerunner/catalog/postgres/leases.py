@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # A row can only be skipped if it is there. Rows that nobody took or gave back go when they are old.
 _SWEEP: LiteralString = """
     DELETE FROM leases WHERE (kind, key) IN (
-        SELECT kind, key FROM leases WHERE expires < clock_timestamp() - %(kept)s
+        SELECT kind, key FROM leases WHERE expires < now() - %(kept)s
         ORDER BY expires LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
 
 _OFFER: LiteralString = """

@@ -25,7 +25,8 @@ SOURCES: LiteralString = """
     JOIN buckets ON buckets.url = asked.bucket
     CROSS JOIN LATERAL (
         SELECT taken FROM sources
-        WHERE bucket = buckets.number AND key = asked.key AND etag = asked.etag OFFSET 0) AS found"""
+        WHERE bucket = buckets.number AND key = asked.key AND etag = asked.etag OFFSET 0
+    ) AS found"""
 """Positions count from 1."""
 
 SEGMENTS: LiteralString = """

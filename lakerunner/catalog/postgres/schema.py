@@ -111,11 +111,12 @@ LOCK: LiteralString = "SELECT version, sequence FROM lakerunner_catalog FOR UPDA
 """Waits for the commits before this one, and makes those after it wait."""
 
 _LOOK: LiteralString = """
-    SELECT to_regclass('lakerunner_catalog')::oid::bigint,
-        EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s),
+    SELECT schema.oid IS NOT NULL, has_schema_privilege(schema.oid, 'USAGE'),
+        EXISTS (SELECT FROM pg_class WHERE relnamespace = schema.oid),
         EXISTS (SELECT FROM pg_class
-            WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s)),
-        current_setting('server_encoding')"""
+            WHERE relnamespace = schema.oid AND relname = 'lakerunner_catalog'),
+        current_setting('server_encoding')
+    FROM (SELECT) AS one LEFT JOIN pg_namespace AS schema ON nspname = %(schema)s"""
 
 
 def prepare(
@@ -167,7 +168,7 @@ def require_current(version: int, name: str) -> None:
 
 
 def _create(connection: Connection[Any], schema: str) -> None:
-    _, exists, _, _ = connection.execute(_LOOK, {"schema": schema}).fetchall()[0]
+    exists, *_ = connection.execute(_LOOK, {"schema": schema}).fetchall()[0]
     if not exists:  # it may have been made by somebody who has more rights than we have
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     connection.execute(_STATE)
@@ -175,18 +176,21 @@ def _create(connection: Connection[Any], schema: str) -> None:
 
 
 def _version(connection: Connection[Any], schema: str, name: str, steps: Sequence[Step]) -> int:
-    state, _, occupied, encoding = connection.execute(_LOOK, {"schema": schema}).fetchall()[0]
+    (found,) = connection.execute(_LOOK, {"schema": schema}).fetchall()
+    exists, usable, occupied, ours, encoding = found
+    wrong = None
     if encoding != "UTF8":
-        raise CatalogError(
-            f"catalog {name}: the database is encoded in {encoding}; make one with UTF8", url=name
+        wrong = f"the database is encoded in {encoding}; make one with UTF8"
+    elif exists and not usable:
+        wrong = f"this user may not use the schema {schema!r}; grant it USAGE"
+    elif occupied and not ours:
+        wrong = (
+            f"the schema {schema!r} holds the tables of another program; give the catalog one of "
+            "its own with ?schema="
         )
-    if state is None and occupied:
-        raise CatalogError(
-            f"catalog {name}: the schema {schema!r} holds the tables of another program; give the "
-            "catalog one of its own with ?schema=",
-            url=name,
-        )
-    if state is None:
+    if wrong is not None:
+        raise CatalogError(f"catalog {name}: {wrong}", url=name)
+    if not ours:
         return 0
     ((version,),) = connection.execute("SELECT version FROM lakerunner_catalog").fetchall()
     if version > len(steps):

@@ -5,7 +5,9 @@ significant first, then the message. `writeDelimitedTo` and its likes write the 
 
 Which of them an object is, if it is not one bare message, shows in its first bytes. An export
 request has nothing but fields of number 1, so every message, bare or framed, is a chain of fields
-that begin with the byte 0A, and ends where its length says.
+that begin with the byte 0A, and ends where its length says. A stream with varints whose first
+message has 0 or 10 bytes cannot always be told from the others; no message with a record in it is
+so short.
 """
 
 from __future__ import annotations
@@ -99,25 +101,32 @@ def _framing(head: bytes, *, whole: bool) -> Callable[[bytes, int], _Header | No
     # Fixed lengths begin with a zero unless a message has 16 MiB. Other bytes begin a varint, which
     # is the stronger guess: a single one is the length of a message that is in the head.
     order = (_fixed, _varint) if head[0] == 0 else (_varint, _fixed)
-    return next((each for each in order if _is_stream(head, each)), None)
+    guesses = ((header, cut_off) for cut_off in (False, True) for header in order)
+    return next(
+        (each for each, cut_off in guesses if _is_stream(head, each, cut_off=cut_off)), None
+    )
 
 
-def _is_stream(head: bytes, header: Callable[[bytes, int], _Header | None]) -> bool:
-    position = 0
+def _is_stream(
+    head: bytes, header: Callable[[bytes, int], _Header | None], *, cut_off: bool
+) -> bool:
+    """Whether the head is read so: with a complete message, or one that is larger than the head."""
+    position, complete = 0, False
     for _ in range(_LOOKED_AT):
         found = header(head, position)
         if found is None:
-            return position > 0
+            return complete
         if found.end - found.start > _MESSAGE_BYTES:
             return False
         if found.end > len(head):  # it goes on behind the head, or is cut off
-            return _is_request(head, found.start, len(head), whole=False)
+            begins = _is_request(head, found.start, len(head), whole=False)
+            return begins and (complete or cut_off)
         if not _is_request(head, found.start, found.end, whole=True):
             return False
-        position = found.end
+        position, complete = found.end, complete or found.end > found.start
         if position == len(head):
             return True
-    return True
+    return complete  # a long run of zeros is not empty messages, but an object never written
 
 
 def _is_request(data: bytes, start: int, end: int, *, whole: bool) -> bool:

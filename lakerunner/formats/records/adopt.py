@@ -19,7 +19,6 @@ from lakerunner.formats.records.shapes import shape_of
 from lakerunner.formats.records.times import take_moments
 from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import field_key
 from lakerunner.schema.canonical import CANONICAL, SERVICE
 from lakerunner.schema.columns import compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
@@ -77,7 +76,7 @@ def adopt(
     shape = shape_of(table.schema)
     wanted = _merged(wanted, shape.mapping) if shape is not None else wanted
     table = shape.prepare(table) if shape is not None else table
-    fields = Fields(take_apart(_keyed(table)), table.num_rows)
+    fields = Fields(take_apart(table), table.num_rows)
     _apply(fields, wanted)
     near_ns = fallback[payload]
     moments = take_moments(fields, signal, wanted, near_ns)
@@ -92,17 +91,6 @@ def adopt(
     rows = PayloadRows(payload, len(fallback))
     made = decoded(columns, attributes.columns, overflow, rows, {})
     return Decoded(_derive(made.table, signal), made.rows, records.set_aside)
-
-
-def _keyed(table: pa.Table) -> pa.Table:
-    """Give columns that came from a lake the keys they had before."""
-    names = []
-    for field in table.schema:
-        key = field_key(field)
-        prefix = field.name.partition("_")[0]
-        places = {"attr": "attributes", "resource": "resource", "scope": "scope"}
-        names.append(f"{places[prefix]}.{key}" if key and prefix in places else field.name)
-    return table.rename_columns(names)
 
 
 def _merged(mapping: SourceMapping, shape: SourceMapping) -> SourceMapping:

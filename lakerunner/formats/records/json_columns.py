@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.records.json_pairs import by_column, pairs_of, values_of
+from lakerunner.formats.records.json_pairs import by_column, free_name, pairs_of, values_of
 from lakerunner.formats.records.json_read import UnevenError, read_lines
 from lakerunner.formats.records.numbers import number_column
 from lakerunner.formats.records.payload_lines import slices
+from lakerunner.formats.records.rare_keys import REST, rare_pairs, rest_as_json, without
 
 _FIRST = np.full(256, 3, np.uint8)
 _NULL, _TEXT, _BOOL, _NUMBER, _OBJECT, _ARRAY = range(6)
@@ -32,6 +33,8 @@ for _kind, _characters in (
 def columns_by_key(data: bytes, starts: Any, ends: Any) -> pa.Table:
     """Read objects into a table, whatever the types of their values.
 
+    Where very many keys are rare, their pairs stand in one more column, `other_keys`, as JSON.
+
     Args:
         data: A buffer of valid JSON objects.
         starts: int64 array, ascending: where each begins.
@@ -46,12 +49,19 @@ def columns_by_key(data: bytes, starts: Any, ends: Any) -> pa.Table:
         [{'a': '1', 'b': None}, {'a': 'x', 'b': {'c': 1, 'c#2': 2}}]
     """
     pairs = pairs_of(data, starts, ends)
-    columns = {}
+    columns: dict[str, Any] = {}
+    rare = rare_pairs(pairs, len(starts), int((ends - starts).sum()))
+    rest = None
+    if rare is not None:
+        rest = rest_as_json(data, pairs, rare, len(starts))
+        pairs = without(pairs, rare)
     for name, which in by_column(pairs):
         values = column_of(values_of(data, pairs, which))
         rows = np.full(len(starts), -1, np.int64)
         rows[pairs.rows[which]] = np.arange(len(which))
         columns[name] = values.take(pa.array(rows, mask=rows < 0))
+    if rest is not None:
+        columns[free_name(REST, columns)] = rest
     if not columns:  # objects without any pair
         return pa.table({"": pa.nulls(len(starts))}).select([])
     return pa.table(columns)

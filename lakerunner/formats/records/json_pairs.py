@@ -11,6 +11,8 @@ from lakerunner.formats.records.json_scan import scan
 from lakerunner.formats.records.payload_lines import slices, trim
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import pyarrow as pa
 
 _COLON, _COMMA = ord(":"), ord(",")
@@ -122,16 +124,24 @@ def by_column(pairs: Pairs) -> list[Place]:
     for code, key in enumerate(pairs.keys):
         mine = slice(int(bounds[code]), int(bounds[code + 1]))
         for turn in range(int(since[mine].max(initial=0)) + 1):
-            name = key if turn == 0 else _free_name(key, turn + 1, taken)
+            name = key if turn == 0 else free_name(key, taken, turn + 1)
+            taken.add(name)
             columns.append(Place(name, order[mine][since[mine] == turn]))
     return columns
 
 
-def _free_name(key: str, turn: int, taken: set[str]) -> str:
-    while f"{key}#{turn}" in taken:
+def free_name(key: str, taken: Collection[str], turn: int = 1) -> str:
+    """A name for a further column of a key: the key itself or `key#2` and so on.
+
+    Example:
+        >>> free_name("a", {"a", "a#2"})
+        'a#3'
+    """
+    name = key if turn == 1 else f"{key}#{turn}"
+    while name in taken:
         turn += 1
-    taken.add(f"{key}#{turn}")
-    return f"{key}#{turn}"
+        name = f"{key}#{turn}"
+    return name
 
 
 def values_of(data: bytes, pairs: Pairs, which: Any) -> pa.Array:

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from lakerunner.formats.records.rare_keys import too_sparse
 from lakerunner.limits import NESTING_DEPTH
 
-_SAMPLE = 64 * 1024
+_SAMPLE = 128 * 1024
 _EXACT = float(2**53)
-_WIDE = 2000
 
 
 class UnevenError(Exception):
@@ -48,11 +48,11 @@ def read_lines(data: bytes, rows: int, schema: pa.Schema | None = None) -> pa.Ta
     if rows == 0:
         return pa.table({})
     head = data.rfind(b"\n", 0, _SAMPLE) if len(data) > _SAMPLE else 0
-    sample = _read(data[:head]).schema if head > 0 else pa.schema([])
-    if _leaves(sample) > _WIDE:
-        raise UnevenError("very many keys")
+    sample = _sample(data[:head]) if head > 0 else pa.schema([])
+    if head > 0:
+        _sample(data[data.find(b"\n", len(data) - _SAMPLE) :])
     table = _read(data, schema or pa.schema([field for field in map(_times, sample) if field]))
-    if _leaves(table.schema) * rows > _WIDE * len(data):
+    if too_sparse(_leaves(table.schema), rows, len(data)):
         raise UnevenError("very many keys")
     if any(map(_times, table.schema)) or not _valid_lists(table):
         table = _read(data, _schema_of_text(table.schema))
@@ -65,6 +65,15 @@ def read_lines(data: bytes, rows: int, schema: pa.Schema | None = None) -> pa.Ta
     order = [name for name in sample.names if name in table.schema.names]
     order += [name for name in table.schema.names if name not in set(order)]
     return table.select(order).combine_chunks()
+
+
+def _sample(data: bytes) -> pa.Schema:
+    """Types of some lines; very many keys are noticed before they take their memory."""
+    table = _read(data)
+    if too_sparse(_leaves(table.schema), table.num_rows, len(data)):
+        raise UnevenError("very many keys")
+    schema: pa.Schema = table.schema
+    return schema
 
 
 def _read(data: bytes, schema: pa.Schema | None = None) -> pa.Table:

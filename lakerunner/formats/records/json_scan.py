@@ -60,6 +60,18 @@ def scan(values: Any, *, depth: int = 0, in_string: bool = False) -> Structure:
     return Structure(quotes, places, kinds, levels, ends_inside)
 
 
+def unescaped_quotes(values: Any) -> Any:
+    r"""Where quotes are that no backslash escapes.
+
+    Example:
+        >>> unescaped_quotes(np.frombuffer(b'"a\\"b"', np.uint8)).tolist()
+        [0, 5]
+    """
+    quotes = np.flatnonzero(values == QUOTE)
+    escaped = _escaped(values, quotes)
+    return quotes if escaped is None else quotes[~escaped]
+
+
 def _escaped(values: Any, quotes: Any) -> Any:
     """Which quotes stand behind an odd number of backslashes; None if none stands behind any."""
     behind = quotes[quotes > 0]

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.base import Part
+from lakerunner.formats.records.keys import restore_keys
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.together import tables_together
 
@@ -85,7 +86,7 @@ def _runs_of_rows(spool: Any, limit: int) -> Iterator[Part]:
                 begun = True
                 yield Part(_as_stream(part))
         if not begun:
-            yield Part(_as_stream(file.schema_arrow.empty_table().to_batches()[0]))
+            yield Part(_as_stream(file.schema_arrow.empty_table()))
     except _BROKEN as error:
         raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
 
@@ -98,10 +99,10 @@ def _small_batches(batch: pa.RecordBatch, limit: int) -> Iterator[pa.RecordBatch
         yield batch.slice(start, step)
 
 
-def _as_stream(batch: pa.RecordBatch) -> bytes:
+def _as_stream(rows: pa.RecordBatch | pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write(rows)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
@@ -140,7 +141,7 @@ def _read(payload: bytes) -> pa.Table:
             table = pq.ParquetFile(source).read(use_threads=False)
         else:
             table = pa.ipc.open_stream(source).read_all()
-        return plain_types(table)
+        return plain_types(restore_keys(table))
     except _BROKEN as error:
         raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
 
@@ -191,3 +192,18 @@ def plain_type(dtype: pa.DataType) -> pa.DataType:
     if pa.types.is_decimal(dtype):
         return dtype
     return next((plain for is_kind, plain in _PLAIN if is_kind(dtype)), dtype)
+
+
+def parquet_sample(payload: bytes) -> pa.Table:
+    """No rows of a file, but all of its columns; see `read_parquet`.
+
+    Raises:
+        CorruptObjectError: The file is broken.
+    """
+    try:
+        source = pa.BufferReader(payload)
+        if payload[:4] == MAGIC:
+            return pq.read_schema(source).empty_table()
+        return pa.ipc.open_stream(source).schema.empty_table()
+    except _BROKEN as error:
+        raise CorruptObjectError(f"not a whole Parquet file: {error}") from error

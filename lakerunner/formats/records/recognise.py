@@ -65,9 +65,7 @@ def _delimiter(head: bytes) -> str | None:
     if not looks_like_text(head) or len(lines) < 2:  # noqa: PLR2004 - a header and a row
         return None
     delimiter = sniff_delimiter(head)
-    if delimiter is None or not _is_header(lines[0], delimiter):
-        return None
-    return delimiter
+    return delimiter if _is_header(lines[0], delimiter) else None
 
 
 def _is_header(line: bytes, delimiter: str) -> bool:

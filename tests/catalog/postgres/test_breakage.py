@@ -175,6 +175,18 @@ def test_a_user_without_rights_is_told_so(
     guest = url.replace(f"lake:{server.password}", "guest:guest-word")
     with pytest.raises(CatalogError, match="does not let this user"):
         PostgresCatalog(guest)
+    PostgresCatalog(url).close()
+    with pytest.raises(CatalogError, match="grant it USAGE"):
+        PostgresCatalog(guest)
+    schema = url.rpartition("=")[2]
+    admin.execute(f"GRANT USAGE ON SCHEMA {schema} TO guest")
+    with pytest.raises(CatalogError, match="does not let this user"):
+        PostgresCatalog(guest)
+    rights = "SELECT, INSERT, UPDATE, DELETE"
+    admin.execute(f"GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO guest")
+    with PostgresCatalog(guest) as catalog:
+        assert catalog.commit(COMMIT) == 1
+        assert catalog.leases().take("compact", ["a"], "guest", 1) == ["a"]
 
 
 def test_a_schema_that_is_dropped_is_not_made_anew(

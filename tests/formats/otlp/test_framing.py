@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis.strategies as st
 import pytest
 from google.protobuf.internal.encoder import _VarintBytes  # type: ignore[attr-defined]
-from hypothesis import given
+from hypothesis import assume, given
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from lakerunner.errors import CorruptObjectError
@@ -45,6 +45,8 @@ def test_a_stream_is_its_messages(
     requests = data.draw(st.lists(log_requests, min_size=1, max_size=4))
     messages = [request.SerializeToString() for request in requests]
     stream = b"".join(map(frame, messages))
+    # A varint of 0 may be the first byte of four, and one of 10 the tag of a bare message.
+    assume(frame is fixed or stream[0] not in (0, 10))
     size = data.draw(st.integers(1, 200))
     found = b"".join(unframed(blocks_of(stream, size)))
     assert ExportLogsServiceRequest.FromString(found) == ExportLogsServiceRequest.FromString(
