@@ -56,7 +56,7 @@ nox.options.default_venv_backend = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "u
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "imports", "types", "docs", "tests"]
 
-PACKAGE = "-e.[cli,gcs,s3,testing]"
+PACKAGE = "-e.[cli,gcs,postgres,s3,testing]"
 
 
 def install(session: nox.Session, *groups: str, package: bool = False) -> None:

@@ -40,6 +40,7 @@ PLANTED = [
     ("compute is the one door to DataFusion", "lakerunner.query.planted", "datafusion"),
     ("Storage and database clients live in their adapter", "lakerunner.ingest.planted", "s3fs"),
     ("Storage and database clients live in their adapter", "lakerunner.catalog.base", "sqlite3"),
+    ("Storage and database clients live in their adapter", "lakerunner.catalog.leases", "psycopg"),
     ("Storage and database clients live in their adapter", "lakerunner.lake", "fsspec"),
     (PURE_CODE := "Pure code does no I/O", "lakerunner.policies.planted", "time"),
     (PURE_CODE, "lakerunner.segments.planted", "threading"),

@@ -14,8 +14,9 @@ def open_catalog(url: str) -> Catalog:
     """Open the catalog that a URL names; an embedded one is created where there is none.
 
     Args:
-        url: `sqlite:///absolute/path/catalog.db`, `memory://name`, or the URL of a catalog that
-            another package registers. An adapter is called with the whole URL.
+        url: `sqlite:///absolute/path/catalog.db`, `memory://name`,
+            `postgresql://user@host/database`, or the URL of a catalog that another package
+            registers. An adapter is called with the whole URL.
 
     Raises:
         UnknownSchemeError: No adapter is known for the scheme.

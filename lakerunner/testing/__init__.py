@@ -14,12 +14,14 @@ from lakerunner.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from lakerunner.testing.catalog import CatalogSuite
+    from lakerunner.testing.leases import LeasesSuite
     from lakerunner.testing.store import StoreSuite
 
-__all__ = ["CatalogSuite", "StoreSuite"]
+__all__ = ["CatalogSuite", "LeasesSuite", "StoreSuite"]
 
 _HOMES = {
     "CatalogSuite": "lakerunner.testing.catalog",
+    "LeasesSuite": "lakerunner.testing.leases",
     "StoreSuite": "lakerunner.testing.store",
 }
 
@@ -29,6 +31,7 @@ _REWRITTEN = (
     "catalog_fixture",
     "catalog_machine",
     "catalog_reads",
+    "leases",
     "store",
     "store_machine",
 )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
+# A watcher beside the server ends it when our end of the pipe is closed: also if we are killed.
+_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 $$) & exec "$@" 3<&- </dev/null'
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -82,8 +84,8 @@ def running(
         data.mkdir()
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - a program that we name
-                command(data),
-                stdin=subprocess.DEVNULL,
+                ["/bin/sh", "-c", _WATCHED, "server", *command(data)],
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
@@ -96,6 +98,8 @@ def running(
         finally:
             # Nothing of the data is wanted any more, and some need seconds to end in good order.
             process.kill()
+            if process.stdin is not None:
+                process.stdin.close()
             process.wait(_STOP_SECONDS)
 
 
