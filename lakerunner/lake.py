@@ -177,6 +177,30 @@ class Lake:
             progress=progress,
         )
 
+    def watch(
+        self,
+        source: EventSource | str | PathLike[str],
+        *,
+        stop: threading.Event | None = None,
+        **settings: Unpack[WatchOptions],
+    ) -> IngestReport:
+        """Take what is announced until stopped; see `Ingestor.watch`.
+
+        Args:
+            source: An event source, or the URL of one (see `lakerunner.events.open_source`), which
+                gets the lake's storage options.
+            stop: Ends the watch when set.
+            settings: Further arguments of `Ingestor.watch`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+        """
+        self._writable("watch")
+        if isinstance(source, EventSource):
+            return self._ingestor.watch(source, stop=stop, **settings)
+        with open_source(source, self.store.storage_options) as opened:
+            return self._ingestor.watch(opened, stop=stop, **settings)
+
     def rejected(self) -> Sequence[Rejection]:
         """What is set aside, with reasons, in order of time."""
         return self.catalog.rejections(self.organization)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,9 @@ from lakerunner.ingest.committing import commit_outcome
 from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
 from lakerunner.ingest.mapping import check_mapping
 from lakerunner.ingest.retrying import retrying
+from lakerunner.ingest.screening import Screen
 from lakerunner.ingest.task import IngestTask
+from lakerunner.ingest.watching import Watcher, WatchSettings, gather_limits
 from lakerunner.model.config import read_config
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from lakerunner.catalog import Catalog
+    from lakerunner.events import EventSource
     from lakerunner.ingest.arrow import ArrowStream
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
@@ -187,6 +191,67 @@ class Ingestor:
             report += self._run(inputs, wanted, progress, again=True)
         return report
 
+    def watch(  # noqa: PLR0913 - the settings of the call, by keyword
+        self,
+        source: EventSource,
+        *,
+        stop: threading.Event | None = None,
+        max_bytes: int | None = None,
+        max_objects: int | None = None,
+        max_age: float | None = None,
+        until_idle: float | None = None,
+        signal: Signal | str | None = None,
+        format: str | None = None,  # noqa: A002 - the word users know
+        mapping: SourceMapping | Mapping[str, Any] | None = None,
+        organization: str | None = None,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Take what a source of events announces, each object exactly once, until stopped.
+
+        Objects are gathered until they are as many or as large as a batch, or the first of them has
+        waited for `max_age`. An event is acknowledged only after the commit that holds the object's
+        rows or says why it was set aside, or because it was taken before, or if the object is not
+        there after some tries. What fails in a way that may pass is announced again later. Events
+        may come twice and in any order. A message that cannot be read is reported, logged as a
+        warning, and acknowledged.
+
+        To stop, set `stop`, or send SIGTERM if this is the main thread: what was gathered is
+        committed first. A watcher that is killed loses nothing: the source announces again.
+
+        Args:
+            source: What announces objects: see `lakerunner.events`. It stays open.
+            stop: Ends the watch when set, within `limits.WATCH_POLL_SECONDS`.
+            max_bytes: Expected bytes to gather, decompressed; those of a batch if not given.
+            max_objects: Objects to gather; `Config.batch_objects` if not given.
+            max_age: Seconds an object may wait for others; `Config.watch_seconds` if not given.
+            until_idle: End as well when nothing was announced for so many seconds.
+            signal: What the objects hold; see `ingest`.
+            format: Their format; see `ingest`.
+            mapping: Which fields mean what; see `ingest`.
+            organization: Whose rows they are; see `ingest`.
+            progress: Called after each gathering.
+
+        Returns:
+            What was done, with the latest of the rejections; in `failed` is what was given back.
+
+        Raises:
+            ConfigurationError: The source is not there or may not be used; a setting is wrong.
+            StoreError: A segment could not be put, for a reason that does not pass.
+            CatalogError: A commit failed, for a reason that does not pass.
+        """
+        wanted = self._wanted(signal, format, mapping, organization)
+        screen = Screen(self._catalog, self._store, self._open_bucket, self._config)
+        limits = gather_limits(self._config, max_bytes, max_objects, max_age)
+        settings = WatchSettings(limits, stop or threading.Event(), until_idle, progress)
+
+        def take(store: ObjectStore, objects: Iterable[ObjectMeta]) -> IngestReport:
+            return self._run(Inputs(store, iter(objects)), wanted, None, announced=True)
+
+        try:
+            return Watcher(source, screen, take, self._config, settings).run()
+        finally:
+            screen.close()
+
     def _present(self, store: ObjectStore, keys: Iterable[str]) -> Iterator[ObjectMeta]:
         """Describe those objects that are still there."""
         for key in keys:
@@ -232,6 +297,7 @@ class Ingestor:
         *,
         again: bool = False,
         record: bool = True,
+        announced: bool = False,
     ) -> IngestReport:
         begun = time.perf_counter()
         new = _NewObjects(self._catalog, inputs, self._config, again=again)
@@ -264,6 +330,7 @@ class Ingestor:
                 mapping=wanted.mapping,
                 config=self._config,
                 started_ns=time.time_ns(),
+                announced=announced,
             )
             for owner, objects in grouped
         )

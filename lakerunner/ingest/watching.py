@@ -19,7 +19,7 @@ from lakerunner.errors import (
     ErrorCode,
     EventsUnavailableError,
     LakerunnerError,
-    ObjectNotFoundError,
+    StoreError,
     StoreUnavailableError,
 )
 from lakerunner.ingest.announced import (
@@ -43,7 +43,7 @@ from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
 from lakerunner.model.source import Rejection, Source
 from lakerunner.policies.batching import expected_bytes
-from lakerunner.policies.gathering import Gathered, retry_delay_s, wait_s
+from lakerunner.policies.gathering import Gathered, GatherLimits, retry_delay_s, wait_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from lakerunner.model.config import Config
     from lakerunner.model.event import ObjectEvent
     from lakerunner.model.progress import Progress
-    from lakerunner.policies.gathering import GatherLimits
     from lakerunner.store import ObjectMeta, ObjectStore
 
 _LOG = logging.getLogger(__name__)
@@ -80,6 +79,24 @@ class WatchSettings(NamedTuple):
     stop: threading.Event
     until_idle_s: float | None = None
     progress: Progress | None = None
+
+
+def gather_limits(
+    config: Config, max_bytes: int | None, max_objects: int | None, max_age_s: float | None
+) -> GatherLimits:
+    """What ends a gathering: what the caller says, else what a batch of all workers may hold.
+
+    Raises:
+        ConfigurationError: A limit is out of bounds.
+    """
+    limits = GatherLimits(
+        config.batch_bytes * config.workers if max_bytes is None else max_bytes,
+        config.batch_objects * config.workers if max_objects is None else max_objects,
+        config.watch_seconds if max_age_s is None else max_age_s,
+    )
+    if limits.max_bytes < 1 or limits.max_objects < 1 or limits.max_age_s < 0:
+        raise ConfigurationError(f"nothing can be gathered within {limits}")
+    return limits
 
 
 class Watcher:
@@ -150,14 +167,20 @@ class Watcher:
         self._patiently(lambda: self._receive(wait))
 
     def _patiently(self, action: Callable[[], None]) -> None:
-        """Do something; if it fails in a way that may pass, give everything back and pause."""
+        """Do something; if it fails in a way that may pass, pause.
+
+        Unless only the source does not answer, what was gathered is given back before.
+        """
         try:
             action()
         except _PASSING as error:
             self._troubles += 1
+            _LOG.warning("%s: trying again in a while: %s", self._source.url, error)
             pause = retry_delay_s(self._troubles, WATCH_BACKOFF_SECONDS)
-            _LOG.warning("%s: trying again in %.0f s: %s", self._source.url, pause, error)
-            self._give_up(pause)
+            if not isinstance(error, EventsUnavailableError):
+                self._give_up(pause)
+            elif self._waiting:
+                pause = 1.0  # what was gathered need not wait for the source
             self._settings.stop.wait(pause)
         else:
             self._troubles = 0
@@ -230,8 +253,11 @@ class Watcher:
             for event in named.values():
                 try:
                     metas.append(self._describe(store, event))
-                except LakerunnerError as error:
-                    failed[wanted(event)] = _rejection(event, error)
+                except StoreError as error:
+                    source = Source(event.bucket, event.key, event.etag or "")
+                    failed[wanted(event)] = Rejection(
+                        source, error.code.value, error.message, time.time_ns()
+                    )
             report = self._take(store, metas) if metas else IngestReport()
             for rejection in report.failed:
                 failed[wanted(named[rejection.source.key])] = rejection
@@ -302,15 +328,6 @@ class Watcher:
     def _give_up(self, delay_seconds: float) -> None:
         waiting, self._waiting, self._gathered = self._waiting, [], Gathered()
         self._release([each.delivery for each in waiting], delay_seconds)
-
-
-def _rejection(event: ObjectEvent, error: LakerunnerError) -> Rejection:
-    if not isinstance(error, ObjectNotFoundError | StoreUnavailableError) and isinstance(
-        error, ConfigurationError
-    ):
-        raise error
-    source = Source(event.bucket, event.key, event.etag or "")
-    return Rejection(source, error.code.value, error.message, time.time_ns())
 
 
 @contextmanager

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from lakerunner.errors import ConfigurationError
-from lakerunner.testing.servers.process import free_ports, running
+from lakerunner.testing.servers.process import HOST, free_ports, running
 
 CODE = """
 import os, sys
@@ -26,13 +26,16 @@ with fake_gcs() as service:
 def test_a_service_ends_with_the_process_that_started_it(how: str) -> None:
     done = subprocess.run([sys.executable, "-c", CODE, how], stdout=subprocess.PIPE, check=False)
     assert done.returncode == (-9 if how == "killed" else 0)
-    port = done.stdout.decode().strip().rpartition(":")[2]
+    port = int(done.stdout.decode().strip().rpartition(":")[2])
     deadline = time.monotonic() + 10
-    while alive := [
-        p for p in psutil.process_iter(["cmdline"]) if port in (p.info["cmdline"] or ())
-    ]:
-        assert time.monotonic() < deadline, alive
+    while answers(port):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex((HOST, port)) == 0
 
 
 def test_one_that_does_not_start_says_why() -> None:
