@@ -20,7 +20,6 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 import lakerunner
 from lakerunner.formats.otlp.json import OtlpJson
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
-from lakerunner.formats.table import FORMATS
 from lakerunner.generate import logs_request
 from lakerunner.model.signal import Signal
 
@@ -196,7 +195,6 @@ def test_decode_what_is_unusual(benchmark: BenchmarkFixture, document: bytes, va
 
 
 @pytest.mark.benchmark(group="otlp-json-ingest")
-@pytest.mark.skipif("otlp-json" not in FORMATS, reason="the table of formats does not have it")
 def test_end_to_end(benchmark: BenchmarkFixture, document: bytes, tmp_path: Path) -> None:
     """Objects to a committed segment in one process."""
     folder = tmp_path / "raw"

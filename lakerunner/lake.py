@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lakerunner.catalog import Catalog
+from lakerunner.catalog.default import default_catalog
 from lakerunner.catalog.opening import open_catalog
-from lakerunner.errors import ConfigurationError, ReadOnlyError
+from lakerunner.errors import ReadOnlyError
+from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import read_config
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange, to_nanoseconds
 from lakerunner.query import QueryEngine
-from lakerunner.registry import split_scheme
 from lakerunner.retain import collect_orphans
 from lakerunner.segments.naming import check_organization
 from lakerunner.store.opening import open_store
-from lakerunner.store.urls import locate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,9 +35,6 @@ if TYPE_CHECKING:
     from lakerunner.query import Explanation, Result
     from lakerunner.store import ObjectStore
 
-CATALOG_NAME = "catalog.db"
-"""Name of the catalog inside a lake that is a directory."""
-
 
 def open(  # noqa: A001 - `lakerunner.open` is the name
     url: str | PathLike[str],
@@ -54,9 +49,10 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     """Open a lake; a lake that does not exist yet is an empty one.
 
     Args:
-        url: A directory, or `file://…` or `memory://…`.
-        catalog: A catalog, or its URL (`sqlite:///…`, `memory://…`). By default it is kept with the
-            lake: the file `catalog.db` inside a directory, memory for `memory://`.
+        url: A directory, or `file://…`, `memory://…`, `s3://…` or `gs://…`.
+        catalog: A catalog, or its URL (`sqlite:///…`, `postgresql://…`). By default it is kept with
+            the lake: the file `catalog.db` inside a directory, memory for `memory://`, and a log of
+            commits in the bucket itself for object stores.
         organization: Whose rows are read and, unless a call says otherwise, written.
         storage_options: Credentials and endpoints, in fsspec's words; for the lake and its input.
         config: Settings: a `Config` or a mapping of its fields.
@@ -64,7 +60,9 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         executor: Runs ingest batches; see `Ingestor`.
 
     Raises:
-        ConfigurationError: The URL, the organization or a setting is wrong.
+        ConfigurationError: The URL, the organization or a setting is wrong, or the bucket takes no
+            create-only puts, without which it cannot hold its own catalog.
+        ObjectDeniedError: The bucket may not be written; open it with `read_only=True`.
         MissingExtraError: The URL needs an optional dependency; the message holds the command.
         CatalogError: What lies at the catalog's place is no catalog of this version.
 
@@ -77,9 +75,10 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     check_organization(organization)
     settings = read_config(config)
     store = open_store(url, storage_options)
-    opened = (
-        open_catalog(_catalog_url(url, catalog)) if not isinstance(catalog, Catalog) else catalog
-    )
+    if catalog is None:
+        opened = default_catalog(store, read_only=read_only)
+    else:
+        opened = catalog if isinstance(catalog, Catalog) else open_catalog(catalog)
     return Lake(
         store,
         opened,
@@ -87,23 +86,6 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         config=settings,
         read_only=read_only,
         executor=executor,
-    )
-
-
-def _catalog_url(url: str | PathLike[str], catalog: str | None) -> str:
-    if catalog is not None:
-        return catalog
-    scheme = split_scheme(os.fspath(url))[0]
-    location = locate(url)
-    if scheme == "memory":
-        return f"memory://{location.key.strip('/')}"
-    if scheme == "file":
-        directory = Path("/", location.key)
-        directory.mkdir(parents=True, exist_ok=True)
-        return f"sqlite://{directory / CATALOG_NAME}"
-    raise ConfigurationError(
-        f"a lake at '{scheme}://' has no catalog of its own yet; name one with catalog='sqlite:///…'",
-        url=os.fspath(url),
     )
 
 
@@ -180,26 +162,23 @@ class Lake:
     def watch(
         self,
         source: EventSource | str | PathLike[str],
-        *,
-        stop: threading.Event | None = None,
-        **settings: Unpack[WatchOptions],
+        **settings: Any,
     ) -> IngestReport:
         """Take what is announced until stopped; see `Ingestor.watch`.
 
         Args:
             source: An event source, or the URL of one (see `lakerunner.events.open_source`), which
                 gets the lake's storage options.
-            stop: Ends the watch when set.
-            settings: Further arguments of `Ingestor.watch`.
+            settings: Further arguments of `Ingestor.watch`: `stop`, `max_age` and so on.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
         self._writable("watch")
         if isinstance(source, EventSource):
-            return self._ingestor.watch(source, stop=stop, **settings)
+            return self._ingestor.watch(source, **settings)
         with open_source(source, self.store.storage_options) as opened:
-            return self._ingestor.watch(opened, stop=stop, **settings)
+            return self._ingestor.watch(opened, **settings)
 
     def rejected(self) -> Sequence[Rejection]:
         """What is set aside, with reasons, in order of time."""

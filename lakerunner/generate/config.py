@@ -14,7 +14,11 @@ from lakerunner.model.times import MAX_NS, NANOS
 MOST_RECORDS = 1_000_000
 """Records in one object at most: about half a gigabyte, all of it in memory at once."""
 
+MOST_SERIES = 1_000_000
+"""Metric series at most; the state of all of them is in memory at once."""
+
 Compression = Literal["gzip", "zstd", "none"]
+Temporality = Literal["cumulative", "delta"]
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,20 +47,26 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How much telemetry to generate, of what, and from when.
 
-    Equal configs give equal records. Records lie in `[start_ns, start_ns + duration_s)`.
+    Equal configs give equal records. Records lie in `[start_ns, start_ns + duration_s)`. The kinds of
+    telemetry are of the same requests: leaving one out changes nothing about the others.
 
     Attributes:
         seed: Any non-negative integer.
-        signal: Kind of telemetry; only logs so far.
+        signals: Kinds of telemetry to generate.
+        signal: One kind alone; if given, it counts in place of `signals`.
         services: Names of the services that send telemetry, of `shop.SERVICES`.
-        rate: Records per second, over all services.
+        rate: Log records per second, over all services; spans are about as many.
         start_ns: Start of the interval, in nanoseconds since the epoch.
         duration_s: Length of the interval, in seconds.
-        records_per_object: Records in each object; the last one holds what is left.
+        records_per_object: Log records, spans or metric points in each object; the last one of each
+            kind holds what is left.
         organization: Part of the keys.
         collector: Part of the keys.
         compression: How objects are compressed.
         incident: The trouble to be found in the data; None for a quiet day.
+        series: Metric series, about; what requests and processes measure is some 250 at least.
+        metrics_interval_s: Seconds between two points of a series.
+        temporality: Of counters and histograms.
 
     Example:
         >>> TelemetryConfig(rate=100, duration_s=60).records
@@ -64,7 +74,8 @@ class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     seed: int = 0
-    signal: Signal = Signal.LOGS
+    signals: tuple[Signal, ...] = (Signal.LOGS,)
+    signal: Signal | None = None
     services: tuple[str, ...] = SERVICE_NAMES
     rate: float = 1000.0
     start_ns: int = 1_767_225_600 * NANOS
@@ -74,11 +85,18 @@ class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):
     collector: str = "collector-0"
     compression: Compression = "gzip"
     incident: Incident | None = Incident()
+    series: int = 400
+    metrics_interval_s: float = 15.0
+    temporality: Temporality = "cumulative"
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.services if name not in SERVICE_NAMES]
         wrong = {
-            f"signal {self.signal}: only logs can be generated": self.signal != Signal.LOGS,
+            f"signals {self.signals}: name each of {', '.join(Signal)} once at most": (
+                not self.signals
+                or len({*self.signals}) < len(self.signals)
+                or not {*self.signals} <= {*Signal}
+            ),
             f"no service {', '.join(unknown)}; the shop has {', '.join(SERVICE_NAMES)}": unknown,
             "at least one service has to send telemetry": not self.services,
             f"seed {self.seed} is negative": self.seed < 0,
@@ -89,6 +107,15 @@ class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):
             ),
             f"compression {self.compression!r} is none of gzip, zstd and none": (
                 self.compression not in {"gzip", "zstd", "none"}
+            ),
+            f"{self.series} metric series; 0 to {MOST_SERIES} can be made": (
+                not 0 <= self.series <= MOST_SERIES
+            ),
+            f"metrics interval {self.metrics_interval_s} s is less than a second": (
+                not self.metrics_interval_s >= 1
+            ),
+            f"temporality {self.temporality!r} is neither cumulative nor delta": (
+                self.temporality not in {"cumulative", "delta"}
             ),
         }
         for message, is_wrong in wrong.items():
@@ -101,16 +128,27 @@ class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError("the interval lies outside the years 1970 to 2262")
 
     @property
+    def kinds(self) -> tuple[Signal, ...]:
+        """The kinds of telemetry to generate, in the order of the signals."""
+        wanted = self.signals if self.signal is None else (self.signal,)
+        return tuple(signal for signal in Signal if signal in wanted)
+
+    @property
+    def end_ns(self) -> int:
+        """End of the interval: the first nanosecond after it."""
+        return self.start_ns + self.duration_ns
+
+    @property
     def duration_ns(self) -> int:
         """Length of the interval in nanoseconds."""
         return round(min(self.duration_s, 1e11) * NANOS)
 
     @property
     def records(self) -> int:
-        """How many records there will be, exactly."""
+        """How many log records there will be, exactly."""
         return round(self.rate * self.duration_s)
 
     @property
     def objects(self) -> int:
-        """How many objects there will be, exactly."""
+        """How many objects of log records there will be, exactly."""
         return -(-self.records // self.records_per_object)

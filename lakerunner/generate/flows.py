@@ -27,6 +27,9 @@ timeout  | 0  | POST /checkout    | 504 | frontend.received 0.4, checkout.starte
 broken   | 0  | POST /checkout    | 503 | frontend.received 0.4, checkout.started 2, cart.get 3, checkout.charging 1, payment.requested 1, payment.exhausted 400, checkout.failed 2, frontend.failed 2
 """.strip()  # noqa: E501 - a table reads better with one flow a line
 
+CALLERS = ("frontend", "checkout")
+"""Services that ask others and wait for them: a request visits each of them once."""
+
 TROUBLED = "payment"
 """The service that an incident is about."""
 
@@ -44,8 +47,9 @@ class Flow(NamedTuple):
         status: The HTTP status it ends with.
         templates: Position of each step's template.
         gaps_ms: Mean delay before each step.
-        opening: For each step, the first step of the same service: its span begins there.
-        visits: For each step, which of the flow's spans it belongs to.
+        opening: For each step, the first step of its visit.
+        visits: For each step, to which visit of the request to a service it belongs: each visit has
+            a span of its own.
         slowed: For each step, whether an incident makes it slower.
     """
 
@@ -70,7 +74,7 @@ def _read(cells: list[str]) -> Flow:
     name, weight, route, status, text = cells
     steps = [step.split() for step in text.split(",")]
     services = [TEMPLATES[POSITIONS[template]].service for template, _ in steps]
-    distinct = list(dict.fromkeys(services))
+    visits = _visits(services)
     answered = int(status) < _SERVER_ERROR  # what times out takes as long as the timeout, always
     return Flow(
         name,
@@ -79,10 +83,20 @@ def _read(cells: list[str]) -> Flow:
         int(status),
         np.array([POSITIONS[template] for template, _ in steps], np.uint8),
         np.array([float(gap) for _, gap in steps]),
-        np.array([services.index(service) for service in services]),
-        np.array([distinct.index(service) for service in services]),
+        np.array([visits.index(visit) for visit in visits]),
+        np.array(visits),
         np.array([answered and service == TROUBLED for service in services]),
     )
+
+
+def _visits(services: list[str]) -> list[int]:
+    """For each step, its visit: callers stay open, the others are called anew after each pause."""
+    visits: list[int] = []
+    for step, service in enumerate(services):
+        known = services.index(service) if service in CALLERS else max(step - 1, 0)
+        again = known < step and services[known] == service
+        visits.append(visits[known] if again else max(visits, default=-1) + 1)
+    return visits
 
 
 FLOWS: tuple[Flow, ...] = tuple(map(_read, _CELLS))

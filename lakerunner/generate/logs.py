@@ -9,9 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lakerunner.generate.flows import ROUTES
+from lakerunner.generate.framing import Frames
 from lakerunner.generate.shop import SERVICES, Resource
 from lakerunner.generate.templates import MAX_VARIABLES, SEVERITIES, TEMPLATES, Template
 from lakerunner.generate.traffic import COUNTS, PRODUCTS, THREADS, Records
+from lakerunner.generate.vocabulary import ADDRESSES, AGENTS, product_names, rpc_service
 from lakerunner.generate.wire import (
     FIXED32,
     FIXED64,
@@ -40,9 +42,7 @@ if TYPE_CHECKING:
 _TIME, _SEVERITY, _SEVERITY_TEXT, _BODY, _ATTRIBUTES = 1, 2, 3, 5, 6
 _FLAGS, _TRACE, _SPAN, _OBSERVED, _EVENT = 8, 9, 10, 11, 12
 
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 _LONGEST = 2048
-_ADDRESSES = 4096
 _STATUSES = 600
 _SAMPLED = (1).to_bytes(4, "little")
 
@@ -55,7 +55,7 @@ def _static(template: Template, thread: int) -> bytes:
         "thread.name": f"worker-{thread:02d}",
     }
     operation, _, target = template.job.partition(" ")
-    method = f"acme.shop.{service.name}.v1.{service.name.title()}Service/{operation}"
+    method = f"{rpc_service(service.name)}/{operation}"
     if "rpc" in template.carries:
         attributes |= {"rpc.system": "grpc", "rpc.method": method}
     else:
@@ -78,26 +78,6 @@ def _route(route: str) -> bytes:
     return key_values(_ATTRIBUTES, {"http.request.method": method, "http.route": path})
 
 
-def _product_names() -> list[str]:
-    letters = np.frombuffer(b"0123456789ABCDEFGHJKLMNPQRSTUVWXYZ", np.uint8)
-    picks = np.random.default_rng(7).integers(0, len(letters), (PRODUCTS, 10))
-    return [letters[row].tobytes().decode() for row in picks]
-
-
-def _agents() -> list[str]:
-    systems = (
-        "Windows NT 10.0; Win64; x64",
-        "Macintosh; Intel Mac OS X 10_15_7",
-        "X11; Linux x86_64",
-    )
-    return [
-        f"Mozilla/5.0 ({system}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.0.0 "
-        "Safari/537.36"
-        for system in systems
-        for major in range(136, 144)
-    ]
-
-
 def _head(key: str, value: AttributeValue, changing: int) -> bytes:
     """A key and value without its last bytes, which change from record to record."""
     return key_value(_ATTRIBUTES, key, value)[:-changing]
@@ -107,8 +87,7 @@ class LogsEncoder:
     """Writes records as requests; its tables depend on nothing but the resources."""
 
     def __init__(self, resources: Sequence[Resource]) -> None:
-        self._resources = [_resource(each) for each in resources]
-        self._scopes = [_scope(each) for each in resources]
+        self._frames = Frames(resources)
         self._tables()
 
     def _tables(self) -> None:
@@ -129,16 +108,15 @@ class LogsEncoder:
         )
         names = {name for t in TEMPLATES for name in t.carries}
         self._carries = {name: np.array([name in t.carries for t in TEMPLATES]) for name in names}
-        products = _product_names()
+        products = product_names(PRODUCTS)
         self._product_texts = table(each.encode() for each in products)
-        addresses = [f"198.18.{i >> 8}.{i & 255}" for i in range(_ADDRESSES)]
-        self._address_texts = table(each.encode() for each in addresses)
+        self._address_texts = table(each.encode() for each in ADDRESSES)
         self._route_texts = table(each.encode() for each in ROUTES)
         self._cents = table(b".%02d" % cents for cents in range(100))
         # Attributes with few values; the first entry is for records that do not carry them.
         self._choices = {
-            "client": self._choice("client.address", addresses),
-            "agent": self._choice("user_agent.original", _agents()),
+            "client": self._choice("client.address", ADDRESSES),
+            "agent": self._choice("user_agent.original", AGENTS),
             "route": table([b"", *map(_route, ROUTES)]),
             "status": self._choice("http.response.status_code", range(_STATUSES)),
             "product": self._choice("shop.product.id", products),
@@ -154,31 +132,11 @@ class LogsEncoder:
 
     def requests(self, rows: Records, records_per_request: int) -> Iterator[bytes]:
         """Write records, ordered by time, as one request for each `records_per_request` of them."""
-        resources = len(self._resources)
         request = np.arange(len(rows)) // records_per_request
-        group = request * resources + rows["resource"]
-        order = np.argsort(group, kind="stable")
-        offsets, data = contiguous(self._records(rows[order]))
-        group = group[order]
-        firsts = np.flatnonzero(np.diff(group, prepend=-1))
-        ends = offsets[np.append(firsts[1:], len(rows))]
-        parts: list[bytes] = []
-        current = 0
-        for number, start, end in zip(group[firsts], offsets[firsts], ends, strict=True):
-            of, resource = divmod(int(number), resources)
-            if of != current:
-                yield b"".join(parts)
-                parts, current = [], of
-            parts += self._resource_logs(resource, data[start:end])
-        if parts:
-            yield b"".join(parts)
-
-    def _resource_logs(self, resource: int, records: bytes) -> list[bytes]:
-        head, scope = self._resources[resource], self._scopes[resource]
-        inner = tag(2, 2) + varint(len(scope) + len(records))
-        tail = nested(3, SCHEMA_URL.encode())
-        size = len(head) + len(inner) + len(scope) + len(records) + len(tail)
-        return [tag(1, 2) + varint(size), head, inner, scope, records, tail]
+        order = np.lexsort((rows["resource"], request))
+        return self._frames.requests(
+            request[order], rows["resource"][order], self._records(rows[order])
+        )
 
     def _records(self, rows: Records) -> Any:
         templates = rows["template"]
@@ -205,8 +163,8 @@ class LogsEncoder:
         templates = rows["template"]
         yield self._statics.take(pa.array(templates.astype(np.int32) * THREADS + rows["thread"]))
         caller = beside(
-            _head("user.id", "u000000", 6), _digits(rows["user"], 6),
-            _head("session.id", "0" * 32, 32), hexadecimal(_sessions(rows["user"])),
+            _head("user.id", "u000000", 6), digits(rows["user"], 6),
+            _head("session.id", "0" * 32, 32), hexadecimal(sessions(rows["user"])),
             _head("request.id", "0" * 32, 32), hexadecimal(rows["request"]),
         )  # fmt: skip
         yield fixed(caller, rows["traced"])
@@ -215,7 +173,7 @@ class LogsEncoder:
             index = rows["user"] % (len(choice) - 1) if of_user else rows[name]
             carried = self._carries["client" if of_user else name][templates]
             yield choice.take(pa.array(np.where(carried, index + np.int32(1), 0)))
-        order = beside(_head("shop.order.id", "0" * 8, 8), _digits(rows["order"], 8))
+        order = beside(_head("shop.order.id", "0" * 8, 8), digits(rows["order"], 8))
         yield fixed(order, self._carries["order"][templates])
         amount = beside(_head("shop.order.amount", 0.0, 8), rows["cents"] / 100)
         yield fixed(amount, self._carries["amount"][templates])
@@ -227,15 +185,15 @@ class LogsEncoder:
         count = len(rows)
         templates = rows["template"]
         index = pa.array(templates)
-        user = fixed(beside(b"u", _digits(rows["user"], 6)))
-        address = self._address_texts.take(pa.array(rows["user"] % _ADDRESSES))
+        user = fixed(beside(b"u", digits(rows["user"], 6)))
+        address = self._address_texts.take(pa.array(rows["user"] % len(ADDRESSES)))
         dollars, cents = np.divmod(rows["cents"], 100)
         variables = pa.concat_arrays(  # in the order of templates.VARIABLES
             [
                 fixed(np.empty((count, 0), np.uint8)),
                 user,
                 self._product_texts.take(pa.array(rows["product"])),
-                fixed(_digits(rows["order"], 8)),
+                fixed(digits(rows["order"], 8)),
                 decimal(np.round(rows["duration"]).astype(np.int32)),
                 address,
                 decimal(rows["status"]),
@@ -251,23 +209,13 @@ class LogsEncoder:
         return join(*parts)
 
 
-def _digits(numbers: npt.NDArray[np.signedinteger[Any]], width: int) -> npt.NDArray[np.uint8]:
+def digits(numbers: npt.NDArray[np.signedinteger[Any]], width: int) -> npt.NDArray[np.uint8]:
     """Decimal digits of non-negative numbers, with leading zeros."""
     powers = 10 ** np.arange(width - 1, -1, -1, dtype=np.int32)
     return (numbers[:, None] // powers % 10 + ord("0")).astype(np.uint8)
 
 
-def _sessions(users: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
+def sessions(users: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
     """Sixteen bytes that follow from the user."""
     odd = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9], np.uint64)
     return (users.astype(np.uint64)[:, None] * odd).view(np.uint8)
-
-
-def _resource(resource: Resource) -> bytes:
-    return nested(1, key_values(1, resource.attributes))
-
-
-def _scope(resource: Resource) -> bytes:
-    service = resource.service
-    name = f"opentelemetry.{service.language}.{service.logger}"
-    return nested(1, nested(1, name.encode()) + nested(2, service.version.encode()))

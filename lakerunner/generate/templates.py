@@ -15,12 +15,13 @@ VARIABLES = (
 MAX_VARIABLES = 3
 """Variables in one message at most."""
 
-_STACK = (
+STACK = (
     "\n\tat com.acme.payment.gateway.GatewayClient.charge(GatewayClient.java:214)"
     "\n\tat com.acme.payment.ChargeService.authorize(ChargeService.java:97)"
     "\n\tat com.acme.payment.ChargeService.charge(ChargeService.java:61)"
     "\n\tat com.acme.payment.grpc.PaymentEndpoint.charge(PaymentEndpoint.java:48)"
 )
+"""What follows an exception of the payment service."""
 
 # service.event | severity | logger | attributes | rpc or job | message
 _LINES = """
@@ -126,7 +127,7 @@ class Template(NamedTuple):
 def _read(line: str) -> Template:
     head, job, message = (part.strip() for part in line.split("|"))
     name, severity, logger, *carries = head.split()
-    parts = re.split(r"\{(\w+)\}", message.replace("{stack}", _STACK))
+    parts = re.split(r"\{(\w+)\}", message.replace("{stack}", STACK))
     literals, names = parts[::2], parts[1::2]
     spare = MAX_VARIABLES - len(names)
     return Template(

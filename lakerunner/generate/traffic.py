@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lakerunner.generate.flows import FLOWS, Flow, background_templates
+from lakerunner.generate.flows import FLOWS, background_templates
 from lakerunner.generate.shop import resources_of
 from lakerunner.generate.templates import TEMPLATES
 from lakerunner.model.times import NANOS
@@ -63,6 +63,41 @@ _BACKGROUND_WEIGHT = {"DEBUG": 6.0, "INFO": 4.0, "WARN": 0.5, "ERROR": 0.1, "FAT
 _BY_NAME = {flow.name: position for position, flow in enumerate(FLOWS)}
 
 
+class Requests(NamedTuple):
+    """Requests that went the same way. Matrices have a row for each request, a column for each step.
+
+    Attributes:
+        flow: Position in `FLOWS`.
+        starts: When each began, in nanoseconds since the epoch.
+        gaps: Milliseconds before each step.
+        ends: Milliseconds from the start of the request until each step.
+        rows: A record for each step, also for those of services that send nothing.
+    """
+
+    flow: int
+    starts: npt.NDArray[np.int64]
+    gaps: npt.NDArray[np.float64]
+    ends: npt.NDArray[np.float64]
+    rows: Records
+
+
+class Block(NamedTuple):
+    """A while in the life of the shop.
+
+    Attributes:
+        number: Which one, from 0 on.
+        end_ns: When it is over; the first begins with the interval, and each other one where the
+            one before it ends.
+        records: The log records of it, ordered by time.
+        requests: The requests that begin in it.
+    """
+
+    number: int
+    end_ns: int
+    records: Records
+    requests: tuple[Requests, ...]
+
+
 class Traffic:
     """The stream of records that a config describes, ordered by time."""
 
@@ -84,8 +119,8 @@ class Traffic:
         chances = [_BACKGROUND_WEIGHT[TEMPLATES[p].severity] for p in self._background]
         self._chances = np.array(chances) / sum(chances)
 
-    def blocks(self) -> Iterator[Records]:
-        """Records ordered by time, in blocks of whole objects.
+    def blocks(self) -> Iterator[Block]:
+        """The whole interval, in blocks of whole objects of log records.
 
         Every block fills exactly its share of the interval: a request that reaches past the end
         of its block goes on in the next one, and is cut off at the end of the interval.
@@ -97,14 +132,19 @@ class Traffic:
             count = min(size, config.records - first)
             start, end = self._time_of(first), self._time_of(first + count)
             random = np.random.default_rng([config.seed, number])
-            rows = np.concatenate([rest, *self._requests(random, count, start, end)])
+            requests = tuple(self._requests(random, count, start, end))
+            rows = np.concatenate([rest, *map(self._sent, requests)])
             late = rows["time"] >= end
             rows, rest = rows[~late], rows[late]
             if len(rows) > count:
                 rows = rows[random.permutation(len(rows))[:count]]
             filler = self._fill(random, count - len(rows), start, end)
             rows = np.concatenate([rows, filler])
-            yield rows[np.argsort(rows["time"], kind="stable")]
+            yield Block(number, end, rows[np.argsort(rows["time"], kind="stable")], requests)
+
+    def _sent(self, requests: Requests) -> Records:
+        kept: Records = requests.rows[:, self._kept[requests.flow]].ravel()
+        return kept
 
     def _time_of(self, position: int) -> int:
         config = self._config
@@ -112,18 +152,17 @@ class Traffic:
 
     def _requests(
         self, random: np.random.Generator, count: int, start: int, end: int
-    ) -> Iterator[Records]:
+    ) -> Iterator[Requests]:
         wanted = _REQUESTED * count / max(self._records_per_request, _REQUESTED / _MOST_REQUESTS)
         starts = start + (random.random(round(wanted)) * (end - start)).astype(np.int64)
         flows = random.choice(len(FLOWS), len(starts), p=self._weights)
         troubled = self._troubled(starts)
         checkouts = flows == _BY_NAME["checkout"]
         flows[checkouts] = self._outcomes(random, troubled[checkouts])
-        for position, flow in enumerate(FLOWS):
+        for position in range(len(FLOWS)):
             chosen = flows == position
             if chosen.any() and self._kept[position].any():
-                rows = self._expand(random, flow, starts[chosen], troubled[chosen])
-                yield rows[:, self._kept[position]].ravel()
+                yield self._expand(random, position, starts[chosen], troubled[chosen])
 
     def _troubled(self, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         incident, config = self._config.incident, self._config
@@ -158,11 +197,12 @@ class Traffic:
     def _expand(
         self,
         random: np.random.Generator,
-        flow: Flow,
+        position: int,
         starts: npt.NDArray[np.int64],
         troubled: npt.NDArray[np.bool_],
-    ) -> Records:
-        """All steps of all requests that go one way, as a matrix: a request a row."""
+    ) -> Requests:
+        """All steps of all requests that go one way."""
+        flow = FLOWS[position]
         requests, steps = len(starts), len(flow.templates)
         gaps = flow.gaps_ms * (0.4 + 0.6 * random.standard_exponential((requests, steps)))
         if self._config.incident and flow.slowed.any():
@@ -185,7 +225,7 @@ class Traffic:
         rows["order"] = FIRST_ORDER + random.integers(0, ORDERS, one)
         rows["cents"] = 499 + _skewed(random, one, 60_000)
         _decorate(random, rows, most=24)
-        return rows
+        return Requests(position, starts, gaps, ends, rows)
 
     def _fill(self, random: np.random.Generator, count: int, start: int, end: int) -> Records:
         """Background work: records that no request caused."""

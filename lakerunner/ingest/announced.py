@@ -49,13 +49,9 @@ def rounds(waiting: Iterable[Waiting]) -> Iterator[list[ObjectEvent]]:
             events.setdefault(wanted(event), event)
     left = list(events.values())
     while left:
-        once: dict[tuple[str, str], ObjectEvent] = {}
-        later = []
-        for event in left:
-            if once.setdefault((event.bucket, event.key), event) is not event:
-                later.append(event)
-        yield list(once.values())
-        left = later
+        once = {event.url: event for event in reversed(left)}
+        yield [event for event in left if once[event.url] is event]
+        left = [event for event in left if once[event.url] is not event]
 
 
 def is_described(event: ObjectEvent) -> bool:

@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lakerunner.errors import ConfigurationError, ObjectNotFoundError
-from lakerunner.policies.batching import is_input
+from lakerunner.policies.batching import is_input, is_own
 from lakerunner.policies.globs import compile_glob, literal_prefix
-from lakerunner.segments.naming import SEGMENTS_PREFIX
 from lakerunner.store.opening import open_store
 from lakerunner.store.urls import Location, locate
 
@@ -60,7 +59,7 @@ def find_inputs(
     location = locate(source)
     store = open_bucket(location.bucket, storage_options)
     lake_prefix = lake_prefix_in(location, locate(lake_url))
-    if lake_prefix is not None and f"{location.key.rstrip('/')}/".startswith(f"{lake_prefix}/"):
+    if lake_prefix is not None and is_own(f"{location.key.rstrip('/')}/", lake_prefix):
         raise ConfigurationError(
             f"'{os.fspath(source)}' lies inside the lake, whose objects are never input",
             url=os.fspath(source),
@@ -70,13 +69,8 @@ def find_inputs(
 
 
 def lake_prefix_in(source: Location, lake: Location) -> str | None:
-    """Where the lake lies in the bucket of a source; None if it lies in another.
-
-    A lake that is a whole bucket leaves most of it to others: only segments are its own.
-    """
-    if lake.bucket != source.bucket:
-        return None
-    return lake.key.strip("/") or SEGMENTS_PREFIX.rstrip("/")
+    """Where the lake lies in the bucket of a source, as `is_input` takes it."""
+    return lake.key.strip("/") if lake.bucket == source.bucket else None
 
 
 def _named(store: ObjectStore, key: str) -> Iterable[ObjectMeta]:

@@ -48,9 +48,7 @@ class LeaseKeeper:
 
     def __enter__(self) -> Self:
         if self._source.lease_seconds is not None:
-            self._thread = threading.Thread(
-                target=self._run, name="lakerunner-leases", daemon=True
-            )
+            self._thread = threading.Thread(target=self._run, name="lakerunner-leases", daemon=True)
             self._thread.start()
         return self
 

@@ -32,7 +32,6 @@ from lakerunner.ingest.announced import (
 )
 from lakerunner.ingest.leases import LeaseKeeper
 from lakerunner.ingest.retrying import retrying
-from lakerunner.ingest.screening import Screen
 from lakerunner.limits import (
     MISSING_ATTEMPTS,
     WATCH_BACKOFF_SECONDS,
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lakerunner.events import Delivery, EventSource
+    from lakerunner.ingest.screening import Screen
     from lakerunner.model.config import Config
     from lakerunner.model.event import ObjectEvent
     from lakerunner.model.progress import Progress
@@ -293,9 +293,7 @@ class Watcher:
     def _delay(self, waiting: Waiting, failed: dict[Wanted, Rejection]) -> float | None:
         """When to hear of a delivery again; None if each of its events is settled."""
         tries = [
-            self._tries.get(wanted(event), 1)
-            for event in waiting.events
-            if wanted(event) in failed
+            self._tries.get(wanted(event), 1) for event in waiting.events if wanted(event) in failed
         ]
         return retry_delay_s(max(tries), WATCH_BACKOFF_SECONDS) if tries else None
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
+OWN_FOLDERS = ("segments/", "catalog/", "_lakerunner/")
+"""What a lake keeps below its root."""
+
 _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
 _EXPECTED_RATIO = 4
 """How much larger compressed telemetry is taken to be; a wrong guess costs an extra segment."""
@@ -93,14 +96,26 @@ def is_input(key: str, lake_prefix: str | None) -> bool:
 
     Args:
         key: Full key in its bucket.
-        lake_prefix: Where the lake lies in the same bucket, or None if it lies elsewhere.
+        lake_prefix: Where the lake lies in the same bucket; empty if it is the whole bucket, which
+            leaves most of it to others; None if it lies elsewhere.
 
     Example:
         >>> is_input("raw/a.binpb", "lake"), is_input("lake/segments/x.parquet", "lake")
         (True, False)
-        >>> is_input("raw/", None)
-        False
+        >>> is_input("raw/", None), is_input("segments/x.parquet", "")
+        (False, False)
     """
     if not key or key.endswith("/"):
         return False
-    return lake_prefix is None or not key.startswith(f"{lake_prefix.strip('/')}/".lstrip("/"))
+    return lake_prefix is None or not is_own(key, lake_prefix)
+
+
+def is_own(key: str, lake_prefix: str) -> bool:
+    """Whether a key, or a prefix, lies where only the lake writes; arguments as in `is_input`.
+
+    Example:
+        >>> is_own("lake/anything", "lake"), is_own("anything", ""), is_own("catalog/", "")
+        (True, False, True)
+    """
+    place = lake_prefix.strip("/")
+    return key.startswith((f"{place}/",) if place else OWN_FOLDERS)

@@ -95,7 +95,11 @@ def test_no_more_batches_are_open_than_allowed() -> None:
         ("lake/segments/a.parquet", "/lake/", False),
         ("lakes/a", "lake", True),
         ("lake", "lake", True),
-        ("a", "", False),
+        ("a", "", True),
+        ("segments/a.parquet", "", False),
+        ("catalog/log/1", "", False),
+        ("_lakerunner/conditional-puts", "", False),
+        ("raw/segments/a", "", True),
     ],
 )
 def test_the_lake_does_not_eat_itself(key: str, prefix: str | None, wanted: bool) -> None:

