@@ -29,6 +29,7 @@ _ORIGIN = [
     ("scope_dropped_attributes_count", pa.uint32()),
     ("resource_schema_url", _TEXT),
     ("resource_dropped_attributes_count", pa.uint32()),
+    ("resource_entity_refs", _TEXT),
     (SERVICE, _TEXT),
     (OVERFLOW, OVERFLOW_TYPE),
 ]

@@ -8,19 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.otlp.attributes import pivot
 from lakerunner.formats.otlp.nesting import text
-from lakerunner.formats.otlp.origin import Origin, spread
+from lakerunner.formats.otlp.origin import own_attributes, spread
 from lakerunner.formats.otlp.values import NESTED, SCALARS, nested_json, scalar_text
-from lakerunner.limits import ATTRIBUTE_COLUMNS
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import AttributeColumn
 from lakerunner.schema.canonical import CANONICAL, SERVICE
 from lakerunner.schema.columns import absent_if_empty, absent_if_zero, compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
 from lakerunner.schema.ids import hex_ids
 from lakerunner.schema.levels import derive_levels
-from lakerunner.schema.names import RECORD
 from lakerunner.schema.timestamps import choose_times
 
 _RESERVED = frozenset(CANONICAL[Signal.LOGS].names) - {SERVICE}
@@ -66,22 +62,11 @@ def decode_logs(batch: Any, fallback_ns: Any) -> Decoded:
     }
     if times.raw is not None:
         columns["timestamp_raw"] = times.raw
-    own = _own_attributes(records, origin)
+    own = own_attributes(records.field("attributes"), origin, _RESERVED)
     attributes = {**origin.attributes, **own.columns}
     overflow = [*origin.overflow, *([own.overflow] if own.overflow else [])]
     rows = PayloadRows(origin.payload, batch.num_rows)
     return decoded(columns, attributes, overflow, rows, {"body": body_types})
-
-
-def _own_attributes(records: Any, origin: Origin) -> Any:
-    cap = ATTRIBUTE_COLUMNS - len(origin.attributes)
-    reserved = _RESERVED | origin.attributes.keys()
-    own = pivot(records.field("attributes"), RECORD, cap=cap, reserved=reserved)
-    columns = {
-        name: AttributeColumn(compact_strings(column.values), column.key, column.types)
-        for name, column in own.columns.items()
-    }
-    return own._replace(columns=columns)
 
 
 def _body(values: Any) -> tuple[Any, tuple[str, ...]]:

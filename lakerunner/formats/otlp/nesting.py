@@ -40,3 +40,16 @@ def text(values: Any) -> Any:
     if pa.types.is_binary(values.type):
         return repair_utf8(values).text
     return values
+
+
+def list_offsets(counts: Any) -> Any:
+    """Offsets of lists of given lengths.
+
+    Args:
+        counts: Integer array: the length of each list.
+
+    Example:
+        >>> list_offsets(np.array([2, 0, 1])).to_pylist()
+        [0, 2, 2, 3]
+    """
+    return pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakerunner.formats.otlp.attributes import pivot
 from lakerunner.formats.otlp.nesting import children, text
 from lakerunner.limits import ATTRIBUTE_COLUMNS
-from lakerunner.schema.attribute import AttributeTable
-from lakerunner.schema.columns import absent_if_empty, absent_if_zero
-from lakerunner.schema.names import RESOURCE, SCOPE
+from lakerunner.schema.attribute import AttributeColumn, AttributeTable
+from lakerunner.schema.columns import absent_if_empty, absent_if_zero, compact_strings
+from lakerunner.schema.json_text import json_text
+from lakerunner.schema.names import RECORD, RESOURCE, SCOPE
 
 if TYPE_CHECKING:
-    from lakerunner.schema.attribute import AttributeColumn, OverflowPairs
+    from lakerunner.schema.attribute import OverflowPairs
 
 
 class Origin(NamedTuple):
@@ -59,6 +61,7 @@ def spread(batch: Any, scopes: str, records: str, reserved: frozenset[str]) -> O
         "resource_dropped_attributes_count": absent_if_zero(
             resource.field("dropped_attributes_count")
         ),
+        **_entity_refs(resource),
     }
     per_scope = {
         "scope_name": absent_if_empty(text(scope.field("name"))),
@@ -140,3 +143,33 @@ def _spread_overflow(overflow: OverflowPairs, owner: Any) -> OverflowPairs:
 
 def _offsets(rows: Any, count: int) -> Any:
     return pa.array(np.searchsorted(rows, np.arange(count + 1)).astype(np.int32))
+
+
+def _entity_refs(resource: Any) -> dict[str, Any]:
+    """The entities a resource speaks of, as JSON text; hardly anything sends them yet."""
+    if resource.type.get_field_index("entity_refs") < 0:
+        return {}
+    refs = resource.field("entity_refs")
+    if not len(children(refs).values):
+        return {}
+    empty = pc.equal(pc.list_value_length(refs), 0)
+    return {
+        "resource_entity_refs": pc.if_else(empty, pa.scalar(None, pa.string()), json_text(refs))
+    }
+
+
+def own_attributes(lists: Any, origin: Origin, reserved: frozenset[str]) -> AttributeTable:
+    """The attributes of the records themselves, beside those they share.
+
+    Args:
+        lists: List array of `KeyValue`, one per record, without NULLs.
+        origin: What the records share; its columns count towards the cap.
+        reserved: Column names that no attribute may have.
+    """
+    cap = ATTRIBUTE_COLUMNS - len(origin.attributes)
+    own = pivot(lists, RECORD, cap=cap, reserved=reserved | origin.attributes.keys())
+    columns = {
+        name: AttributeColumn(compact_strings(column.values), column.key, column.types)
+        for name, column in own.columns.items()
+    }
+    return own._replace(columns=columns)

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from lakerunner.formats.otlp.nesting import children, text
-from lakerunner.formats.otlp.values import json_text, quote
+from lakerunner.formats.otlp.nesting import children, list_offsets, text
+from lakerunner.formats.otlp.objects import attribute_objects
 from lakerunner.schema.canonical import EVENT_TYPE, LINK_TYPE
 from lakerunner.schema.columns import absent_if_empty
 from lakerunner.schema.ids import hex_ids
@@ -64,38 +63,9 @@ def link_lists(lists: Any) -> Any:
     return _lists(lists, columns, LINK_TYPE)
 
 
-def attribute_objects(lists: Any) -> Any:
-    """Write lists of attributes as JSON objects; NULL for an empty list.
-
-    A key that stands twice is written twice, and an empty value is `null`.
-
-    Args:
-        lists: List array of `KeyValue`, without NULLs.
-
-    Returns:
-        String array of as many rows.
-
-    Raises:
-        CorruptObjectError: A nested value cannot be decoded.
-    """
-    owners, pairs = children(lists)
-    if not len(pairs):
-        return pa.nulls(len(lists), pa.string())
-    keys = quote(text(pairs.field("key")))
-    written = pc.binary_join_element_wise(keys, json_text(pairs.field("value")), ":")
-    counts = np.bincount(owners, minlength=len(lists))
-    joined = pc.binary_join(pa.ListArray.from_arrays(_offsets(counts), written), ",")
-    objects = pc.binary_join_element_wise("{", joined, "}", "")
-    return pc.if_else(pa.array(counts > 0), objects, pa.scalar(None, pa.string()))
-
-
 def _lists(source: Any, columns: list[Any], item: pa.StructType) -> Any:
     """Put columns of flattened children back into the lists they came from."""
     structs = pa.StructArray.from_arrays(columns, fields=list(item))
     counts = np.diff(source.offsets.to_numpy())
     empty = pa.array(counts == 0)
-    return pa.ListArray.from_arrays(_offsets(counts), structs, type=pa.list_(item), mask=empty)
-
-
-def _offsets(counts: Any) -> Any:
-    return pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+    return pa.ListArray.from_arrays(list_offsets(counts), structs, type=pa.list_(item), mask=empty)

@@ -8,28 +8,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.otlp.attributes import pivot
 from lakerunner.formats.otlp.nesting import text
-from lakerunner.formats.otlp.origin import Origin, spread
+from lakerunner.formats.otlp.origin import own_attributes, spread
 from lakerunner.formats.otlp.span_lists import event_lists, link_lists
-from lakerunner.limits import ATTRIBUTE_COLUMNS
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import AttributeColumn, AttributeTable
 from lakerunner.schema.canonical import CANONICAL, SERVICE
 from lakerunner.schema.columns import absent_if_empty, compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
+from lakerunner.schema.enumerations import KINDS, STATUS_CODES, enum_names
 from lakerunner.schema.ids import hex_ids
-from lakerunner.schema.names import RECORD
 from lakerunner.schema.span_fingerprint import overflowing_inputs, span_fingerprints
 from lakerunner.schema.timestamps import TimeSource, choose_times, optional_times
 
 _RESERVED = frozenset(CANONICAL[Signal.SPANS].names) - {SERVICE}
-
-KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
-"""`SpanKind` by number; another number stands in the column as it was sent."""
-
-STATUS_CODES = ("UNSET", "OK", "ERROR")
-"""`Status.StatusCode` by number; another number stands in the column as it was sent."""
 
 
 def decode_spans(batch: Any, fallback_ns: Any) -> Decoded:
@@ -67,38 +58,13 @@ def decode_spans(batch: Any, fallback_ns: Any) -> Decoded:
         "dropped_events_count": spans.field("dropped_events_count"),
         "dropped_links_count": spans.field("dropped_links_count"),
     }
-    own = _own_attributes(spans, origin)
+    own = own_attributes(spans.field("attributes"), origin, _RESERVED)
     attributes = {**origin.attributes, **own.columns}
     overflow = [*origin.overflow, *([own.overflow] if own.overflow else [])]
     known = {name: column.values for name, column in attributes.items()}
     known |= overflowing_inputs(overflow, known, len(spans))
     columns["fingerprint"] = span_fingerprints({**columns, **known})
     return decoded(columns, attributes, overflow, PayloadRows(origin.payload, batch.num_rows), {})
-
-
-def enum_names(numbers: Any, names: tuple[str, ...]) -> Any:
-    """Write the numbers of an enumeration as names; a number without a name as itself.
-
-    Args:
-        numbers: int32 array; a NULL reads as 0.
-        names: By number, from 0 on.
-
-    Returns:
-        Dictionary array of text without NULLs.
-
-    Example:
-        >>> enum_names(pa.array([1, 7, None], pa.int32()), STATUS_CODES).to_pylist()
-        ['OK', '7', 'UNSET']
-    """
-    sent = pc.fill_null(numbers, 0).to_numpy()
-    known = (sent >= 0) & (sent < len(names))
-    if known.all():
-        return pa.DictionaryArray.from_arrays(pa.array(sent), pa.array(names))
-    strange, places = np.unique(sent[~known], return_inverse=True)
-    indices = sent.copy()
-    indices[~known] = len(names) + places
-    texts = pa.concat_arrays([pa.array(names), pa.array(strange).cast(pa.string())])
-    return pa.DictionaryArray.from_arrays(pa.array(indices), texts)
 
 
 def _times(spans: Any, fallback_ns: Any) -> dict[str, Any]:
@@ -120,14 +86,3 @@ def _times(spans: Any, fallback_ns: Any) -> dict[str, Any]:
     if ended.raw.null_count < len(ended.raw):
         columns["end_timestamp_raw"] = ended.raw
     return columns
-
-
-def _own_attributes(spans: Any, origin: Origin) -> AttributeTable:
-    cap = ATTRIBUTE_COLUMNS - len(origin.attributes)
-    reserved = _RESERVED | origin.attributes.keys()
-    own = pivot(spans.field("attributes"), RECORD, cap=cap, reserved=reserved)
-    columns = {
-        name: AttributeColumn(compact_strings(column.values), column.key, column.types)
-        for name, column in own.columns.items()
-    }
-    return own._replace(columns=columns)

@@ -22,6 +22,7 @@ from lakerunner.formats.otlp.descriptors import value_handler
 from lakerunner.formats.otlp.nesting import children, text
 from lakerunner.limits import NESTING_DEPTH
 from lakerunner.schema.base64 import base64_text
+from lakerunner.schema.json_text import quote
 from lakerunner.schema.number_text import double_text
 
 SCALARS = {
@@ -34,26 +35,6 @@ SCALARS = {
 
 NESTED = {"array_value": "array", "kvlist_value": "map", "bytes_value": "bytes"}
 """Fields of `AnyValue` that become JSON text, and the name of their type in field metadata."""
-
-_CONTROL = '[\\x00-\\x1f"\\\\]'
-_ESCAPES = {'"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
-
-
-def quote(strings: Any) -> Any:
-    r"""Write strings as JSON strings, in quotes.
-
-    Example:
-        >>> print(*quote(pa.array(['say "hi"', "a\nb"])).to_pylist())
-        "say \"hi\"" "a\nb"
-    """
-    if pc.any(pc.match_substring_regex(strings, _CONTROL)).as_py():
-        strings = pc.replace_substring(strings, "\\", "\\\\")
-        for code in range(32):
-            character = chr(code)
-            escape = _ESCAPES.get(character, f"\\u{code:04x}")
-            strings = pc.replace_substring(strings, character, escape)
-        strings = pc.replace_substring(strings, '"', '\\"')
-    return pc.binary_join_element_wise('"', strings, '"', "")
 
 
 def scalar_text(values: Any, field: str) -> Any:

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.formats.records.convert import plain_text
-from lakerunner.formats.records.json_text import json_text
 from lakerunner.limits import ATTRIBUTE_COLUMNS
 from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs
 from lakerunner.schema.base64 import base64_text
 from lakerunner.schema.columns import compact_strings
+from lakerunner.schema.json_text import json_text
 from lakerunner.schema.names import RECORD, RESOURCE, SCOPE, assign_names
 from lakerunner.schema.types import TIMESTAMP
 

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import CorruptObjectError
-from lakerunner.formats.otlp.spans import KINDS, STATUS_CODES
 from lakerunner.formats.records.convert import (
     plain_text,
     to_bool,
@@ -26,6 +25,7 @@ from lakerunner.formats.records.times import take_time
 from lakerunner.model.signal import Signal
 from lakerunner.schema.canonical import CANONICAL
 from lakerunner.schema.columns import absent_if_zero, compact_strings
+from lakerunner.schema.enumerations import KINDS, STATUS_CODES, TEMPORALITIES
 from lakerunner.schema.levels import derive_levels
 from lakerunner.schema.types import TIMESTAMP
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from lakerunner.formats.records.times import Moments
     from lakerunner.model.mapping import SourceMapping
 
-_TEMPORALITIES = ("UNSPECIFIED", "DELTA", "CUMULATIVE")
 _LOOSE = frozenset({"event", "data", "line", "text", "content", "raw"})
 """Names that mean the text of a log record only if they hold text."""
 
@@ -93,7 +92,7 @@ _OF_COLUMN: dict[str, Callable[[Any], Converted]] = {
     "parent_span_id": to_id,
     "kind": to_enumeration(KINDS, "SPAN_KIND_"),
     "status_code": to_enumeration(STATUS_CODES, "STATUS_CODE_"),
-    "temporality": to_enumeration(_TEMPORALITIES, "AGGREGATION_TEMPORALITY_"),
+    "temporality": to_enumeration(tuple(map(str.upper, TEMPORALITIES)), "AGGREGATION_TEMPORALITY_"),
 }
 
 

@@ -12,7 +12,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from lakerunner.formats.otlp import origin
-from lakerunner.formats.otlp.metrics import decode
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.model.signal import Signal
 
@@ -61,7 +60,6 @@ def test_neighbours_order_and_overflow_do_not_matter(
     points = data.draw(st.lists(sent(otlp_parts), min_size=1, max_size=4))
     alone = [ids_of([point.payload()])[0] for point in points]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "ATTRIBUTE_COLUMNS", 2 * cap)
         patch.setattr(origin, "ATTRIBUTE_COLUMNS", 2 * cap)
         together = ids_of([point.payload(data.draw, value=2.0) for point in points])
     assert sorted(together) == sorted(alone)

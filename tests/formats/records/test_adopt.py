@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from lakerunner.errors import ConfigurationError, CorruptObjectError
 from lakerunner.formats.records.adopt import adopt, signal_of
 from lakerunner.formats.records.json_lines import read_json_lines
+from lakerunner.formats.records.parquet import read_parquet
 from lakerunner.formats.records.read import Records
 from lakerunner.limits import ATTRIBUTE_COLUMNS
 from lakerunner.model.mapping import SourceMapping, read_mapping
@@ -330,7 +332,10 @@ def test_every_arrow_type_becomes_an_attribute() -> None:
 def test_rows_of_a_lake_can_be_taken_again() -> None:
     field = pa.field("attr_http_method", pa.string(), metadata={b"lakerunner.key": b"http.method"})
     table = pa.table([pa.array(["GET"])], schema=pa.schema([field]))
-    made = adopt(Records(table, np.zeros(1, np.int32)), Signal.LOGS, [0]).table
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    records = read_parquet([sink.getvalue().to_pybytes()])
+    made = adopt(records, Signal.LOGS, [0]).table
     assert field_key(made.schema.field("attr_http_method")) == "http.method"
 
 

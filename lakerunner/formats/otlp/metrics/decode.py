@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lakerunner.formats.otlp.attributes import pivot
 from lakerunner.formats.otlp.metrics.exemplars import exemplar_lists
 from lakerunner.formats.otlp.metrics.histograms import (
     exponential_columns,
@@ -16,14 +15,10 @@ from lakerunner.formats.otlp.metrics.histograms import (
 from lakerunner.formats.otlp.metrics.numbers import number_columns
 from lakerunner.formats.otlp.metrics.points import Points, data_points, gather, stack
 from lakerunner.formats.otlp.metrics.streams import stream_columns
-from lakerunner.formats.otlp.origin import Origin, pass_down, spread
-from lakerunner.limits import ATTRIBUTE_COLUMNS
+from lakerunner.formats.otlp.origin import own_attributes, pass_down, spread
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import AttributeColumn, AttributeTable
 from lakerunner.schema.canonical import CANONICAL, SERVICE
-from lakerunner.schema.columns import compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
-from lakerunner.schema.names import RECORD
 from lakerunner.schema.series import series_ids
 from lakerunner.schema.timestamps import choose_times, optional_times
 
@@ -71,7 +66,7 @@ def decode_metrics(batch: Any, fallback_ns: Any) -> Decoded:
     exemplars = exemplar_lists(parts)
     if exemplars is not None:
         columns["exemplars"] = exemplars
-    own = _own_attributes(gather(parts, "attributes"), origin)
+    own = own_attributes(gather(parts, "attributes"), origin, _RESERVED)
     attributes = {**origin.attributes, **own.columns}
     overflow = [*origin.overflow, *([own.overflow] if own.overflow else [])]
     rows = PayloadRows(origin.payload, batch.num_rows)
@@ -94,14 +89,3 @@ def _times(parts: list[Points], fallback_ns: Any) -> dict[str, Any]:
     if start.raw.null_count < len(start.raw):
         columns["start_timestamp_raw"] = start.raw
     return columns
-
-
-def _own_attributes(lists: Any, origin: Origin) -> AttributeTable:
-    cap = ATTRIBUTE_COLUMNS - len(origin.attributes)
-    reserved = _RESERVED | origin.attributes.keys()
-    own = pivot(lists, RECORD, cap=cap, reserved=reserved)
-    columns = {
-        name: AttributeColumn(compact_strings(column.values), column.key, column.types)
-        for name, column in own.columns.items()
-    }
-    return own._replace(columns=columns)

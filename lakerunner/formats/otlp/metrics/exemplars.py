@@ -10,7 +10,7 @@ import pyarrow as pa
 from lakerunner.formats.otlp.metrics.numbers import number_values
 from lakerunner.formats.otlp.metrics.points import Points, concatenate
 from lakerunner.formats.otlp.nesting import children
-from lakerunner.formats.otlp.span_lists import attribute_objects
+from lakerunner.formats.otlp.objects import attribute_objects
 from lakerunner.schema.canonical import EXEMPLAR_TYPE
 from lakerunner.schema.ids import hex_ids
 from lakerunner.schema.timestamps import optional_times

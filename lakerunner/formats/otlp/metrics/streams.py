@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from lakerunner.formats.otlp.metrics.points import KINDS, Points, stack
 from lakerunner.formats.otlp.nesting import text
-from lakerunner.formats.otlp.span_lists import attribute_objects
-from lakerunner.formats.otlp.spans import enum_names
+from lakerunner.formats.otlp.objects import attribute_objects
 from lakerunner.schema.columns import absent_if_empty
+from lakerunner.schema.enumerations import enum_names
 
 _TEMPORALITIES = ("unspecified", "delta", "cumulative")
 

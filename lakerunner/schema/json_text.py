@@ -1,7 +1,8 @@
 """Write columns of any Arrow type as JSON text, a whole column at a time.
 
-A loop here runs over the fields of a type. Numbers, NaN and bytes are written as in
-`lakerunner.formats.otlp.values`; times are RFC 3339, and other types are the text Arrow makes.
+A loop here runs over the fields of a type. Numbers are written so that they read back exactly, NaN
+and the infinities are text, bytes are base64 text, times are RFC 3339, and other types are the text
+that Arrow makes of them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.otlp.values import quote
 from lakerunner.schema.base64 import base64_text
 from lakerunner.schema.number_text import double_text
+
+_CONTROL = '[\\x00-\\x1f"\\\\]'
+_ESCAPES = {'"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
+
+
+def quote(strings: Any) -> Any:
+    r"""Write strings as JSON strings, in quotes.
+
+    Example:
+        >>> print(*quote(pa.array(['say "hi"', "a\nb"])).to_pylist())
+        "say \"hi\"" "a\nb"
+    """
+    if pc.any(pc.match_substring_regex(strings, _CONTROL)).as_py():
+        strings = pc.replace_substring(strings, "\\", "\\\\")
+        for code in range(32):
+            character = chr(code)
+            escape = _ESCAPES.get(character, f"\\u{code:04x}")
+            strings = pc.replace_substring(strings, character, escape)
+        strings = pc.replace_substring(strings, '"', '\\"')
+    return pc.binary_join_element_wise('"', strings, '"', "")
 
 
 def json_text(values: Any) -> Any:
