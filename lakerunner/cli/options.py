@@ -8,7 +8,8 @@ import typer
 
 import lakerunner
 from lakerunner.errors import ConfigurationError
-from lakerunner.lake import CATALOG_NAME, Lake
+from lakerunner.catalog.default import CATALOG_NAME
+from lakerunner.lake import Lake
 from lakerunner.registry import split_scheme
 from lakerunner.store.urls import absolute_path
 

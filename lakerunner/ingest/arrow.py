@@ -40,7 +40,7 @@ def stream_pieces(source: Any, limit: int) -> Iterator[bytes]:
 
     Example:
         >>> len(list(stream_pieces(pa.table({"a": range(1000)}), 4000)))
-        3
+        2
     """
     reader = _reader(source)
     pending: list[Any] = []

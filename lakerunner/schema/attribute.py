@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakerunner.schema.types import type_name
 
@@ -97,27 +98,62 @@ def overflow_column_type(types: tuple[str, ...]) -> str:
     return types[0] if len(types) == 1 and types[0] in {"int64", "double", "bool"} else "string"
 
 
-def overflow_map(pairs: list[OverflowPairs], rows: int) -> Any:
-    """Fold overflow pairs into a map array of `rows` rows; a row without any is NULL.
+class OverflowMap(NamedTuple):
+    """The overflow of a batch, folded.
+
+    Attributes:
+        values: Map array, one row per record; NULL where a record has none. No name stands twice
+            in a row, which some readers of Parquet would refuse.
+        repeats: Names that were given to second and further values of one name in one row, and
+            the name they repeat.
+    """
+
+    values: Any
+    repeats: dict[str, str]
+
+
+def overflow_map(pairs: list[OverflowPairs], rows: int) -> OverflowMap:
+    """Fold overflow pairs into a map array of `rows` rows.
+
+    A name that stands twice in a row is given a number the second time: `attr_x__2`.
 
     Args:
         pairs: From several prefixes of the same batch.
         rows: Rows of the batch.
 
     Example:
-        >>> pair = OverflowPairs(np.array([1]), pa.array(["attr_x"]), pa.array(["7"]), {})
-        >>> overflow_map([pair], 2).to_pylist()
-        [None, [('attr_x', '7')]]
+        >>> pair = OverflowPairs(np.array([1, 1]), pa.array(["attr_x"] * 2), pa.array("78"), {})
+        >>> overflow_map([pair], 2).values.to_pylist()
+        [None, [('attr_x', '7'), ('attr_x__2', '8')]]
     """
     owner = np.concatenate([part.rows for part in pairs])
-    order = pa.array(np.argsort(owner, kind="stable"))
-    names = pa.concat_arrays([part.names for part in pairs]).take(order)
-    values = pa.concat_arrays([part.values for part in pairs]).take(order)
+    order = np.argsort(owner, kind="stable")
+    names = pa.concat_arrays([part.names for part in pairs]).take(pa.array(order))
+    values = pa.concat_arrays([part.values for part in pairs]).take(pa.array(order))
+    names, repeats = _number_repeats(owner[order], names)
     counts = np.bincount(owner, minlength=rows)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     maps = pa.MapArray.from_arrays(pa.array(offsets), names, values)
     present = pa.array(np.arange(rows), mask=counts == 0)
-    return maps.take(present)
+    return OverflowMap(maps.take(present), repeats)
+
+
+def _number_repeats(rows: Any, names: Any) -> tuple[Any, dict[str, str]]:
+    encoded = names.dictionary_encode()
+    keys = rows.astype(np.int64) * max(len(encoded.dictionary), 1) + np.asarray(encoded.indices)
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    turn = np.empty(len(keys), np.int64)
+    turn[order] = np.arange(len(keys)) - np.searchsorted(ordered, ordered)
+    again = np.flatnonzero(turn)
+    if not len(again):
+        return names, {}
+    numbers = pa.array(turn[again] + 1).cast(pa.string())
+    numbered = pc.binary_join_element_wise(names.take(pa.array(again)), numbers, "__")
+    mask = np.zeros(len(keys), bool)
+    mask[again] = True
+    repeats = {name: name.rpartition("__")[0] for name in numbered.unique().to_pylist()}
+    return pc.replace_with_mask(names, mask, numbered), repeats
 
 
 def is_encodable(dtype: pa.DataType) -> bool:

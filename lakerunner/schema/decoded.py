@@ -95,7 +95,9 @@ def decoded(
         known: dict[str, tuple[str, tuple[str, ...]]] = {}
         for part in overflow:
             known |= part.types
+        folded = overflow_map(overflow, len(origin.payload))
+        known |= {new: known[old] for new, old in folded.repeats.items() if old in known}
         fields.append(overflow_field(OVERFLOW, known))
-        arrays.append(overflow_map(overflow, len(origin.payload)))
+        arrays.append(folded.values)
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
     return Decoded(table, np.bincount(origin.payload, minlength=origin.payloads))

@@ -69,12 +69,16 @@ def _place(field: pa.Field) -> str | None:
     """What a column's values are hashed with: its prefix and key; None if it is no identity."""
     if field.name in IDENTITY:
         return f"\0{field.name}"
-    return None if field.name in _NO_ATTRIBUTE else _attribute_place(field.name, field_key(field))
+    return (
+        None
+        if field.name in _NO_ATTRIBUTE
+        else _attribute_place(field.name, field_key(field) or None)
+    )
 
 
-def _attribute_place(name: str, key: str) -> str:
+def _attribute_place(name: str, key: str | None) -> str:
     prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
-    return f"{prefix}\0{key or name.removeprefix(prefix)}"
+    return f"{prefix}\0{name.removeprefix(prefix) if key is None else key}"
 
 
 def _seeds(places: Sequence[str]) -> Any:
@@ -124,7 +128,7 @@ def _add_overflow(sums: Any, table: pa.Table) -> None:
     known = overflow_types(table.schema.field(OVERFLOW))
     names = maps.keys.dictionary_encode()
     places = [
-        _attribute_place(name, known[name][0] if name in known else "")
+        _attribute_place(name, known[name][0] if name in known else None)
         for name in names.dictionary.to_pylist()
     ]
     hashes = _hashes(_text(maps.items), _seeds(places)[names.indices.to_numpy()])

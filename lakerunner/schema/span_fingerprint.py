@@ -18,16 +18,19 @@ Fingerprints are stored, so none of this may ever change for a given input.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakerunner.schema.attribute import AttributeColumn, field_key
 from lakerunner.schema.hashing import hash_text, mix64
+from lakerunner.schema.names import RECORD, RESOURCE, SCOPE, column_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from lakerunner.schema.attribute import OverflowPairs
 
@@ -115,8 +118,7 @@ def span_fingerprints(columns: Mapping[str, Any] | pa.Table) -> pa.Int64Array:
         (True, False)
     """
     if isinstance(columns, pa.Table):
-        rows, present = columns.num_rows, INPUTS & {*columns.column_names}
-        columns = {name: columns[name].combine_chunks() for name in present}
+        rows, columns = columns.num_rows, _inputs_of(columns)
     else:
         rows = max(map(len, columns.values()), default=0)
     held = _Hashes(columns, rows)
@@ -131,6 +133,16 @@ def span_fingerprints(columns: Mapping[str, Any] | pa.Table) -> pa.Int64Array:
     if left.any():
         total = np.where(left, total + held.combine((_NAME,), len(_OPERATIONS) + 1), total)
     return pa.array(mix64(total).view(np.int64))
+
+
+def _inputs_of(table: pa.Table) -> dict[str, Any]:
+    arrays = {name: table[name].combine_chunks() for name in INPUTS & {*table.column_names}}
+    keyed = {
+        field.name: AttributeColumn(table[field.name].combine_chunks(), field_key(field), ())
+        for field in table.schema
+        if _folded(field.name, field_key(field)) in INPUTS and field_key(field)
+    }
+    return {**arrays, **fingerprint_inputs(keyed, (), table.num_rows)}
 
 
 class _Hashes:
@@ -185,25 +197,51 @@ def without_ids(values: Any) -> Any:
     return values
 
 
-def overflowing_inputs(
-    overflow: Sequence[OverflowPairs], known: Collection[str], rows: int
+def fingerprint_inputs(
+    attributes: Mapping[str, AttributeColumn], overflow: Sequence[OverflowPairs], rows: int
 ) -> dict[str, Any]:
-    """Fetch inputs that have no column of their own, so that no neighbour changes a fingerprint.
+    """Fetch the attributes among `INPUTS` so that no other row of the batch changes what is found.
+
+    Several keys may fold to one name (`http.method`, `http_method`), and which of them has the
+    column of that name, or any column, depends on the batch. So of each row the first key in text
+    order that has a value counts, wherever it lies.
 
     Args:
-        overflow: Overflow pairs of the table.
-        known: Columns that the table has.
-        rows: Rows of the table.
+        attributes: Attribute columns by name.
+        overflow: Attributes without a column.
+        rows: Rows of the batch.
 
     Returns:
-        String arrays by column name.
+        Arrays by the names of `INPUTS`.
     """
-    fetched = {}
+    found: dict[str, list[tuple[str, int, Any]]] = {}
+    for name, column in attributes.items():
+        folded = _folded(name, column.key)
+        if folded in INPUTS:
+            found.setdefault(folded, []).append((column.key, 0, column.values))
     for pairs in overflow:
-        for name in sorted(INPUTS & pairs.types.keys() - set(known)):
-            positions = np.flatnonzero(pc.equal(pairs.names, name).to_numpy(zero_copy_only=False))
-            owners, first = np.unique(pairs.rows[positions], return_index=True)
-            places = np.full(rows, -1, np.int64)
-            places[owners] = positions[first]
-            fetched[name] = pairs.values.take(pa.array(places, mask=places < 0))
-    return fetched
+        for name, (key, _) in pairs.types.items():
+            folded = _folded(name, key)
+            if folded in INPUTS:
+                found.setdefault(folded, []).append((key, 1, _spread(pairs, name, rows)))
+    return {name: _first_of(candidates) for name, candidates in found.items()}
+
+
+def _folded(name: str, key: str) -> str:
+    prefix = next((each for each in (RESOURCE, SCOPE, RECORD) if name.startswith(each)), "")
+    return column_name(prefix, key) if key else name
+
+
+def _spread(pairs: OverflowPairs, name: str, rows: int) -> Any:
+    positions = np.flatnonzero(pc.equal(pairs.names, name).to_numpy(zero_copy_only=False))
+    owners, first = np.unique(pairs.rows[positions], return_index=True)
+    places = np.full(rows, -1, np.int64)
+    places[owners] = positions[first]
+    return pairs.values.take(pa.array(places, mask=places < 0))
+
+
+def _first_of(candidates: list[tuple[str, int, Any]]) -> Any:
+    ordered = [values for _, _, values in sorted(candidates, key=itemgetter(0, 1))]
+    if len(ordered) == 1:
+        return ordered[0]
+    return pc.coalesce(*(values.cast(pa.string()) for values in ordered))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lakerunner.catalog.default import CATALOG_NAME
 from lakerunner.errors import ConfigurationError, ObjectNotFoundError
-from lakerunner.lake import CATALOG_NAME
 from lakerunner.store import PutMode
 from lakerunner.store.local import LocalStore
 from lakerunner.testing.store_fixture import keys

@@ -17,7 +17,7 @@ from lakerunner.schema.columns import absent_if_empty, compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
 from lakerunner.schema.enumerations import KINDS, STATUS_CODES, enum_names
 from lakerunner.schema.ids import hex_ids
-from lakerunner.schema.span_fingerprint import overflowing_inputs, span_fingerprints
+from lakerunner.schema.span_fingerprint import fingerprint_inputs, span_fingerprints
 from lakerunner.schema.timestamps import TimeSource, choose_times, optional_times
 
 _RESERVED = frozenset(CANONICAL[Signal.SPANS].names) - {SERVICE}
@@ -61,9 +61,8 @@ def decode_spans(batch: Any, fallback_ns: Any) -> Decoded:
     own = own_attributes(spans.field("attributes"), origin, _RESERVED)
     attributes = {**origin.attributes, **own.columns}
     overflow = [*origin.overflow, *([own.overflow] if own.overflow else [])]
-    known = {name: column.values for name, column in attributes.items()}
-    known |= overflowing_inputs(overflow, known, len(spans))
-    columns["fingerprint"] = span_fingerprints({**columns, **known})
+    inputs = fingerprint_inputs(attributes, overflow, len(spans))
+    columns["fingerprint"] = span_fingerprints({**columns, **inputs})
     return decoded(columns, attributes, overflow, PayloadRows(origin.payload, batch.num_rows), {})
 
 

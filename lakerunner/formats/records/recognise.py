@@ -54,7 +54,7 @@ def looks_like_csv(head: bytes) -> bool:
     r"""Several lines, each with as many commas, semicolons or bars, below a header of names.
 
     Example:
-        >>> looks_like_csv(b"time,level\\n1,info\\n"), looks_like_csv(b"Hello, world.\\n")
+        >>> looks_like_csv(b"time,level\n1,info\n"), looks_like_csv(b"Hello, world.\n")
         (True, False)
     """
     return _delimiter(head) not in {None, "\t"}

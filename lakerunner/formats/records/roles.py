@@ -130,7 +130,7 @@ def tell_signal(names: frozenset[str]) -> Signal | None:
     """The signal that squashed field names speak of, or None.
 
     Example:
-        >>> tell_signal(frozenset({"traceid", "spanid", "name", "starttime"}))
+        >>> tell_signal(frozenset({"traceid", "spanid", "name", "duration"}))
         <Signal.SPANS: 'spans'>
     """
     if "metricname" in names or {"metric", "value"} <= names:
