@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     from lakerunner.catalog import Catalog
     from lakerunner.ingest import Ingestor
     from lakerunner.lake import Lake, open  # noqa: A004 - `lakerunner.open` is the name
+    from lakerunner.model.mapping import SourceMapping
+    from lakerunner.model.profile import PrefixMapping, StorageProfile
     from lakerunner.model.report import IngestReport
     from lakerunner.model.signal import Signal
+    from lakerunner.policies.ownership import Ownership
     from lakerunner.query import QueryEngine, Result
     from lakerunner.store import ObjectStore
 
@@ -47,9 +50,13 @@ __all__ = [
     "Lake",
     "LakerunnerError",
     "ObjectStore",
+    "Ownership",
+    "PrefixMapping",
     "QueryEngine",
     "Result",
     "Signal",
+    "SourceMapping",
+    "StorageProfile",
     "__version__",
     "errors",
     "open",
@@ -61,9 +68,13 @@ _HOMES = {
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",
     "ObjectStore": "lakerunner.store",
+    "Ownership": "lakerunner.policies.ownership",
+    "PrefixMapping": "lakerunner.model.profile",
     "QueryEngine": "lakerunner.query",
     "Result": "lakerunner.query",
     "Signal": "lakerunner.model.signal",
+    "SourceMapping": "lakerunner.model.mapping",
+    "StorageProfile": "lakerunner.model.profile",
     "open": "lakerunner.lake",
 }
 

@@ -27,7 +27,8 @@ LakerunnerError
 └── QueryError (ValueError)              mend the query
     ├── QuerySyntaxError                 the text cannot be parsed, or names an unknown column
     ├── UnsupportedQueryError            understood, and refused
-    └── QueryExecutionError              the query failed while it ran
+    ├── QueryExecutionError              the query failed while it ran
+    └── SnapshotExpiredError             the past that is asked for is not kept any more
 ```
 
 Each error carries a stable `code` (append-only), a `message` for people, and `context`: the
@@ -69,6 +70,7 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_QUERY = "unsupported_query"
     QUERY_EXECUTION = "query_execution"
     EVENTS_UNAVAILABLE = "events_unavailable"
+    SNAPSHOT_EXPIRED = "snapshot_expired"
 
 
 class LakerunnerError(Exception):
@@ -263,3 +265,9 @@ class QueryExecutionError(QueryError):
     """The query failed while it ran."""
 
     code = ErrorCode.QUERY_EXECUTION
+
+
+class SnapshotExpiredError(QueryError):
+    """A state of the lake from before what is kept of removed segments: ask for a later one."""
+
+    code = ErrorCode.SNAPSHOT_EXPIRED

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 from lakerunner.catalog import Catalog
 from lakerunner.catalog.default import default_catalog
 from lakerunner.catalog.opening import open_catalog
-from lakerunner.errors import ReadOnlyError
+from lakerunner.catalog.past import open_past, present
+from lakerunner.errors import ConfigurationError, ReadOnlyError
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
+from lakerunner.ingest.owners import read_ownership
 from lakerunner.model.config import read_config
+from lakerunner.model.organization import check_organization, is_organization
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange, to_nanoseconds
 from lakerunner.query import QueryEngine
+from lakerunner.recover import recover_catalog
 from lakerunner.retain import collect_orphans
-from lakerunner.segments.naming import check_organization
+from lakerunner.segments.naming import SEGMENTS_PREFIX
 from lakerunner.store.opening import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Executor
     from os import PathLike
 
@@ -28,10 +33,13 @@ if TYPE_CHECKING:
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.progress import Progress
+    from lakerunner.model.recovery import RecoveryReport
     from lakerunner.model.report import IngestReport
     from lakerunner.model.segment import Segment
+    from lakerunner.model.snapshot import LakeSnapshot
     from lakerunner.model.source import Rejection
     from lakerunner.model.times import TimeLike
+    from lakerunner.policies.ownership import Ownership
     from lakerunner.query import Explanation, Result
     from lakerunner.store import ObjectStore
 
@@ -45,6 +53,7 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     config: Config | Mapping[str, Any] | None = None,
     read_only: bool = False,
     executor: Executor | None = None,
+    ownership: Ownership | Mapping[str, Any] | None = None,
 ) -> Lake:
     """Open a lake; a lake that does not exist yet is an empty one.
 
@@ -58,10 +67,13 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         config: Settings: a `Config` or a mapping of its fields.
         read_only: Refuse everything that writes.
         executor: Runs ingest batches; see `Ingestor`.
+        ownership: Rules that say whose each object is, for buckets that several organizations write
+            to: an `Ownership`, or a mapping of its fields. `{"profiles": "profiles.yaml"}` reads
+            storage profiles from a file, `{"prefixes": {"s3://raw/apps/": "acme"}}` maps a prefix.
 
     Raises:
-        ConfigurationError: The URL, the organization or a setting is wrong, or the bucket takes no
-            create-only puts, without which it cannot hold its own catalog.
+        ConfigurationError: The URL, the organization, a rule or a setting is wrong, or the bucket
+            takes no create-only puts, without which it cannot hold its own catalog.
         ObjectDeniedError: The bucket may not be written; open it with `read_only=True`.
         MissingExtraError: The URL needs an optional dependency; the message holds the command.
         CatalogError: What lies at the catalog's place is no catalog of this version.
@@ -73,7 +85,7 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     """
     # Before anything is opened, so that a wrong setting leaves nothing open behind.
     check_organization(organization)
-    settings = read_config(config)
+    settings, rules = read_config(config), read_ownership(ownership)
     store = open_store(url, storage_options)
     if catalog is None:
         opened = default_catalog(store, read_only=read_only)
@@ -86,6 +98,7 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         config=settings,
         read_only=read_only,
         executor=executor,
+        ownership=rules,
     )
 
 
@@ -102,6 +115,7 @@ class Lake:
         config: Settings, or a mapping of them.
         read_only: Refuse everything that writes.
         executor: Runs ingest batches; see `Ingestor`.
+        ownership: Rules that say whose each object is; see `open`.
 
     Attributes:
         store: Where segments lie.
@@ -123,16 +137,81 @@ class Lake:
         config: Config | Mapping[str, Any] | None = None,
         read_only: bool = False,
         executor: Executor | None = None,
+        ownership: Ownership | Mapping[str, Any] | None = None,
     ) -> None:
         self.store = store
         self.catalog = catalog
         self.organization = check_organization(organization)
         self._config = read_config(config)
         self._read_only = read_only
+        self._bound = False
+        self._borrows = False
         self._ingestor = Ingestor(
-            store, catalog, organization=organization, config=self._config, executor=executor
+            store,
+            catalog,
+            organization=organization,
+            config=self._config,
+            executor=executor,
+            ownership=ownership,
         )
         self._queries = QueryEngine(store, catalog, organization, self._config)
+
+    def for_organization(self, organization: str) -> Lake:
+        """The same lake, bound to one organization: it reads and writes that one's rows only.
+
+        It shares store, catalog, memory and caches with this lake and costs next to nothing: make
+        one for each request. To close it does nothing; it can be used until this lake is closed.
+        Where there are rules of ownership, it takes only objects that are its own by them.
+
+        This keeps apart what callers mean, not what they could do: `store` and `catalog` are the
+        whole lake's.
+
+        Args:
+            organization: Whose; it need not have any rows yet.
+
+        Raises:
+            ConfigurationError: It can be no organization's name, or this lake is bound to another.
+
+        Example:
+            >>> lake = open("memory://doc/bound")
+            >>> lake.for_organization("acme").ingest(b'{"message": "hello"}').rows
+            1
+            >>> lake.organizations()
+            ['acme']
+        """
+        check_organization(organization)
+        if organization != self.organization:
+            self._whole(f"to bind it to '{organization}'")
+        bound = copy(self)
+        vars(bound).update(
+            organization=organization,
+            _ingestor=self._ingestor.for_organization(organization),
+            _queries=self._queries.for_organization(organization),
+            _bound=True,
+            _borrows=True,
+        )
+        return bound
+
+    def organizations(self) -> Sequence[str]:
+        """Organizations that have rows, in order of their names; one request to the store for each.
+
+        Of a lake that is bound to one organization, this is that one, or nothing.
+        """
+        named = [self.organization] if self._bound else self._folders()
+        return sorted(
+            name
+            for name in named
+            if any(self.catalog.snapshot(name, signal).segments for signal in Signal)
+        )
+
+    def _folders(self) -> Iterator[str]:
+        """Organizations with objects in the store, which may be leftovers."""
+        after = ""
+        while first := next(self.store.list(SEGMENTS_PREFIX, start_after=after), None):
+            name = first.key.removeprefix(SEGMENTS_PREFIX).partition("/")[0]
+            if is_organization(name):
+                yield name
+            after = f"{SEGMENTS_PREFIX}{name}/\U0010ffff"
 
     def ingest(
         self,
@@ -158,6 +237,15 @@ class Lake:
             organization=organization,
             progress=progress,
         )
+
+    def ingest_owned(self, *, progress: Progress | None = None) -> IngestReport:
+        """Take all that is new where ownership rules point; see `Ingestor.ingest_owned`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+        """
+        self._writable("ingest_owned")
+        return self._ingestor.ingest_owned(progress)
 
     def watch(
         self,
@@ -198,9 +286,7 @@ class Lake:
             ReadOnlyError: The lake was opened read-only.
         """
         self._writable("retry_rejected")
-        return self._ingestor.retry(
-            self.organization, progress, signal=signal, format=format, mapping=mapping
-        )
+        return self._ingestor.retry(None, progress, signal=signal, format=format, mapping=mapping)
 
     def collect_orphans(self, *, dry_run: bool = False) -> Sequence[str]:
         """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.
@@ -209,7 +295,56 @@ class Lake:
             ReadOnlyError: The lake was opened read-only.
         """
         self._writable("collect_orphans")
+        self._whole("collect_orphans")
         return collect_orphans(self.store, self.catalog, self._config, dry_run=dry_run)
+
+    def recover(
+        self, *, merge: bool = False, dry_run: bool = False, progress: Progress | None = None
+    ) -> RecoveryReport:
+        """Make a lost catalog again from all segments; see `lakerunner.recover.recover_catalog`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            ConfigurationError: The catalog knows segments, and `merge` is not set.
+            StoreError: The lake cannot be read.
+            CatalogError: A commit failed; those before it stand.
+        """
+        self._writable("recover")
+        self._whole("recover")
+        return recover_catalog(
+            self.store, self.catalog, self._config, merge=merge, dry_run=dry_run, progress=progress
+        )
+
+    def snapshot(self) -> LakeSnapshot:
+        """The present state of all tables, for `at`; its text can be kept and given to it, too."""
+        return present(self.catalog)
+
+    def at(self, moment: LakeSnapshot | TimeLike) -> Lake:
+        """The same lake as it was: to read, and to read the same however often.
+
+        It can be used until this lake is closed. What was set aside is listed as of today.
+
+        Args:
+            moment: What `snapshot` returned, its text, or a time: the last commit before then.
+
+        Raises:
+            InvalidTimeError: It can be read neither as a snapshot nor as a time.
+            SnapshotExpiredError: Segments removed since are no longer kept
+                (`Config.removed_grace_ns`). Queries raise it, too, once that is so.
+
+        Example:
+            >>> lake = open("memory://doc/at")
+            >>> before = lake.snapshot()
+            >>> lake.ingest(b'{"message": "hello"}').rows
+            1
+            >>> lake.at(before).sql("SELECT count(*) AS rows FROM logs").to_arrow().to_pylist()
+            [{'rows': 0}]
+        """
+        past = open_past(self.catalog, moment, kept_ns=self._config.removed_grace_ns)
+        view = copy(self)
+        queries = self._queries.over(past)
+        vars(view).update(catalog=past, _queries=queries, _read_only=True, _borrows=True)
+        return view
 
     def sql(self, text: str) -> Result:
         """Ask in SQL; see `QueryEngine.sql`."""
@@ -238,6 +373,8 @@ class Lake:
 
     def close(self) -> None:
         """Release files and connections. Results that are still being read may fail."""
+        if self._borrows:
+            return
         self._queries.close()
         self.catalog.close()
         self.store.close()
@@ -254,3 +391,10 @@ class Lake:
     def _writable(self, what: str) -> None:
         if self._read_only:
             raise ReadOnlyError(f"{what}: the lake was opened with read_only=True")
+
+    def _whole(self, what: str) -> None:
+        if self._bound:
+            raise ConfigurationError(
+                f"{what}: this lake is bound to '{self.organization}'; ask the whole lake",
+                organization=self.organization,
+            )

@@ -63,6 +63,10 @@ ORPHAN_GRACE_NS: Final = 24 * 3600 * 10**9
 """Nanoseconds. Age below which an object that no commit names is left alone: a commit may still be
 on its way. Also the age beyond which an uncommitted segment is no longer committed."""
 
+REMOVED_GRACE_NS: Final = 24 * 3600 * 10**9
+"""Nanoseconds. How long a removed segment stays readable, counted from its removal: for queries
+under way, and for `Lake.at`. More keep more of the past, and more bytes."""
+
 RANGE_GAP_BYTES: Final = 64 * 1024
 """Bytes. Two ranges closer than this are read in one request: cheaper than a second round trip."""
 
@@ -99,6 +103,13 @@ CLOCK_SLACK_NS: Final = 10 * 10**9
 
 FOOTER_CACHE_BYTES: Final = 256 * MIB
 """Bytes of Parquet footers and statistics that a query engine keeps between queries."""
+
+QUERY_TEXT_CHARS: Final = 4 * 1024 * 1024
+"""Characters that the text of a query may have."""
+
+QUERY_CHAIN: Final = 5000
+"""Words and operators that a query may chain without a comma, as in `a AND b AND c`. Each link
+makes the parse tree deeper, and some thousands more would exhaust the stack."""
 
 QUERY_MEMORY_BYTES: Final = 1024 * MIB
 """Bytes that the sorts, joins and aggregations of all queries of one engine may hold together;

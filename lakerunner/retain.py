@@ -48,5 +48,7 @@ def collect_orphans(
             named |= {segment.key for segment in catalog.segments(organization, signal)}
     found = orphans(listed, named, now_ns=time.time_ns(), grace_ns=config.orphan_grace_ns)
     if not dry_run:
-        store.delete_many(found)
+        # Backwards: the segment that closes a batch lies in its last window and goes first, so that
+        # `recover` never takes what is left for a commit.
+        store.delete_many(reversed(found))
     return found

@@ -1,12 +1,20 @@
-"""Settings and fixtures that every test may use."""
+"""Settings, services and fixtures that every test may use."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from lakerunner.testing.matrix import MatrixPlugin
+from lakerunner.testing.servers import Service, fake_gcs, moto, seaweedfs
+from lakerunner.testing.servers.postgres import PostgresServer, postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 TELEMETRY = ROOT.parent / "shared" / "data"
@@ -25,9 +33,54 @@ settings.load_profile(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--conformance-matrix",
+        metavar="FILE",
+        help="write which adapter passed which suite, as Markdown",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    file = config.getoption("conformance_matrix")
+    if file:
+        config.pluginmanager.register(MatrixPlugin(Path(file)), "conformance-matrix")
+
+
 @pytest.fixture(scope="session")
 def telemetry() -> Path:
     """The directory of captured telemetry; it lies beside the checkout, not in it."""
     if not TELEMETRY.is_dir():
         pytest.skip(f"no captured telemetry at {TELEMETRY}")
     return TELEMETRY
+
+
+# -- services: each is started once a session, by the first test that needs it, and always stopped
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[Service]:
+    """SeaweedFS, with a bucket `lake`."""
+    with seaweedfs() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def moto_s3() -> Iterator[Service]:
+    """moto, with a bucket `lake`."""
+    with moto() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[Service]:
+    """fake-gcs-server, with a bucket `lake`."""
+    with fake_gcs() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """PostgreSQL, empty."""
+    with postgres() as server:
+        yield server

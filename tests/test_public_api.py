@@ -18,9 +18,13 @@ NAMES = {
     "Lake": "lakerunner.lake",
     "LakerunnerError": "lakerunner.errors",
     "ObjectStore": "lakerunner.store",
+    "Ownership": "lakerunner.policies.ownership",
+    "PrefixMapping": "lakerunner.model.profile",
     "QueryEngine": "lakerunner.query",
     "Result": "lakerunner.query",
     "Signal": "lakerunner.model.signal",
+    "SourceMapping": "lakerunner.model.mapping",
+    "StorageProfile": "lakerunner.model.profile",
     "open": "lakerunner.lake",
 }
 

@@ -82,6 +82,21 @@ class Catalog(ABC):
         """The current state of one table. Cost does not grow with the number of segments."""
 
     @abstractmethod
+    def sequence_at(self, time_ns: int) -> int:
+        """The state of the catalog at a time, as `segments` takes it: the last commit before then.
+
+        That is the commit before the first one whose `committed_ns` lies after the given time, and
+        0 if that is the very first. Writers choose `committed_ns`: one whose clock is ahead hides
+        what follows its commit until that time has come.
+
+        Args:
+            time_ns: Nanoseconds since the epoch.
+
+        Raises:
+            SnapshotExpiredError: It is so long ago that the catalog does not know any more.
+        """
+
+    @abstractmethod
     def rejections(self, organization: str) -> Sequence[Rejection]:
         """Everything that is set aside and was not taken since, by (time, source)."""
 

@@ -77,6 +77,11 @@ class FaultyCatalog(Catalog):
         with self.plan.call("catalog.snapshot"):
             return self.inner.snapshot(organization, signal)
 
+    def sequence_at(self, time_ns: int) -> int:
+        """Find the state at a time."""
+        with self.plan.call("catalog.sequence_at"):
+            return self.inner.sequence_at(time_ns)
+
     def rejections(self, organization: str) -> Sequence[Rejection]:
         """List what is set aside."""
         with self.plan.call("catalog.rejections"):

@@ -108,6 +108,7 @@ class _State:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.commits: dict[str, int] = {}
+        self.newest_ns: list[int] = []  # the latest time up to each commit
         self.tables: dict[tuple[str, Signal], _Table] = {}
         self.table_of: dict[str, _Table] = {}
         self.sources: dict[Source, SourceState] = {}
@@ -158,6 +159,8 @@ class MemoryCatalog(Catalog):
                 known=[segment.id for segment in commit.add if segment.id in state.table_of],
             )
             sequence = state.commits[commit.id] = len(state.commits) + 1
+            newest_ns = max(state.newest_ns[-1:], default=commit.committed_ns)
+            state.newest_ns.append(max(newest_ns, commit.committed_ns))
             state.tables[commit.organization, commit.signal] = table
             for segment in commit.add:
                 table.add(segment, sequence)
@@ -217,6 +220,11 @@ class MemoryCatalog(Catalog):
                 bytes=table.bytes,
                 columns=summarise_counts(table.columns.items()),
             )
+
+    def sequence_at(self, time_ns: int) -> int:
+        """Find the state at a time by bisection."""
+        with self._state.lock:
+            return bisect_right(self._state.newest_ns, time_ns)
 
     def rejections(self, organization: str) -> Sequence[Rejection]:
         """List what is set aside."""

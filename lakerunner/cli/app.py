@@ -15,7 +15,9 @@ from lakerunner.cli.generate import generate
 from lakerunner.cli.ingest import ingest
 from lakerunner.cli.inventory import rejected, segments
 from lakerunner.cli.query import explain, sql
+from lakerunner.cli.recover import recover
 from lakerunner.cli.screen import messages
+from lakerunner.cli.watch import watch
 from lakerunner.errors import LakerunnerError
 
 FAILED_EXIT = 1
@@ -95,6 +97,11 @@ _add(
     "lakerunner ingest ./lake './raw/**/*.binpb.gz' --organization acme",
 )
 _add(
+    watch,
+    "lakerunner watch s3://acme/lake sqs://raw-events",
+    "lakerunner watch ./lake ./otel-raw/ --until-idle 30",
+)
+_add(
     sql,
     "lakerunner sql ./lake 'SELECT level, count(*) FROM logs GROUP BY 1'",
     "lakerunner sql ./lake 'SELECT body FROM logs' --output csv > bodies.csv",
@@ -110,6 +117,11 @@ _add(
     "lakerunner segments ./lake --start now-1d --end now-12h --output json",
 )
 _add(rejected, "lakerunner rejected ./lake", "lakerunner rejected ./lake --retry")
+_add(
+    recover,
+    "lakerunner recover ./lake --dry-run",
+    "lakerunner recover s3://acme/lake --catalog postgresql://localhost/acme",
+)
 _add(
     generate,
     "lakerunner generate ./bucket --rate 1000 --duration 60",

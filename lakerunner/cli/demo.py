@@ -18,6 +18,7 @@ from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.screen import answers, size
 from lakerunner.errors import ConfigurationError
 from lakerunner.generate import ROOT, TelemetryConfig
+from lakerunner.model.signal import Signal
 from lakerunner.model.times import NANOS, isoformat
 from lakerunner.store.opening import open_store
 
@@ -49,7 +50,12 @@ def demo(
     begun = time.perf_counter()
     now_ns = time.time_ns() // NANOS * NANOS
     config = TelemetryConfig(
-        seed=seed, rate=rate, duration_s=MINUTES * 60.0, start_ns=now_ns - MINUTES * 60 * NANOS
+        seed=seed,
+        signals=tuple(Signal),
+        rate=rate,
+        temporality="delta",
+        duration_s=MINUTES * 60.0,
+        start_ns=now_ns - MINUTES * 60 * NANOS,
     )
     (directory / MARKER).write_bytes(msgspec.json.encode(config))
 
@@ -57,8 +63,8 @@ def demo(
     stored = put_objects(open_store(directory), config, "generate")
     seconds = time.perf_counter() - begun
     console.print(
-        f"{config.records:,} log records of 8 services in {config.objects:,} objects, "
-        f"{size(stored)}, as a collector would have left them in "
+        f"{stored.records} of 8 services in {stored.objects:,} objects, "
+        f"{size(stored.bytes)}, as a collector would have left them in "
         f"{directory / RAW} ({seconds:.1f} s)",
         markup=False,
     )

@@ -1,4 +1,4 @@
-"""The four questions of the demo: each leads to the next, as they do when something is wrong."""
+"""The five questions of the demo: each leads to the next, as they do when something is wrong."""
 
 from __future__ import annotations
 
@@ -43,14 +43,33 @@ WHERE trace_id = '{trace_id}'
   AND timestamp BETWEEN timestamp '{at}' - interval '1 minute' AND timestamp '{at}'
 ORDER BY timestamp"""
 
+ONE_MINUTE = """
+WITH work AS (
+  SELECT resource_service_name AS service, min(timestamp) AS begun, count(*) AS spans,
+         count(*) FILTER (WHERE status_code = 'ERROR') AS failed, max(duration_ns) / 1e6 AS ms
+  FROM spans WHERE trace_id = '{trace_id}' GROUP BY 1),
+said AS (
+  SELECT resource_service_name AS service, count(*) AS lines
+  FROM logs WHERE trace_id = '{trace_id}' GROUP BY 1),
+load AS (
+  SELECT resource_service_name AS service, round(sum(count) / 60.0, 1) AS requests_per_s
+  FROM metrics
+  WHERE metric_name IN ('http.server.request.duration', 'rpc.server.duration')
+    AND timestamp BETWEEN timestamp '{at}' - interval '1 minute' AND timestamp '{at}'
+  GROUP BY 1)
+SELECT work.service, spans, failed, ms AS longest_ms, lines AS log_lines, requests_per_s
+FROM work LEFT JOIN said ON said.service = work.service
+          LEFT JOIN load ON load.service = work.service
+ORDER BY begun"""
+
 _PLOT_HEIGHT, _PLOT_WIDTH, _TICKS = 13, 92, 8
 _RISE = 4.0
 """Percentage points above the median that count as trouble."""
 
 
 def ask_all(lake: Lake, console: Console) -> None:
-    """Ask all four and print the answers."""
-    console.print("\n[bold]3. Four questions[/]")
+    """Ask all five and print the answers."""
+    console.print("\n[bold]3. Five questions[/]")
     show_table(_ask(lake, console, "Which services log errors?", BY_SERVICE), console)
 
     rates = _ask(lake, console, "Payment fails: since when?", OVER_TIME)
@@ -70,7 +89,10 @@ def ask_all(lake: Lake, console: Console) -> None:
     worst = slowest.slice(0, 1)
     (at,) = cells(worst["timestamp"].combine_chunks())
     trace_id = worst["trace_id"][0].as_py()
-    asked = "What happened to the first of them, across all services?"
+    asked = "Where did the first of them spend its time, and how busy was everybody in that minute?"
+    show_table(_ask(lake, console, asked, ONE_MINUTE.format(trace_id=trace_id, at=at)), console)
+
+    asked = "What happened to it, across all services?"
     show_table(_ask(lake, console, asked, ONE_REQUEST.format(trace_id=trace_id, at=at)), console)
 
 

@@ -1,14 +1,15 @@
 """`lakerunner generate`."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from lakerunner.cli.options import StorageOptions, read_storage_options
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.screen import answers, size
-from lakerunner.generate import ROOT, Incident, TelemetryConfig, generate_objects
+from lakerunner.errors import ConfigurationError
+from lakerunner.generate import ROOT, Incident, TelemetryConfig, telemetry_objects
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import NANOS, to_nanoseconds
@@ -23,7 +24,9 @@ Target = Annotated[
         show_default=False,
     ),
 ]
-Rate = Annotated[float, typer.Option(help="Records per second, over all services.")]
+Rate = Annotated[
+    float, typer.Option(help="Log records per second, over all services; spans are as many.")
+]
 Duration = Annotated[float, typer.Option(help="Length of the interval in seconds.")]
 Seed = Annotated[int, typer.Option(min=0, help="Equal seeds give equal records.")]
 Start = Annotated[
@@ -38,7 +41,19 @@ Services = Annotated[
         metavar="NAME,…", help="Services that send; all if not given.", show_default=False
     ),
 ]
-SignalOption = Annotated[Signal, typer.Option(help="Kind of telemetry; only logs so far.")]
+Signals = Annotated[
+    str,
+    typer.Option(
+        "--signals", "--signal", metavar="logs,traces,metrics", help="Kinds of telemetry."
+    ),
+]
+Series = Annotated[int, typer.Option(min=0, help="Metric series, about.")]
+Interval = Annotated[
+    float, typer.Option(min=1, help="Seconds between two points of a metric series.")
+]
+TemporalityOption = Annotated[
+    str, typer.Option("--temporality", metavar="cumulative|delta", help="Of counts in metrics.")
+]
 PerObject = Annotated[int, typer.Option(min=1, help="Records in each object.")]
 Packing = Annotated[
     str, typer.Option("--compression", metavar="gzip|zstd|none", help="gz means gzip.")
@@ -48,6 +63,9 @@ Trouble = Annotated[
     typer.Option("--incident/--no-incident", help="Let the payment service fail for a while."),
 ]
 KeyPart = "Part of the keys."
+
+_SIGNALS = {str(signal): signal for signal in Signal} | {"traces": Signal.SPANS}
+_NOUNS = {Signal.LOGS: "log records", Signal.SPANS: "spans", Signal.METRICS: "metric points"}
 
 
 def generate(  # noqa: PLR0913 - the options of a command are its arguments
@@ -60,7 +78,10 @@ def generate(  # noqa: PLR0913 - the options of a command are its arguments
     organization: Annotated[str, typer.Option("--organization", "--org", help=KeyPart)] = "default",
     collector: Annotated[str, typer.Option(help=KeyPart)] = "collector-0",
     services: Services = None,
-    signal: SignalOption = Signal.LOGS,
+    signals: Signals = "logs",
+    series: Series = 400,
+    metrics_interval: Interval = 15.0,
+    temporality: TemporalityOption = "cumulative",
     records_per_object: PerObject = 5000,
     compression: Packing = "gzip",
     incident: Trouble = True,
@@ -68,12 +89,16 @@ def generate(  # noqa: PLR0913 - the options of a command are its arguments
 ) -> None:
     """Generate realistic telemetry of a shop, as a collector would write it to a bucket.
 
-    Eight services on twenty pods, sharing traces; in the middle of it payments fail for a while.
+    Eight services on twenty pods; a request has one trace id in logs, spans and the exemplars of
+    metrics. In the middle of it payments fail for a while.
     """
     begin = f"now-{round(max(duration, 0) * NANOS)}ns" if start is None else start
     settings: dict[str, Any] = {
         "seed": seed,
-        "signal": signal,
+        "signals": read_signals(signals),
+        "series": series,
+        "metrics_interval_s": metrics_interval,
+        "temporality": temporality,
         "rate": rate,
         "start_ns": to_nanoseconds(begin, now_ns=time.time_ns()),
         "duration_s": duration,
@@ -91,23 +116,63 @@ def generate(  # noqa: PLR0913 - the options of a command are its arguments
     stored = put_objects(store, config, "generate")
     seconds = time.perf_counter() - begun
     answers().print(
-        f"{config.records:,} records in {config.objects:,} objects ({size(stored)}) under "
+        f"{stored.records} in {stored.objects:,} objects ({size(stored.bytes)}) under "
         f"{store.url}/{ROOT}/{organization}/{collector}/ in {seconds:.2f} s",
         markup=False,
     )
 
 
-def put_objects(store: ObjectStore, config: TelemetryConfig, title: str) -> int:
-    """Generate objects into a store, with progress shown.
+def read_signals(text: str) -> tuple[Signal, ...]:
+    """The kinds of telemetry named in a list with commas; spans are also called traces.
 
-    Returns:
-        Bytes put.
+    Raises:
+        ConfigurationError: A name is unknown.
+
+    Example:
+        >>> read_signals("logs,traces")
+        (<Signal.LOGS: 'logs'>, <Signal.SPANS: 'spans'>)
     """
-    stored = rows = 0
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in _SIGNALS]
+    if unknown:
+        raise ConfigurationError(
+            f"no signal {', '.join(unknown)}; there are logs, traces (or spans) and metrics"
+        )
+    return tuple(_SIGNALS[name] for name in names)
+
+
+class Stored(NamedTuple):
+    """What was put into a store.
+
+    Attributes:
+        objects: How many objects.
+        bytes: Their size.
+        counts: Log records, spans and metric points in them.
+    """
+
+    objects: int
+    bytes: int
+    counts: dict[Signal, int]
+
+    @property
+    def records(self) -> str:
+        """The counts in words."""
+        parts = [f"{count:,} {_NOUNS[signal]}" for signal, count in self.counts.items()]
+        *first, last = parts
+        return f"{', '.join(first)} and {last}" if first else last
+
+
+def put_objects(store: ObjectStore, config: TelemetryConfig, title: str) -> Stored:
+    """Generate objects into a store, with progress shown."""
+    stored = done = 0
+    counts = dict.fromkeys(config.kinds, 0)
+    # How many spans and points there will be is only known when they are there.
+    total = config.objects if config.kinds == (Signal.LOGS,) else None
     with ProgressDisplay(title) as progress:
-        for done, (key, data) in enumerate(generate_objects(config), start=1):
-            store.put(key, data)
-            stored += len(data)
-            rows = min(done * config.records_per_object, config.records)
-            progress(ProgressEvent("write", done, config.objects, rows, stored))
-    return stored
+        for each in telemetry_objects(config):
+            store.put(each.key, each.data)
+            done += 1
+            stored += len(each.data)
+            counts[each.signal] += each.records
+            progress(ProgressEvent("write", done, total, sum(counts.values()), stored))
+    return Stored(done, stored, counts)

@@ -78,6 +78,7 @@ def show_report(report: IngestReport) -> None:
         "objects skipped": f"{report.skipped:,}",
         "rejected": f"{len(report.rejected):,}",
         "to be tried again": f"{len(report.failed):,}" if report.failed else "",
+        "gone": f"{report.gone:,}" if report.gone else "",
         "rows": f"{report.rows:,}",
         "segments": f"{report.segments:,}",
         "bytes in": size(report.bytes_read),

@@ -75,6 +75,8 @@ def planning_failures(text: str) -> Iterator[None]:
     """
     try:
         yield
+    except RecursionError as error:
+        raise UnsupportedQueryError("the query is nested too deeply", query=text) from error
     except BaseException as error:
         if not _is_from_datafusion(error):
             raise

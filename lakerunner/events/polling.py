@@ -78,7 +78,8 @@ class PrefixPoller(EventSource):
         self._listing: Iterator[ObjectMeta] | None = None
         self._next_poll = time.monotonic()
         self._seen: dict[str, str] = {}
-        self._out: dict[str, Delivery] = {}
+        self._out: dict[str, tuple[Delivery, str]] = {}  # unsettled, and the key listed before
+        self._previous = ""
         self._back: list[tuple[float, int, Delivery]] = []
         self._numbers = itertools.count()
 
@@ -86,8 +87,7 @@ class PrefixPoller(EventSource):
     def cursor(self) -> str:
         """Where to begin after a restart: every object up to it was announced and settled."""
         first = min(self._out, default=None)
-        # A text just before the first unsettled key: its own beginning sorts before it.
-        return self._position if first is None else min(self._position, first[:-1])
+        return self._position if first is None else min(self._position, self._out[first][1])
 
     def receive(self, maximum: int, wait_seconds: float) -> Sequence[Delivery]:
         """New objects, in the order of the listing; those given back come first."""
@@ -104,14 +104,14 @@ class PrefixPoller(EventSource):
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Let the cursor pass objects."""
         for delivery in deliveries:
-            if self._out.get(delivery.handle) is delivery:
+            if self._is_out(delivery):
                 del self._out[delivery.handle]
 
     def release(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """Announce objects again."""
         due = time.monotonic() + delay_seconds
         for delivery in deliveries:
-            if self._out.get(delivery.handle) is delivery:
+            if self._is_out(delivery):
                 heapq.heappush(self._back, (due, next(self._numbers), delivery))
 
     def close(self) -> None:
@@ -123,13 +123,17 @@ class PrefixPoller(EventSource):
         """Whether a listed object is to be announced now; a later poll asks again."""
         return not meta.key.endswith("/")
 
+    def _is_out(self, delivery: Delivery) -> bool:
+        """Whether an object is unsettled; a newer version may have taken its place."""
+        out = self._out.get(delivery.handle)
+        return out is not None and out[0] is delivery
+
     def _returned(self, maximum: int) -> list[Delivery]:
         found: list[Delivery] = []
         now = time.monotonic()
         while self._back and self._back[0][0] <= now and len(found) < maximum:
             delivery = heapq.heappop(self._back)[2]
-            # A newer version may have taken its place meanwhile.
-            if self._out.get(delivery.handle) is delivery:
+            if self._is_out(delivery):
                 found.append(delivery)
         return found
 
@@ -140,12 +144,13 @@ class PrefixPoller(EventSource):
         try:
             if self._listing is None:
                 whole = self._polls % self._relist_every == 0
-                start_after = "" if whole else self._position
+                self._previous = start_after = "" if whole else self._position
                 self._listing = self._store.list(self._prefix, start_after=start_after)
             found = []
             for meta in self._listing:
+                previous, self._previous = self._previous, meta.key
                 if self._is_new(meta):
-                    found.append(self._announce(meta))
+                    found.append(self._announce(meta, previous))
                     if len(found) == maximum:
                         return found
         except StoreUnavailableError as error:
@@ -168,12 +173,12 @@ class PrefixPoller(EventSource):
             return False
         return self.is_ready(meta)
 
-    def _announce(self, meta: ObjectMeta) -> Delivery:
+    def _announce(self, meta: ObjectMeta, previous: str) -> Delivery:
         event = ObjectEvent(self._bucket, meta.key, meta.size, meta.etag, meta.modified_ns)
         delivery = Delivery(meta.key, (event,), (), meta.key)
         self._seen.pop(meta.key, None)
         self._seen[meta.key] = meta.etag
-        self._out[meta.key] = delivery
+        self._out[meta.key] = (delivery, previous)
         self._advance(meta)
         return delivery
 

@@ -35,6 +35,7 @@ _ENDPOINT = "https://pubsub.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/pubsub"
 _LONGEST_LEASE = 600
 _BATCH = 1000
+_GRACE_SECONDS = 5.0  # that the service may take longer than it was told to wait
 _CALLER = {400, 401, 403, 404}
 
 
@@ -128,7 +129,7 @@ class PubSubSource(EventSource):
         headers = {"Content-Type": "application/json"}
         if wait_seconds is not None:
             headers["X-Server-Timeout"] = f"{max(wait_seconds, 0.1):.1f}"
-            timeout = wait_seconds + 5
+            timeout = wait_seconds + _GRACE_SECONDS
         data = msgspec.json.encode(body)
         with self._translated(), self._lock:
             if self._session is None:

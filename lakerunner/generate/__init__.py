@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from lakerunner.generate.config import Incident, TelemetryConfig
-from lakerunner.generate.objects import ROOT, generate_objects, logs_request
+from lakerunner.generate.objects import (
+    ROOT,
+    TelemetryObject,
+    generate_objects,
+    logs_request,
+    telemetry_objects,
+)
 
-__all__ = ["ROOT", "Incident", "TelemetryConfig", "generate_objects", "logs_request"]
+__all__ = [
+    "ROOT",
+    "Incident",
+    "TelemetryConfig",
+    "TelemetryObject",
+    "generate_objects",
+    "logs_request",
+    "telemetry_objects",
+]

@@ -47,8 +47,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How much telemetry to generate, of what, and from when.
 
-    Equal configs give equal records. Records lie in `[start_ns, start_ns + duration_s)`. The kinds of
-    telemetry are of the same requests: leaving one out changes nothing about the others.
+    Equal configs give equal records. Records lie in `[start_ns, start_ns + duration_s)`. Logs,
+    spans and metrics are of the same requests: leaving one out changes nothing about the others.
 
     Attributes:
         seed: Any non-negative integer.
@@ -64,7 +64,7 @@ class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):
         collector: Part of the keys.
         compression: How objects are compressed.
         incident: The trouble to be found in the data; None for a quiet day.
-        series: Metric series, about; what requests and processes measure is some 250 at least.
+        series: Metric series, about; what requests and processes measure is some 200 at least.
         metrics_interval_s: Seconds between two points of a series.
         temporality: Of counters and histograms.
 

@@ -65,6 +65,8 @@ class Frames:
 
 def cut(keys: npt.NDArray[Any], pieces: Any) -> Iterator[tuple[int, bytes]]:
     """Each run of equal keys, with the bytes of its pieces."""
+    if not len(keys):
+        return
     offsets, data = contiguous(pieces)
     firsts = np.flatnonzero(np.diff(keys, prepend=-1))
     ends = offsets[np.append(firsts[1:], len(keys))]

@@ -21,7 +21,6 @@ from lakerunner.generate.wire import (
     AttributeValue,
     Prefixes,
     beside,
-    contiguous,
     decimal,
     fixed,
     hexadecimal,

@@ -20,8 +20,9 @@ UNSET, OK, ERROR = 0, 1, 2
 """`Status.StatusCode`."""
 
 _SERVER_ERROR = 500
-_AHEAD = 0.3
-"""Share of a pause between two steps that a call spends on its way."""
+_WITHIN, _AHEAD, _PATIENCE = 0.9, 0.3, 0.95
+"""Shares of a pause between two steps: what work inside a service takes, what a call spends on its
+way, and how long a caller waits before it gives up."""
 
 _EXCEPTIONS = {
     "payment.timeout": (
@@ -136,20 +137,31 @@ class _Planner:
         self._next += 1
         return self._next - 1
 
-    def _plan(self, visit: int, steps: list[int], kind: int, name: str, **rest: object) -> SpanPlan:
-        """A span of the visit's own service, within it unless said otherwise."""
-        settings: dict[str, object] = {
-            "slot": self._slot() if "slot" not in rest else rest["slot"],
-            "parent": visit,
-            "service": self._steps[steps[0]].service,
-            "before": 0.9,
-            "attributes": {},
-            "carries": frozenset({"order"} & self._carried(steps)),
-        }
+    def _plan(
+        self,
+        visit: int,
+        steps: list[int],
+        kind: int,
+        name: str,
+        attributes: Attributes | None = None,
+        *,
+        slot: int | None = None,
+    ) -> SpanPlan:
+        """A span within a visit, over some of its steps; one that has a slot is the visit's own."""
         return SpanPlan(
-            flow=self._position, visit=visit, kind=kind, name=name,
-            first=steps[0], last=steps[-1], **(settings | rest),  # type: ignore[arg-type]
-        )  # fmt: skip
+            flow=self._position,
+            visit=visit,
+            slot=self._slot() if slot is None else slot,
+            parent=visit if slot is None else None,
+            service=self._steps[self._flow.visits.tolist().index(visit)].service,
+            kind=kind,
+            name=name,
+            attributes=attributes or {},
+            first=steps[0],
+            before=_WITHIN if slot is None else 1.0,
+            last=steps[-1],
+            carries=self._carried(steps) & {"order"},
+        )
 
     def _carried(self, steps: list[int]) -> frozenset[str]:
         return frozenset().union(*(self._steps[step].carries for step in steps))
@@ -165,12 +177,11 @@ class _Planner:
         failed = status >= _SERVER_ERROR
         if failed:
             attributes["error.type"] = str(status)
-        return self._plan(
-            visit, steps, SERVER, f"{method} {path}",
-            slot=visit, parent=None, before=1.0, attributes=attributes,
+        plan = self._plan(visit, steps, SERVER, f"{method} {path}", attributes, slot=visit)
+        return plan._replace(
             status=(ERROR, "checkout unavailable") if failed else (UNSET, ""),
-            carries=frozenset({"caller"} | self._carried(steps) & {"product"}),
-        )  # fmt: skip
+            carries=self._carried(steps) & {"product"} | {"caller"},
+        )
 
     def _call(self, visit: int, steps: list[int], service: str) -> Iterator[SpanPlan]:
         """A remote procedure call: the span of the caller and that of the one called."""
@@ -182,50 +193,55 @@ class _Planner:
         code, message = next(
             (_OUTCOMES[n] for i in steps if (n := self._steps[i].name) in _OUTCOMES), (0, "")
         )
-        given_up = self._steps[steps[-1] + 1].name == "checkout.retried"
         attributes: Attributes = {
             "rpc.system": "grpc", "rpc.service": rpc_service(service), "rpc.method": procedure,
             "rpc.grpc.status_code": code, "server.address": f"{service}.shop.svc",
             "server.port": 8080,
         }  # fmt: skip
-        seen = attributes | ({"rpc.grpc.status_code": 4} if given_up else {})
-        carries = self._carried(steps) & {"order", "product", "cached"}
-        failed = bool(code) or given_up
-        client = self._plan(
-            visit, steps, CLIENT, name,
-            parent=caller, service=self._steps[self._first_of(caller)].service,
-            attributes=seen | ({"error.type": str(seen["rpc.grpc.status_code"])} if failed else {}),
-            after=0.95 if given_up else _AHEAD,
-            status=(ERROR, "deadline exceeded" if given_up else message) if failed else (UNSET, ""),
-        )._replace(first=steps[0] - 1, before=_AHEAD, visit=caller)  # fmt: skip
+        client = self._caller_side(caller, steps, name, attributes, message)
         yield client
-        succeeded = (OK, "") if service == "payment" and not code else (UNSET, "")
         yield self._plan(
-            visit, steps, SERVER, name,
-            slot=visit, parent=client.slot, before=1.0, remote=True, carries=carries,
-            attributes=attributes | ({"error.type": str(code)} if message else {}),
-            status=(ERROR, message) if message else succeeded,
+            visit,
+            steps,
+            SERVER,
+            name,
+            attributes | ({"error.type": str(code)} if message else {}),
+            slot=visit,
+        )._replace(
+            parent=client.slot,
+            remote=True,
+            carries=self._carried(steps) & {"order", "product", "cached"},
+            status=(ERROR, message) if message else _answered(service, code),
             events=tuple(self._events(steps)),
-        )  # fmt: skip
+        )
 
-    def _first_of(self, visit: int) -> int:
-        return self._flow.visits.tolist().index(visit)
+    def _caller_side(
+        self, caller: int, steps: list[int], name: str, attributes: Attributes, message: str
+    ) -> SpanPlan:
+        given_up = self._steps[steps[-1] + 1].name == "checkout.retried"
+        if given_up:
+            attributes, message = attributes | {"rpc.grpc.status_code": 4}, "deadline exceeded"
+        failed = bool(attributes["rpc.grpc.status_code"])
+        if failed:
+            attributes = attributes | {"error.type": str(attributes["rpc.grpc.status_code"])}
+        return self._plan(caller, steps, CLIENT, name, attributes)._replace(
+            first=steps[0] - 1,
+            before=_AHEAD,
+            after=_PATIENCE if given_up else _AHEAD,
+            status=(ERROR, message) if failed else (UNSET, ""),
+        )
 
     def _events(self, steps: list[int]) -> Iterator[SpanEvent]:
         for step in steps:
             name = self._steps[step].name
             if name in _EXCEPTIONS:
                 kind, message = _EXCEPTIONS[name]
-                stack = f"{kind}: {message}{STACK}"
-                yield SpanEvent(
-                    step,
-                    "exception",
-                    {
-                        "exception.type": kind,
-                        "exception.message": message,
-                        "exception.stacktrace": stack,
-                    },
-                )
+                said: Attributes = {
+                    "exception.type": kind,
+                    "exception.message": message,
+                    "exception.stacktrace": f"{kind}: {message}{STACK}",
+                }
+                yield SpanEvent(step, "exception", said)
             elif name == "checkout.retried":
                 yield SpanEvent(step, "retry", {"shop.attempt": 2})
             elif name == "checkout.placed":
@@ -240,23 +256,25 @@ class _Planner:
             "messaging.system": "kafka", "messaging.destination.name": "orders",
             "server.address": "kafka.shop.svc", "server.port": 9092,
         }  # fmt: skip
-        step = names.index(sent)
+        sending: Attributes = {
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+        }
+        carries = frozenset({"order", "partition"})
         producer = self._plan(
-            sender, [step], PRODUCER, "send orders",
-            attributes=attributes
-            | {"messaging.operation.name": "send", "messaging.operation.type": "send"},
-            carries=frozenset({"order", "partition"}),
-        )  # fmt: skip
-        yield producer
+            sender, [names.index(sent)], PRODUCER, "send orders", attributes | sending
+        )
+        yield producer._replace(carries=carries)
         consuming: Attributes = {
             "messaging.operation.name": "process", "messaging.operation.type": "process",
             "messaging.consumer.group.name": "confirmation",
         }  # fmt: skip
-        yield self._plan(
-            visit, steps, CONSUMER, "process orders",
-            slot=visit, parent=producer.slot, before=1.0, remote=True, link=producer.slot,
-            attributes=attributes | consuming, carries=frozenset({"order", "partition"}),
-        )  # fmt: skip
+        consumer = self._plan(
+            visit, steps, CONSUMER, "process orders", attributes | consuming, slot=visit
+        )
+        yield consumer._replace(
+            parent=producer.slot, link=producer.slot, remote=True, carries=carries
+        )
 
     def _inside(self, visit: int, step: int) -> Iterator[SpanPlan]:
         """What a service does for one step, beyond talking to the others."""
@@ -275,11 +293,8 @@ class _Planner:
             answer: Attributes = (
                 {"error.type": "timeout"} if timeout else {"http.response.status_code": 201}
             )
-            yield self._plan(
-                visit, [step], CLIENT, "POST /v1/charges",
-                attributes=attributes | answer,
-                status=(ERROR, "timeout") if timeout else (UNSET, ""),
-            )  # fmt: skip
+            plan = self._plan(visit, [step], CLIENT, "POST /v1/charges", attributes | answer)
+            yield plan._replace(status=(ERROR, "timeout") if timeout else (UNSET, ""))
 
     def _statement(self, visit: int, step: int, template: Template) -> SpanPlan:
         operation, _, target = template.job.partition(" ")
@@ -289,17 +304,21 @@ class _Planner:
             "server.address": f"{system}.shop.svc", "server.port": _PORTS[system],
         }  # fmt: skip
         if system == "postgresql":
-            query = f"SELECT id, name, price FROM {target} WHERE category = $1 ORDER BY rank"
+            query = f"{operation} id, name, price FROM {target} WHERE category = $1 ORDER BY rank"
             database |= {
                 "db.namespace": "shop", "db.collection.name": target, "db.query.text": query,
                 "db.query.summary": f"{operation} {target}",
             }  # fmt: skip
         else:
             database |= {"db.namespace": "0"}
-        return self._plan(
-            visit, [step], CLIENT, f"{operation} {target}" if system == "postgresql" else operation,
-            attributes=database, carries=frozenset({"cached"} & template.carries),
-        )  # fmt: skip
+        name = f"{operation} {target}" if system == "postgresql" else operation
+        plan = self._plan(visit, [step], CLIENT, name, database)
+        return plan._replace(carries=template.carries & {"cached"})
+
+
+def _answered(service: str, code: int) -> tuple[int, str]:
+    """What a server says of a call that was no error of its own; payment alone says OK."""
+    return (OK, "") if service == "payment" and not code else (UNSET, "")
 
 
 PLANS: tuple[SpanPlan, ...] = tuple(

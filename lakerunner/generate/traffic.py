@@ -64,7 +64,7 @@ _BY_NAME = {flow.name: position for position, flow in enumerate(FLOWS)}
 
 
 class Requests(NamedTuple):
-    """Requests that went the same way. Matrices have a row for each request, a column for each step.
+    """Requests that went the same way. Matrices have a row a request and a column a step.
 
     Attributes:
         flow: Position in `FLOWS`.

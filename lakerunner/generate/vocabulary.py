@@ -1,4 +1,4 @@
-"""Values that telemetry of the shop mentions again and again: products, clients, remote procedures."""
+"""What telemetry of the shop mentions again and again: products, clients, procedures."""
 
 from __future__ import annotations
 

@@ -138,6 +138,38 @@ def decimal(values: npt.NDArray[np.integer[Any]]) -> Any:
     return pa.array(values).cast(pa.string()).cast(pa.binary())
 
 
+def varints(values: npt.NDArray[Any]) -> Any:
+    """A column of non-negative integers, each in groups of seven bits.
+
+    Example:
+        >>> varints(np.array([1, 300])).to_pylist() == [varint(1), varint(300)]
+        True
+    """
+    numbers = values.astype(np.uint64)[:, None]
+    shifts = np.arange(0, 70, 7, dtype=np.uint64)
+    groups = (numbers >> shifts).astype(np.uint8) & _SEVEN_BITS
+    used = (numbers >> shifts) > 0
+    used[:, 0] = True
+    groups[:, :-1] |= np.where(used[:, 1:], np.uint8(_MORE), np.uint8(0))
+    offsets = np.zeros(len(numbers) + 1, np.int32)
+    np.cumsum(used.sum(axis=1), out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(groups[used])]
+    return pa.Array.from_buffers(pa.binary(), len(numbers), buffers)
+
+
+def strung(pieces: Any, counts: npt.NDArray[Any]) -> Any:
+    """Put runs of pieces together: as many as each count says become one piece.
+
+    Example:
+        >>> strung(table([b"a", b"b", b"c"]), np.array([2, 0, 1])).to_pylist()
+        [b'ab', b'', b'c']
+    """
+    offsets, data = contiguous(pieces)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(offsets[ends])), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.binary(), len(counts), buffers)
+
+
 def join(*columns: Any) -> Any:
     """Put columns together, piece by piece."""
     return pc.binary_join_element_wise(*columns, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing, contextmanager
 from itertools import chain, groupby
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,9 +20,9 @@ from lakerunner.errors import (
 from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal
 from lakerunner.ingest.lines import Found, reject_lines
-from lakerunner.ingest.reading import ObjectReader
+from lakerunner.ingest.prefetch import opened_in_order
 from lakerunner.ingest.task import IngestOutcome, IngestTask
-from lakerunner.ingest.writing import write_segments
+from lakerunner.ingest.writing import SegmentWriter, make_segments
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, Source, TakenSource
 from lakerunner.schema.fingerprints import with_fingerprints
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lakerunner.formats.base import Format, Part
-    from lakerunner.model.segment import Segment
+    from lakerunner.ingest.prefetch import OpenObject
+    from lakerunner.ingest.reading import ObjectReader
     from lakerunner.store import ObjectMeta
 
 
@@ -46,12 +48,10 @@ class _Written(NamedTuple):
     """What became of some payloads.
 
     Attributes:
-        segments: Put, not committed.
         rows: Of each payload.
         aside: Lines that were set aside, with the position of their payload.
     """
 
-    segments: list[Segment]
     rows: list[int]
     aside: list[tuple[int, Found]]
 
@@ -67,6 +67,14 @@ class _PutFailedError(Exception):
     def __init__(self, error: StoreError) -> None:
         super().__init__(error)
         self.error = error
+
+
+@contextmanager
+def _putting() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise _PutFailedError(error) from error
 
 
 class _Kind(NamedTuple):
@@ -98,7 +106,7 @@ class _Batch:
         self._formats: dict[str, Format] = {}
         self._pending: dict[_Kind, list[_Payload]] = {}
         self._pending_bytes = 0
-        self._segments: list[Segment] = []
+        self._writer = SegmentWriter(task)
         self._taken: dict[Signal, list[TakenSource]] = {}
         self._aside: dict[Signal, list[Rejection]] = {}
         self._rejected: list[Rejection] = []
@@ -106,12 +114,17 @@ class _Batch:
         self._bytes_read = 0
 
     def run(self) -> IngestOutcome:
-        for listed in self._task.objects:
-            self._object(listed)
+        if self._task.organization is None:
+            sources = map(self._source, self._task.objects)
+            self._rejected += [self._set_aside(source, _UNOWNED) for source in sources]
+        else:
+            with closing(opened_in_order(self._task)) as opened:
+                for reader, open_object in opened:
+                    self._object(reader, open_object)
         self._flush()
         return IngestOutcome(
             task=self._task,
-            segments=tuple(self._segments),
+            segments=self._writer.finish(),
             taken={signal: tuple(sources) for signal, sources in self._taken.items()},
             aside={signal: tuple(lines) for signal, lines in self._aside.items()},
             rejected=tuple(self._rejected),
@@ -119,13 +132,9 @@ class _Batch:
             bytes_read=self._bytes_read,
         )
 
-    def _object(self, listed: ObjectMeta) -> None:
-        if self._task.organization is None:
-            self._rejected.append(self._set_aside(self._source(listed), _UNOWNED))
-            return
-        reader = ObjectReader(self._task.source, listed, self._task.config)
+    def _object(self, reader: ObjectReader, open_object: OpenObject) -> None:
         try:
-            blocks = reader.open()
+            blocks = open_object()
             self._bytes_read += reader.meta.size
             self._payloads(reader, blocks)
         except InputError as error:
@@ -173,15 +182,14 @@ class _Batch:
 
     def _write(self, kind: _Kind, payloads: list[_Payload]) -> None:
         try:
-            written = self._decode_and_write(kind, payloads)
+            written = self._decode_and_write(kind, payloads, self._writer)
         except InputError:
             good = [payload for payload in payloads if self._decodes(kind, payload)]
             payloads.clear()
             if not good:
                 return
-            written = self._decode_and_write(kind, good)
+            written = self._decode_and_write(kind, good, self._writer)
             payloads = good
-        self._segments += written.segments
         self._taken.setdefault(kind.signal, []).extend(
             TakenSource(payload.source, count)
             for payload, count in zip(payloads, written.rows, strict=True)
@@ -202,34 +210,27 @@ class _Batch:
     def _large_object(self, kind: _Kind, payloads: Iterator[_Payload]) -> None:
         """Take an object part by part; if a part is broken, take nothing of it."""
         self._flush()
-        segments: list[Segment] = []
+        writer = self._writer.branch()
         aside: list[Found] = []
         total, source = 0, None
         try:
             for payload in payloads:
                 source = payload.source
-                written = self._decode_and_write(kind, [payload])
-                segments += written.segments
+                written = self._decode_and_write(kind, [payload], writer)
                 aside += [found for _, found in written.aside]
                 total += sum(written.rows)
         except Exception:
-            # Nothing will ever name these segments. If they cannot be deleted now, the orphan
-            # collection finds them later.
-            for segment in segments:
-                self._discard(segment)
+            writer.discard()  # nothing will ever name these segments
             raise
         if source is not None:
-            self._segments += segments
+            with _putting():
+                self._writer.merge(writer)
             self._taken.setdefault(kind.signal, []).append(TakenSource(source, total))
             self._aside.setdefault(kind.signal, []).extend(reject_lines(source, aside))
 
-    def _discard(self, segment: Segment) -> None:
-        try:
-            self._task.lake.delete(segment.key)
-        except LakerunnerError:
-            return
-
-    def _decode_and_write(self, kind: _Kind, payloads: list[_Payload]) -> _Written:
+    def _decode_and_write(
+        self, kind: _Kind, payloads: list[_Payload], writer: SegmentWriter
+    ) -> _Written:
         fallback = [payload.modified_ns for payload in payloads]
         data = [payload.part.data for payload in payloads]
         decoded = kind.format.decode(data, kind.signal, fallback)
@@ -237,15 +238,14 @@ class _Batch:
         if kind.signal is Signal.LOGS:
             table = with_fingerprints(table)
         sources = tuple(payload.source for payload in payloads)
-        try:
-            segments = list(write_segments(self._task, table, kind.signal, sources))
-        except StoreError as error:
-            raise _PutFailedError(error) from error
+        for made in make_segments(self._task, table, kind.signal, sources):
+            with _putting():
+                writer.add(made)
         aside = [
             (lines.payload, Found(lines, payloads[lines.payload].part.line))
             for lines in sorted(decoded.set_aside, key=attrgetter("payload"))
         ]
-        return _Written(segments, decoded.rows.tolist(), aside)
+        return _Written(decoded.rows.tolist(), aside)
 
     def _source(self, meta: ObjectMeta) -> Source:
         return Source(self._task.source.url, meta.key, meta.etag)

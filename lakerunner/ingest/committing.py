@@ -6,11 +6,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from lakerunner.errors import CommitConflictError, CommitUnknownError, LakerunnerError
+from lakerunner.errors import CommitConflictError, CommitUnknownError
 from lakerunner.formats.detect import signal_by_name
 from lakerunner.ingest.batch import ingest_batch
 from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.task import commit_id
+from lakerunner.ingest.writing import discard_segments
 from lakerunner.model.commit import Commit
 from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
@@ -49,7 +50,7 @@ def commit_outcome(
             _refuse_expired(outcome)
             _send(catalog, commit, outcome)
         except CommitConflictError as conflict:
-            _discard(outcome, commit)
+            discard_segments(outcome.task.lake, commit.add)
             if not record:
                 raise
             report += _again(catalog, outcome, commit, conflict, attempt)
@@ -105,15 +106,6 @@ def _send(catalog: Catalog, commit: Commit, outcome: IngestOutcome) -> None:
             continue
         return
     retrying(lambda: catalog.commit(commit), config)
-
-
-def _discard(outcome: IngestOutcome, commit: Commit) -> None:
-    """Delete segments nobody will name. Those that cannot be deleted now are collected later."""
-    for segment in commit.add:
-        try:
-            outcome.task.lake.delete(segment.key)
-        except LakerunnerError:
-            continue
 
 
 def _again(

@@ -6,42 +6,42 @@ import os
 import threading
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lakerunner.errors import (
+    ConfigurationError,
     CorruptObjectError,
     InputError,
     ObjectNotFoundError,
     ObjectTooLargeError,
     UnknownFormatError,
 )
-from lakerunner.executors import InlineExecutor, bounded_map
+from lakerunner.executors import bounded_map
 from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
 from lakerunner.ingest.committing import commit_outcome
 from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
-from lakerunner.ingest.mapping import check_mapping
+from lakerunner.ingest.new_objects import NewObjects
+from lakerunner.ingest.owners import owned_inputs, profiled_buckets, read_ownership
+from lakerunner.ingest.request import Request, read_request
 from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.screening import Screen
 from lakerunner.ingest.task import IngestTask
 from lakerunner.ingest.watching import Watcher, WatchSettings, gather_limits
+from lakerunner.ingest.workers import batch_workers
 from lakerunner.model.config import read_config
+from lakerunner.model.organization import check_organization
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
-from lakerunner.model.signal import Signal
-from lakerunner.model.source import Source, SourceState
+from lakerunner.model.source import Rejection
 from lakerunner.policies.batching import batches
 from lakerunner.policies.ownership import Owner, owner_of
-from lakerunner.segments.naming import check_organization
 from lakerunner.store.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from concurrent.futures import Executor
-    from contextlib import AbstractContextManager
     from os import PathLike
 
     from lakerunner.catalog import Catalog
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.progress import Progress
+    from lakerunner.model.signal import Signal
     from lakerunner.policies.ownership import Ownership
     from lakerunner.store import ObjectMeta, ObjectStore
 
-_LOOKUP_OBJECTS = 1000  # sources looked up in the catalog in one call
 _INPUT_ERRORS = {
     kind.code.value: kind for kind in (CorruptObjectError, ObjectTooLargeError, UnknownFormatError)
 }
@@ -76,8 +76,14 @@ class Ingestor:
         executor: Runs the batches: any `concurrent.futures.Executor`. With a process pool, the
             store must be reachable from other processes. Give it about one worker per core.
         open_bucket: Opens the buckets that input lies in; for a store of your own, or to wrap one.
-        ownership: Rules that say whose each object is, unless a call says it for all. Without any,
-            all are the organization's.
+        ownership: Rules that say whose each object is, unless a call says it for all, and how
+            their buckets are reached: an `Ownership`, or a mapping of its fields (see
+            `lakerunner.ingest.owners.read_ownership`). Without any, all objects are the
+            organization's.
+        bound: Take rows for `organization` only; see `for_organization`.
+
+    Raises:
+        ConfigurationError: A setting, a rule or the name of the organization is wrong.
 
     Example:
         >>> from lakerunner.catalog.opening import open_catalog
@@ -96,15 +102,36 @@ class Ingestor:
         config: Config | Mapping[str, Any] | None = None,
         executor: Executor | None = None,
         open_bucket: OpenBucket = open_store,
-        ownership: Ownership | None = None,
+        ownership: Ownership | Mapping[str, Any] | None = None,
+        bound: bool = False,
     ) -> None:
-        self._open_bucket = open_bucket
-        self._ownership = ownership
+        self._ownership = read_ownership(ownership)
+        self._open_bucket = profiled_buckets(open_bucket, store.url, self._ownership)
+        self._only = organization if bound else None
         self._store = store
         self._catalog = catalog
         self._organization = check_organization(organization)
         self._config = read_config(config)
         self._executor = executor
+
+    def for_organization(self, organization: str) -> Ingestor:
+        """An ingestor into the same lake that takes rows for one organization only.
+
+        Where there are rules of ownership, it passes over the objects that are not its own by them.
+
+        Raises:
+            ConfigurationError: `organization` can be no organization's name.
+        """
+        return Ingestor(
+            self._store,
+            self._catalog,
+            organization=organization,
+            config=self._config,
+            executor=self._executor,
+            open_bucket=self._open_bucket,
+            ownership=self._ownership,
+            bound=True,
+        )
 
     def ingest(
         self,
@@ -140,11 +167,11 @@ class Ingestor:
             StoreError: A segment could not be put, or the source could not be listed.
             CatalogError: A commit failed.
         """
-        wanted = self._wanted(signal, format, mapping, organization)
+        request = read_request(signal, format, mapping, organization, only=self._only)
         if isinstance(source, bytes | bytearray | memoryview):
-            return self._ingest_bytes(bytes(source), wanted, progress)
+            return self._ingest_bytes(bytes(source), request, progress)
         if not isinstance(source, str | os.PathLike):
-            arrow = wanted._replace(format=ARROW)
+            arrow = request._replace(format=ARROW)
             pieces = stream_pieces(source, self._config.batch_bytes)
             return sum(
                 (self._ingest_bytes(piece, arrow, progress) for piece in pieces), IngestReport()
@@ -152,7 +179,33 @@ class Ingestor:
         inputs = find_inputs(
             source, self._store.url, self._store.storage_options, self._open_bucket
         )
-        return self._run(inputs, wanted, progress)
+        return self._run(inputs, request, progress)
+
+    def ingest_owned(self, progress: Progress | None = None) -> IngestReport:
+        """Take all that is new wherever storage profiles and prefix mappings point.
+
+        Buckets are listed one after the other; batches of all organizations are taken in parallel
+        (`Config.workers`, or the executor). What cannot be listed keeps nothing else from being
+        taken.
+
+        Args:
+            progress: Called after each batch.
+
+        Returns:
+            What was done; in `failed` are also the prefixes that could not be listed.
+
+        Raises:
+            ConfigurationError: There are no rules that name a bucket, or one cannot be opened.
+            StoreError: A segment could not be put.
+            CatalogError: A commit failed.
+        """
+        report, request = IngestReport(), Request()
+        for found in owned_inputs(self._ownership, self._open_bucket, self._store, self._config):
+            if isinstance(found, Rejection):
+                report += IngestReport(failed=(found,))
+            else:
+                report += self._run(found, request, progress)
+        return report
 
     def retry(
         self,
@@ -180,15 +233,15 @@ class Ingestor:
             StoreError: A segment could not be put, or an object could not be looked up.
             CatalogError: A commit failed.
         """
-        wanted = self._wanted(signal, format, mapping, organization)
+        request = read_request(signal, format, mapping, organization, only=self._only)
         waiting: dict[str, dict[str, None]] = {}
-        for rejection in self._catalog.rejections(wanted.organization or self._organization):
+        for rejection in self._catalog.rejections(request.organization or self._organization):
             waiting.setdefault(rejection.source.bucket, {})[rejection.source.key] = None
         report = IngestReport()
         for bucket, keys in waiting.items():
             store = self._open_bucket(bucket, self._store.storage_options)
             inputs = Inputs(store, self._present(store, keys))
-            report += self._run(inputs, wanted, progress, again=True)
+            report += self._run(inputs, request, progress, again=True)
         return report
 
     def watch(  # noqa: PLR0913 - the settings of the call, by keyword
@@ -208,15 +261,12 @@ class Ingestor:
     ) -> IngestReport:
         """Take what a source of events announces, each object exactly once, until stopped.
 
-        Objects are gathered until they are as many or as large as a batch, or the first of them has
-        waited for `max_age`. An event is acknowledged only after the commit that holds the object's
-        rows or says why it was set aside, or because it was taken before, or if the object is not
-        there after some tries. What fails in a way that may pass is announced again later. Events
-        may come twice and in any order. A message that cannot be read is reported, logged as a
-        warning, and acknowledged.
-
-        To stop, set `stop`, or send SIGTERM if this is the main thread: what was gathered is
-        committed first. A watcher that is killed loses nothing: the source announces again.
+        Objects are gathered until they fill a batch, or the first of them has waited for `max_age`.
+        An event is acknowledged only when its object is settled: taken or set aside by a commit, by
+        this watcher or before, or not there after some tries. What fails in a way that may pass is
+        announced again later. A message that cannot be read is reported and acknowledged. When
+        `stop` is set, or by SIGTERM in the main thread, what was gathered is committed first. A
+        watcher that is killed loses nothing.
 
         Args:
             source: What announces objects: see `lakerunner.events`. It stays open.
@@ -235,22 +285,22 @@ class Ingestor:
             What was done, with the latest of the rejections; in `failed` is what was given back.
 
         Raises:
-            ConfigurationError: The source is not there or may not be used; a setting is wrong.
-            StoreError: A segment could not be put, for a reason that does not pass.
-            CatalogError: A commit failed, for a reason that does not pass.
+            LakerunnerError: Something is wrong that does not pass: a setting, the source, the lake.
         """
-        wanted = self._wanted(signal, format, mapping, organization)
-        screen = Screen(self._catalog, self._store, self._open_bucket, self._config)
+        request = read_request(signal, format, mapping, organization, only=self._only)
+        if self._only is not None and self._ownership is not None:
+            raise ConfigurationError(
+                "events may announce objects of any organization: watch with the whole lake",
+                organization=self._organization,
+            )
         limits = gather_limits(self._config, max_bytes, max_objects, max_age)
         settings = WatchSettings(limits, stop or threading.Event(), until_idle, progress)
 
         def take(store: ObjectStore, objects: Iterable[ObjectMeta]) -> IngestReport:
-            return self._run(Inputs(store, iter(objects)), wanted, None, announced=True)
+            return self._run(Inputs(store, iter(objects)), request, None, announced=True)
 
-        try:
+        with Screen(self._catalog, self._store, self._open_bucket, self._config) as screen:
             return Watcher(source, screen, take, self._config, settings).run()
-        finally:
-            screen.close()
 
     def _present(self, store: ObjectStore, keys: Iterable[str]) -> Iterator[ObjectMeta]:
         """Describe those objects that are still there."""
@@ -260,28 +310,13 @@ class Ingestor:
             except ObjectNotFoundError:
                 continue
 
-    def _wanted(
-        self,
-        signal: Signal | str | None,
-        format_name: str | None,
-        mapping: SourceMapping | Mapping[str, Any] | None,
-        organization: str | None,
-    ) -> _Wanted:
-        said = check_mapping(mapping)
-        return _Wanted(
-            organization=None if organization is None else check_organization(organization),
-            signal=Signal(signal) if signal is not None else said.signal if said else None,
-            format=format_name if format_name is not None else said.format if said else None,
-            mapping=said,
-        )
-
     def _ingest_bytes(
-        self, data: bytes, wanted: _Wanted, progress: Progress | None
+        self, data: bytes, request: Request, progress: Progress | None
     ) -> IngestReport:
         store = open_store(f"memory://lakerunner-bytes-{uuid.uuid4().hex}")
         meta = store.put("bytes", data)
         try:
-            report = self._run(Inputs(store, iter([meta])), wanted, progress, record=False)
+            report = self._run(Inputs(store, iter([meta])), request, progress, record=False)
         finally:
             store.delete("bytes")
         whole = [rejection for rejection in report.rejected if rejection.rows is None]
@@ -292,7 +327,7 @@ class Ingestor:
     def _run(
         self,
         inputs: Inputs,
-        wanted: _Wanted,
+        request: Request,
         progress: Progress | None,
         *,
         again: bool = False,
@@ -300,9 +335,11 @@ class Ingestor:
         announced: bool = False,
     ) -> IngestReport:
         begun = time.perf_counter()
-        new = _NewObjects(self._catalog, inputs, self._config, again=again)
-        rules = self._ownership if record and wanted.organization is None else None
-        everything = Owner(wanted.organization or self._organization)
+        rules = self._ownership if record and request.organization is None else None
+        if rules is not None and self._only is not None:
+            inputs = inputs.of(self._organization, rules)
+        new = NewObjects(self._catalog, inputs, self._config, again=again)
+        everything = Owner(request.organization or self._organization)
 
         def group_of(item: ObjectMeta) -> Owner | None:
             if rules is None:
@@ -325,9 +362,9 @@ class Ingestor:
                 objects=objects,
                 organization=None if owner is None else owner.organization,
                 steward=everything.organization,
-                signal=wanted.signal or (None if owner is None else owner.signal),
-                format=wanted.format,
-                mapping=wanted.mapping,
+                signal=request.signal or (None if owner is None else owner.signal),
+                format=request.format,
+                mapping=request.mapping,
                 config=self._config,
                 started_ns=time.time_ns(),
                 announced=announced,
@@ -335,8 +372,8 @@ class Ingestor:
             for owner, objects in grouped
         )
         report, handled = IngestReport(), 0
-        with self._workers(record=record) as executor:
-            in_flight = self._config.workers if self._executor is None else 2 * _width(executor)
+        workers = batch_workers(self._executor, self._config, inline=not record)
+        with workers as (executor, in_flight):
             for outcome in bounded_map(executor, ingest_batch, tasks, in_flight=in_flight):
                 report += commit_outcome(self._catalog, outcome, record=record)
                 handled += len(outcome.task.objects)
@@ -346,73 +383,3 @@ class Ingestor:
                     progress(event)
         skipped = IngestReport(skipped=new.skipped, seconds=time.perf_counter() - begun)
         return report + skipped
-
-    def _workers(self, *, record: bool) -> AbstractContextManager[Executor]:
-        if self._executor is not None and record:
-            return nullcontext(self._executor)
-        if self._config.workers == 1 or not record:
-            return nullcontext(InlineExecutor())
-        return ThreadPoolExecutor(self._config.workers, thread_name_prefix="lakerunner-ingest")
-
-
-class _Wanted(NamedTuple):
-    """What the user says of the input of one call."""
-
-    organization: str | None
-    signal: Signal | None
-    format: str | None
-    mapping: SourceMapping | None
-
-
-def _width(executor: Executor) -> int:
-    """How many tasks an executor runs at once, where it says so."""
-    return int(getattr(executor, "_max_workers", 1))
-
-
-class _NewObjects:
-    """The listed objects that the catalog does not know yet, looked up a thousand at a time.
-
-    Attributes:
-        seen: New objects handed on so far.
-        skipped: Known objects passed over so far.
-        exhausted: Whether the listing has come to its end.
-    """
-
-    def __init__(self, catalog: Catalog, inputs: Inputs, config: Config, *, again: bool) -> None:
-        self._catalog = catalog
-        self._inputs = inputs
-        self._config = config
-        self._again = again
-        self.seen = 0
-        self.skipped = 0
-        self.exhausted = False
-
-    def __iter__(self) -> Iterator[ObjectMeta]:
-        for listed in _chunks(self._inputs.objects, _LOOKUP_OBJECTS):
-            for item in self._unknown(listed):
-                self.seen += 1
-                yield item
-        self.exhausted = True
-
-    def _unknown(self, listed: list[ObjectMeta]) -> list[ObjectMeta]:
-        bucket = self._inputs.store.url
-        sources = [Source(bucket, item.key, item.etag) for item in listed]
-        known = retrying(lambda: self._catalog.sources(sources), self._config)
-        new = [
-            item
-            for item, source in zip(listed, sources, strict=True)
-            if source not in known or (self._again and known[source] is SourceState.REJECTED)
-        ]
-        self.skipped += len(listed) - len(new)
-        return new
-
-
-def _chunks(items: Iterable[ObjectMeta], size: int) -> Iterator[list[ObjectMeta]]:
-    chunk: list[ObjectMeta] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

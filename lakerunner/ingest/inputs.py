@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from lakerunner.errors import ConfigurationError, ObjectNotFoundError
 from lakerunner.policies.batching import is_input, is_own
 from lakerunner.policies.globs import compile_glob, literal_prefix
+from lakerunner.policies.ownership import owner_of
 from lakerunner.store.opening import open_store
 from lakerunner.store.urls import Location, locate
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from os import PathLike
 
+    from lakerunner.policies.ownership import Ownership
     from lakerunner.store import ObjectMeta, ObjectStore
 
 
@@ -32,6 +34,14 @@ class Inputs(NamedTuple):
 
     store: ObjectStore
     objects: Iterator[ObjectMeta]
+
+    def of(self, organization: str, rules: Ownership) -> Inputs:
+        """Those of them that belong to one organization."""
+        bucket = self.store.url
+        owned = ((item, owner_of(bucket, item.key, rules)) for item in self.objects)
+        return self._replace(
+            objects=(item for item, owner in owned if owner and owner.organization == organization)
+        )
 
 
 def find_inputs(
@@ -66,6 +76,12 @@ def find_inputs(
         )
     found = _named(store, location.key)
     return Inputs(store, (item for item in found if is_input(item.key, lake_prefix)))
+
+
+def inputs_below(store: ObjectStore, prefix: str, lake_url: str) -> Inputs:
+    """What lies below a prefix of a bucket and is neither the lake's own nor a directory marker."""
+    lake_prefix = lake_prefix_in(Location(store.url, prefix), locate(lake_url))
+    return Inputs(store, (item for item in store.list(prefix) if is_input(item.key, lake_prefix)))
 
 
 def lake_prefix_in(source: Location, lake: Location) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.ingest.announced import Waiting
@@ -42,7 +42,7 @@ class Screened(NamedTuple):
 
 
 class Screen:
-    """Sorts announced objects; used by one thread.
+    """Sorts announced objects; used by one thread, as a context that closes the buckets.
 
     Args:
         catalog: Knows what was taken and what was set aside.
@@ -95,8 +95,10 @@ class Screen:
             self._stores[bucket] = store
         return store
 
-    def close(self) -> None:
-        """Close the buckets."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
         for store in self._stores.values():
             store.close()
 

@@ -131,6 +131,7 @@ class Watcher:
         self._failing: dict[Wanted, Rejection] = {}
         self._troubles = 0
         self._heard_s = time.monotonic()
+        self._listened = False
 
     def run(self) -> IngestReport:
         """Watch until stopped.
@@ -151,14 +152,17 @@ class Watcher:
         return replace(self._report, failed=failing, seconds=time.perf_counter() - begun)
 
     def _ended(self) -> bool:
+        return self._settings.stop.is_set() or (self._is_idle() and not self._waiting)
+
+    def _is_idle(self) -> bool:
         idle_s = self._settings.until_idle_s
-        return self._settings.stop.is_set() or (
-            idle_s is not None and time.monotonic() - self._heard_s >= idle_s
-        )
+        if idle_s is None or not self._listened:
+            return False
+        return time.monotonic() - self._heard_s >= idle_s
 
     def _step(self) -> None:
         left = wait_s(self._gathered, self._settings.limits, time.monotonic())
-        if left == 0:
+        if left == 0 or (self._waiting and self._is_idle()):
             self._patiently(self._ingest)
             return
         wait = WATCH_POLL_SECONDS if left is None else min(left, WATCH_POLL_SECONDS)
@@ -179,8 +183,9 @@ class Watcher:
             pause = retry_delay_s(self._troubles, WATCH_BACKOFF_SECONDS)
             if not isinstance(error, EventsUnavailableError):
                 self._give_up(pause)
+                self._heard_s = time.monotonic() + pause
             elif self._waiting:
-                pause = 1.0  # what was gathered need not wait for the source
+                pause = min(pause, 1.0)  # what was gathered need not wait for the source
             self._settings.stop.wait(pause)
         else:
             self._troubles = 0
@@ -190,6 +195,7 @@ class Watcher:
     def _receive(self, wait_seconds: float) -> None:
         room = self._settings.limits.max_objects - self._gathered.objects
         deliveries = self._source.receive(max(1, min(room, _RECEIVED)), wait_seconds)
+        self._listened = True
         if not deliveries:
             return
         now = self._heard_s = time.monotonic()
@@ -237,6 +243,7 @@ class Watcher:
         self._settle(settled)
         for delay, deliveries in delayed.items():
             self._release(deliveries, delay)
+        self._heard_s = time.monotonic()  # nobody was listening meanwhile
         if self._settings.progress is not None:
             done, rows, read = self._report.objects, self._report.rows, self._report.bytes_read
             self._settings.progress(ProgressEvent("watch", done, None, rows, read))

@@ -1,37 +1,125 @@
-"""Turn decoded rows into segments and put them."""
+"""Turn decoded rows into segments and put them: of each commit, the one of the last window last."""
 
 from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 from msgspec.structs import replace
 
-from lakerunner.errors import ObjectExistsError
+from lakerunner.errors import LakerunnerError, ObjectExistsError
 from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.task import commit_id
 from lakerunner.model.segment import Segment
 from lakerunner.schema.canonical import SORT_ORDER
-from lakerunner.segments.codec import encode, order_columns
+from lakerunner.segments.codec import OpenSegment, order_columns
 from lakerunner.segments.layout import WindowTable, lay_out
 from lakerunner.segments.naming import segment_id, segment_key
 from lakerunner.segments.stats import column_stats
 from lakerunner.store import PutMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from lakerunner.ingest.task import IngestTask
     from lakerunner.model.signal import Signal
     from lakerunner.model.source import Source
+    from lakerunner.store import ObjectStore
 
 
-def write_segments(
+class MadeSegment(NamedTuple):
+    """A segment that is encoded and not put.
+
+    Attributes:
+        described: What is known of it; `bytes` and `siblings` are not.
+        file: Its rows.
+    """
+
+    described: Segment
+    file: OpenSegment
+
+
+class SegmentWriter:
+    """Puts the segments of one batch, and of each signal the one that closes the commit last.
+
+    The closing segment names all others of its commit. It is put when all of them are durable, so
+    whoever finds it in the bucket knows the whole commit; see `lakerunner.recover`. It is the one
+    of the last window, and the youngest of these, so that retention removes it last. Until the end,
+    one segment of each signal is held back, compressed.
+
+    Args:
+        task: The batch.
+
+    Attributes:
+        segments: What was put.
+    """
+
+    def __init__(self, task: IngestTask) -> None:
+        self._task = task
+        self._held: dict[Signal, MadeSegment] = {}
+        self.segments: list[Segment] = []
+
+    def add(self, made: MadeSegment) -> None:
+        """Take one more segment: put it, or hold it back and put the one held so far.
+
+        Raises:
+            StoreError: It could not be put.
+        """
+        signal = made.described.signal
+        held = self._held.get(signal)
+        if held is None:
+            self._held[signal] = made
+            return
+        if made.described.window_start_ns >= held.described.window_start_ns:
+            self._held[signal], made = made, held
+        self._put(made)
+
+    def branch(self) -> SegmentWriter:
+        """A writer for segments of the same commits that may yet be given up."""
+        return SegmentWriter(self._task)
+
+    def merge(self, branch: SegmentWriter) -> None:
+        """Adopt the segments of a branch.
+
+        Raises:
+            StoreError: One could not be put.
+        """
+        self.segments += branch.segments
+        for made in branch._held.values():
+            self.add(made)
+
+    def discard(self) -> None:
+        """Delete what was put; what cannot be deleted now is collected later as an orphan."""
+        self._held.clear()
+        discard_segments(self._task.lake, self.segments)
+
+    def finish(self) -> tuple[Segment, ...]:
+        """Put what closes each commit.
+
+        Returns:
+            All segments of the batch.
+
+        Raises:
+            StoreError: One could not be put.
+        """
+        for signal, made in self._held.items():
+            ids = tuple(one.id for one in self.segments if one.signal is signal)
+            self._put(made, siblings=(*ids, made.described.id))
+        self._held.clear()
+        return tuple(self.segments)
+
+    def _put(self, made: MadeSegment, siblings: tuple[str, ...] = ()) -> None:
+        described = replace(made.described, siblings=siblings)
+        data = made.file.finish(described)
+        self.segments.append(_put(self._task, replace(described, bytes=data.size), data))
+
+
+def make_segments(
     task: IngestTask, table: pa.Table, signal: Signal, sources: tuple[Source, ...]
-) -> Iterator[Segment]:
-    """Sort rows, cut them at windows, and put one segment for each window.
+) -> Iterator[MadeSegment]:
+    """Sort rows, cut them at windows, and encode one segment for each window.
 
     Args:
         task: The batch they belong to.
@@ -40,7 +128,7 @@ def write_segments(
         sources: The objects they came from.
 
     Yields:
-        Each segment, once it is durable.
+        Each segment, in order of time.
     """
     owner = pa.array([task.account]).dictionary_encode()
     column = pa.DictionaryArray.from_arrays(
@@ -49,8 +137,20 @@ def write_segments(
     whole = order_columns(table.append_column("organization", column), signal)
     for window in lay_out(whole, task.config.window_ns, SORT_ORDER[signal]):
         described = _describe(task, window, signal, sources)
-        data = encode(window.table, described)
-        yield _put(task, replace(described, bytes=data.size), data)
+        yield MadeSegment(described, OpenSegment(window.table, window.sort))
+
+
+def discard_segments(lake: ObjectStore, segments: Iterable[Segment]) -> None:
+    """Delete segments that no commit will name; what cannot be deleted is collected later.
+
+    A segment that closes a commit goes first: without it the others count for nothing, whatever
+    happens in between.
+    """
+    for segment in sorted(segments, key=lambda one: not one.siblings):
+        try:
+            lake.delete(segment.key)
+        except LakerunnerError:
+            continue
 
 
 def _describe(

@@ -15,6 +15,7 @@ from lakerunner.limits import (
     ORPHAN_GRACE_NS,
     QUERY_CACHE_BYTES,
     QUERY_MEMORY_BYTES,
+    REMOVED_GRACE_NS,
     WATCH_SECONDS,
     WINDOW_NS,
 )
@@ -37,6 +38,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch_objects: Objects in one commit at most.
         orphan_grace_ns: Age in nanoseconds below which an uncommitted object is left alone.
         watch_seconds: How long an announced object may wait for others to share a segment with.
+        removed_grace_ns: How long in nanoseconds a removed segment stays readable, which is as far
+            as `Lake.at` looks back. The same for all who use a lake.
         attempts: How often a request that may succeed later is tried in all.
         backoff_seconds: Pause before the second attempt; it doubles with each further one.
         query_memory_bytes: What the sorts, joins and aggregations of one query engine may hold in
@@ -56,6 +59,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_objects: int = BATCH_OBJECTS
     orphan_grace_ns: int = ORPHAN_GRACE_NS
     watch_seconds: float = WATCH_SECONDS
+    removed_grace_ns: int = REMOVED_GRACE_NS
     attempts: int = 5
     backoff_seconds: float = 0.2
     query_memory_bytes: int = QUERY_MEMORY_BYTES
@@ -63,7 +67,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_threads: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("window_ns", "workers", "batch_objects", "attempts", "orphan_grace_ns"):
+        for name in (
+            *("window_ns", "workers", "batch_objects", "attempts"),
+            *("orphan_grace_ns", "removed_grace_ns"),
+        ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1", setting=name)
         for name in ("query_threads", "query_cache_bytes", "watch_seconds"):

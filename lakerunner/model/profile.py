@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from lakerunner.errors import ConfigurationError
+from lakerunner.model.organization import check_organization
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class PrefixMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     prefix: str
     organization: str
     signal: Signal | None = None
+
+    def __post_init__(self) -> None:
+        check_organization(self.organization)
 
 
 class StorageProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,6 +66,9 @@ class StorageProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     use_path_style: bool = False
     insecure_tls: bool = False
     role: str = ""
+
+    def __post_init__(self) -> None:
+        check_organization(self.organization_id)
 
     @property
     def url(self) -> str:
@@ -111,6 +118,8 @@ def read_profiles(text: str | bytes) -> tuple[StorageProfile, ...]:
 def refuse_overlaps(profiles: Sequence[StorageProfile]) -> None:
     """Refuse profiles of several organizations, or twice the same, for the same objects.
 
+    Refused as well are two ways to reach a bucket: objects are known by its name alone.
+
     Raises:
         ConfigurationError: Two profiles overlap.
     """
@@ -123,10 +132,17 @@ def refuse_overlaps(profiles: Sequence[StorageProfile]) -> None:
         for other in (seen.get(place), seen.get(whole)):
             if other is not None:
                 raise _overlap(profile, other)
-        if not profile.collector_name:
-            for (url, _), other in seen.items():
-                if url == profile.url:
-                    raise _overlap(profile, other)
+        for (url, _), other in seen.items():
+            if url != profile.url:
+                continue
+            if not profile.collector_name:
+                raise _overlap(profile, other)
+            if other.storage_options != profile.storage_options or other.role != profile.role:
+                raise ConfigurationError(
+                    f"storage profiles: {url} is to be reached in two ways, by the profiles of "
+                    f"'{other.organization_id}' and of '{profile.organization_id}'",
+                    bucket=url,
+                )
         if number in numbers:
             raise ConfigurationError(
                 f"storage profiles: organization '{profile.organization_id}' has two profiles with "

@@ -61,6 +61,12 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         parents: Ids of the segments it replaces, for a compacted segment.
         level: 0 as ingested; one more than its parents when compacted.
         format_version: Version of the file layout (`lakerunner.limits.SEGMENT_FORMAT_VERSION`).
+        siblings: Ids of all segments of its commit, its own among them. Only the segment that is
+            put last has any: where it is, all of them were put. See `lakerunner.recover`.
+        replaces: For a compacted segment, `parents` and what these replaced, and so on: nothing of
+            it is live any more. Its `sources` are those of all of them.
+        attests: For a compacted segment, what its `parents` named as `siblings` and `attests`:
+            these were committed, though what named them may be gone.
     """
 
     id: str
@@ -81,6 +87,9 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     parents: tuple[str, ...] = ()
     level: int = 0
     format_version: int = 1
+    siblings: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    attests: tuple[str, ...] = ()
 
 
 def encode_segment(segment: Segment) -> bytes:

@@ -40,12 +40,16 @@ class SourceState(StrEnum):
     REJECTED = "rejected"
 
 
+UNKNOWN_ROWS = -1
+"""As the number of rows of a source: a recovered catalog cannot tell."""
+
+
 class TakenSource(msgspec.Struct, frozen=True):
     """A source whose every row is in the lake.
 
     Attributes:
         source: Its identity.
-        rows: Rows that came from it; 0 for an object that holds none.
+        rows: Rows that came from it; 0 for an object that holds none, or `UNKNOWN_ROWS`.
     """
 
     source: Source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from lakerunner.model.organization import is_organization
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ _RAW = {
 }
 """Folders of raw telemetry, and the signal that all objects below hold."""
 
-_ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TIME_PART = re.compile(r"(?:year|month|day|hour|minute|date|dt)=\d+.*|\d{4}|\d{2}")
 
 
@@ -129,8 +129,7 @@ def _read_key(key: str) -> Owner:
 
 
 def _is_organization(part: str) -> bool:
-    named = _ORGANIZATION.fullmatch(part) is not None and ".." not in part
-    return named and _TIME_PART.fullmatch(part) is None
+    return is_organization(part) and _TIME_PART.fullmatch(part) is None
 
 
 def _collector(parts: list[str], place: int) -> str:

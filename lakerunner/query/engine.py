@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Self
 
-from lakerunner.compute.segment_files import SegmentFiles
-from lakerunner.compute.session import Session
-from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
+from lakerunner.model.organization import check_organization
+from lakerunner.query.backing import Backing
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.frontends.sql import read_sql
 from lakerunner.query.plan import Planner
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lakerunner.catalog.base import Catalog
+    from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.model.config import Config
     from lakerunner.query.plan import QueryPlan
     from lakerunner.store.base import ObjectStore
@@ -35,9 +34,11 @@ class QueryEngine:
         catalog: Which segments there are.
         organization: Whose rows are seen.
         config: Settings; those whose names start with `query_` are used here.
+        backing: What it shares with another engine; see `for_organization`.
 
     Raises:
-        ConfigurationError: A setting is unknown or wrong.
+        ConfigurationError: A setting is unknown or wrong, or `organization` can be no
+            organization's name.
 
     Example:
         >>> from lakerunner.catalog import open_catalog
@@ -53,15 +54,15 @@ class QueryEngine:
         catalog: Catalog,
         organization: str = "default",
         config: Config | Mapping[str, Any] | None = None,
+        *,
+        backing: Backing | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
-        self._organization = organization
+        self._organization = check_organization(organization)
         self._config = read_config(config)
-        self._lock = threading.Lock()
-        self._session: Session | None = None
-        self._files: SegmentFiles | None = None
-        self._closed = False
+        self._backing = Backing(store, self._config) if backing is None else backing
+        self._borrows = backing is not None
 
     def sql(self, text: str) -> Result:
         """Plan a query. It runs when the result is consumed.
@@ -102,34 +103,36 @@ class QueryEngine:
 
     def _plan(self, text: str) -> tuple[QueryPlan, Planner, SegmentFiles]:
         mention = read_sql(text)
-        session, files = self._open()
+        session, files = self._backing.open()
         planner = Planner(session, files, self._catalog, self._organization)
         return planner.plan(text, mention), planner, files
 
-    def _open(self) -> tuple[Session, SegmentFiles]:
-        # The session is made for the first query: a lake that is only written to needs none.
-        with self._lock:
-            if self._closed:
-                raise ConfigurationError("the query engine is closed")
-            if self._session is None or self._files is None:
-                config = self._config
-                session = Session(
-                    memory_bytes=config.query_memory_bytes, threads=config.query_threads
-                )
-                copies = session.directory / "segments"
-                copies.mkdir()
-                self._session = session
-                native = session.open_native(self._store.url, self._store.storage_options)
-                self._files = SegmentFiles(self._store, copies, config.query_cache_bytes, native)
-            return self._session, self._files
+    def for_organization(self, organization: str) -> QueryEngine:
+        """An engine over the same lake for another organization.
+
+        It shares memory, caches and local copies with this one, and costs next to nothing. To close
+        it does nothing; it can be used until this engine is closed.
+
+        Raises:
+            ConfigurationError: `organization` can be no organization's name.
+        """
+        return QueryEngine(
+            self._store, self._catalog, organization, self._config, backing=self._backing
+        )
+
+    def over(self, catalog: Catalog) -> QueryEngine:
+        """An engine for the same organization and store over another catalog of it.
+
+        It shares memory, caches and local copies with this one; see `for_organization`.
+        """
+        return QueryEngine(
+            self._store, catalog, self._organization, self._config, backing=self._backing
+        )
 
     def close(self) -> None:
         """Give memory and local copies back. Results that are not consumed yet may fail then."""
-        with self._lock:
-            self._closed = True
-            if self._session is not None:
-                self._session.close()
-            self._session = self._files = None
+        if not self._borrows:
+            self._backing.close()
 
     def __enter__(self) -> Self:
         return self

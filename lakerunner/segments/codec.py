@@ -27,6 +27,8 @@ from lakerunner.schema.canonical import CANONICAL, ID_COLUMNS
 from lakerunner.schema.names import OVERFLOW
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakerunner.model.signal import Signal
 
 FOOTER_KEY = b"lakerunner.segment"
@@ -42,6 +44,46 @@ def order_columns(table: pa.Table, signal: Signal) -> pa.Table:
     return table.select([*first, *rest, *last])
 
 
+class OpenSegment:
+    """A segment file whose rows are written, and whose description is not yet.
+
+    It holds the rows as compressed as the file will, so one may be kept until its description is
+    known.
+
+    Args:
+        table: Rows in the order that `sort` declares.
+        sort: The declared order.
+    """
+
+    def __init__(self, table: pa.Table, sort: Sequence[str]) -> None:
+        names = table.schema.names
+        dictionaries = [field.name for field in table.schema if _repeats(field)]
+        self._sink = pa.BufferOutputStream()
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            table.schema,
+            compression="zstd",
+            compression_level=ZSTD_LEVEL,
+            use_dictionary=dictionaries,
+            column_encoding=_encodings(table.schema),
+            sorting_columns=[
+                pq.SortingColumn(names.index(name), nulls_first=False) for name in sort
+            ],
+            write_page_index=True,
+            max_rows_per_page=PAGE_ROWS,
+            write_statistics=_bounded(table),
+            bloom_filter_options=_blooms(table),
+            version="2.6",
+        )
+        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+    def finish(self, segment: Segment) -> pa.Buffer:
+        """Write the description and return the file; to be called once."""
+        self._writer.add_key_value_metadata({FOOTER_KEY.decode(): encode_segment(segment).decode()})
+        self._writer.close()
+        return self._sink.getvalue()
+
+
 def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
     """Write a sorted table as a segment file.
 
@@ -52,27 +94,7 @@ def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
     Returns:
         The file. Its size is what `segment.bytes` must be.
     """
-    names = table.schema.names
-    order = [pq.SortingColumn(names.index(name), nulls_first=False) for name in segment.sort]
-    dictionaries = [field.name for field in table.schema if _repeats(field)]
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink,
-        table.schema,
-        compression="zstd",
-        compression_level=ZSTD_LEVEL,
-        use_dictionary=dictionaries,
-        column_encoding=_encodings(table.schema),
-        sorting_columns=order,
-        write_page_index=True,
-        max_rows_per_page=PAGE_ROWS,
-        write_statistics=_bounded(table),
-        bloom_filter_options=_blooms(table),
-        version="2.6",
-    ) as writer:
-        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-        writer.add_key_value_metadata({FOOTER_KEY.decode(): encode_segment(segment).decode()})
-    return sink.getvalue()
+    return OpenSegment(table, segment.sort).finish(segment)
 
 
 def _blooms(table: pa.Table) -> dict[str, dict[str, float]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lakerunner.errors import ConfigurationError
 from lakerunner.model.times import NANOS
 
 if TYPE_CHECKING:
@@ -14,26 +12,6 @@ if TYPE_CHECKING:
 
 SEGMENTS_PREFIX = "segments/"
 """Everything below it in a lake is a segment."""
-
-_ORGANIZATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
-
-
-def check_organization(name: str) -> str:
-    """Return the name of an organization if it can be one.
-
-    Raises:
-        ConfigurationError: It is empty, longer than 128 characters, or could leave its own prefix.
-
-    Example:
-        >>> check_organization("acme.eu-1")
-        'acme.eu-1'
-    """
-    if not _ORGANIZATION.fullmatch(name) or ".." in name:
-        raise ConfigurationError(
-            f"{name!r} cannot name an organization: use letters, digits and . _ @ + -",
-            organization=name,
-        )
-    return name
 
 
 def segment_id(created_ns: int, entropy: bytes) -> str:

@@ -39,8 +39,7 @@ class CatalogSuite(CommitSuite, ReadSuite):
     """Subclass it, name the subclass `Test…`, and say how to open a catalog.
 
     `class TestMine(CatalogSuite)` needs one method, `open_catalog(self, place)`; see
-    `CatalogFixture.open_catalog`. The state machine tries a quarter as many examples as the loaded
-    hypothesis profile says.
+    `CatalogFixture.open_catalog`, and for what can be set besides.
     """
 
     def test_a_catalog_says_where_it_lives(self, catalog: Catalog) -> None:
@@ -77,7 +76,7 @@ class CatalogSuite(CommitSuite, ReadSuite):
         """Of writers that race for the same source, one commits and the others change nothing."""
         catalogs = [self.open_catalog(place)]
         catalogs += [catalogs[0] if shared else self.open_catalog(place) for _ in range(1, WRITERS)]
-        for number in range(10):
+        for number in range(self.races):
             source = make_source(f"contested {number}")
             commits = [
                 make_commit(f"{number}-{n}", add=[make_segment(f"{number}-{n}")], take=[source])
@@ -85,15 +84,15 @@ class CatalogSuite(CommitSuite, ReadSuite):
             ]
             outcomes = race([committing(*pair) for pair in zip(catalogs, commits, strict=True)])
             assert_one_wins(outcomes)
-        assert catalogs[0].snapshot(ORGANIZATION, LOGS).segments == 10
-        assert len(ids(catalogs[0])) == 10
+        assert catalogs[0].snapshot(ORGANIZATION, LOGS).segments == self.races
+        assert len(ids(catalogs[0])) == self.races
         for catalog in catalogs:
             catalog.close()
 
     def test_one_of_many_compactors_wins(self, catalog: Catalog) -> None:
         """Of writers that race to replace the same segment, one does."""
         catalog.commit(make_commit("c0", add=[make_segment("0")]))
-        for number in range(10):
+        for number in range(self.races):
             (live,) = ids(catalog)
             commits = [
                 make_commit(f"{number}-{n}", add=[make_segment(f"{number}-{n}")], remove=[live])
@@ -165,7 +164,7 @@ class CatalogSuite(CommitSuite, ReadSuite):
                     place = Path(tempfile.mkdtemp(dir=directory))
                     super().__init__(lambda: self.open_catalog(place))
 
-            examples = max(1, settings().max_examples // 4)
+            examples = max(1, settings().max_examples // self.histories)
             run_state_machine_as_test(
                 Machine, settings=settings(max_examples=examples, stateful_step_count=20)
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -25,7 +25,18 @@ A, B, C = (make_source(name) for name in "abc")
 
 
 class CatalogFixture(ABC):
-    """Opens catalogs for the tests of a subclass."""
+    """Opens catalogs for the tests of a subclass.
+
+    Attributes:
+        adapter: What the conformance matrix calls the catalog; the name of the class if empty.
+        races: How often writers race in each test of a race; fewer where one takes seconds.
+        histories: The state machine tries one history for so many examples of the loaded
+            hypothesis profile; more where a request takes milliseconds.
+    """
+
+    adapter: ClassVar[str] = ""
+    races: ClassVar[int] = 10
+    histories: ClassVar[int] = 4
 
     @abstractmethod
     def open_catalog(self, place: Path) -> Catalog:

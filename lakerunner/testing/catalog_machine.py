@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from lakerunner.catalog.base import ALL_TIME
-from lakerunner.errors import CommitConflictError
+from lakerunner.errors import CommitConflictError, SnapshotExpiredError
 from lakerunner.model.commit import Commit
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Source, TakenSource
@@ -60,6 +60,7 @@ class CatalogMachine(RuleBasedStateMachine):
         self.model = CatalogModel()
         self.names = map(str, itertools.count())
         self.seen: set[Source] = set()
+        self.purges = 0
 
     @rule(data=st.data(), table=st.sampled_from(TABLES), now_ns=CLOCK)
     def commit(self, data: st.DataObject, table: tuple[str, Signal], now_ns: int) -> None:
@@ -140,6 +141,7 @@ class CatalogMachine(RuleBasedStateMachine):
         known = st.sampled_from(sorted(self.model.added())) if self.model.added() else st.nothing()
         ids = data.draw(st.lists(known | st.just("unknown"), max_size=4))
         live = {i for i in ids if i in self.model.added() and i not in self.model.removals()}
+        self.purges += 1
         outcome = attempt(partial(self.catalog.purge, ids))
         if isinstance(outcome, CommitConflictError):
             assert named_by(outcome, "segments") == live
@@ -162,6 +164,16 @@ class CatalogMachine(RuleBasedStateMachine):
         assert list(self.catalog.segments(*table, time_range)) == self.model.segments(
             *table, time_range
         )
+
+    @rule(time_ns=st.integers(-1, 6))
+    def look_up_a_time(self, time_ns: int) -> None:
+        """A time stands for a commit, unless it was purged with everything of that time."""
+        try:
+            found = self.catalog.sequence_at(time_ns)
+        except SnapshotExpiredError:
+            assert self.purges
+        else:
+            assert found == self.model.sequence_at(time_ns)
 
     @invariant()
     def same_answers(self) -> None:

@@ -115,6 +115,15 @@ class CatalogModel:
                 states[taken.source] = SourceState.TAKEN
         return states
 
+    def sequence_at(self, time_ns: int) -> int:
+        """The last commit before the first one after a time."""
+        found = 0
+        for sequence, commit in self.history:
+            if commit.committed_ns > time_ns:
+                break
+            found = sequence
+        return found
+
     def rejections(self, organization: str) -> list[Rejection]:
         """What is set aside, in order."""
         aside: dict[Source, tuple[str, Sequence[Rejection]]] = {}

@@ -142,6 +142,33 @@ class ReadSuite(CatalogFixture):
         assert ids(catalog, sequence=second + 9) == ["ab"]
         assert ids(catalog, TimeRange(1, 2), sequence=first) == ["b"]
 
+    def test_a_time_stands_for_the_last_commit_before_it(self, catalog: Catalog) -> None:
+        """Also one to another table; the time itself belongs to what was before it."""
+        assert catalog.sequence_at(FAR_FUTURE_NS) == catalog.sequence_at(MIN_NS) == 0
+        first = catalog.commit(make_commit("c1", add=[make_segment("a")], committed_ns=10))
+        other = catalog.commit(make_commit("c2", organization="globex", committed_ns=20))
+        same = catalog.commit(make_commit("c3", add=[make_segment("b")], committed_ns=20))
+        last = catalog.commit(make_commit("c4", remove=["a"], committed_ns=30))
+        assert other < same
+        found = [catalog.sequence_at(at) for at in (-1, 9, 10, 19, 20, 29, 30, FAR_FUTURE_NS)]
+        assert found == [0, 0, first, first, same, same, last, last]
+        assert ids(catalog, sequence=catalog.sequence_at(25)) == ["a", "b"]
+        assert catalog.sequence_at(2**70) == last
+        assert catalog.sequence_at(-(2**70)) == 0
+
+    def test_a_clock_that_is_ahead(self, catalog: Catalog) -> None:
+        """What follows a commit of the future is not there before it."""
+        first = catalog.commit(make_commit("c1", committed_ns=10))
+        catalog.commit(make_commit("c2", committed_ns=99))
+        last = catalog.commit(make_commit("c3", committed_ns=11))
+        assert [catalog.sequence_at(at) for at in (11, 98, 99)] == [first, first, last]
+
+    def test_times_long_ago_and_many_commits_since(self, catalog: Catalog) -> None:
+        """However many commits there are, the state at the time of each is found."""
+        numbers = [catalog.commit(make_commit(f"c{n}", committed_ns=n // 2)) for n in range(240)]
+        for n in range(0, 240, 7):
+            assert catalog.sequence_at(n // 2) == numbers[n | 1]
+
     def test_purged_segments_are_missing_from_the_past(self, catalog: Catalog) -> None:
         """The past is kept only until it is purged."""
         first = catalog.commit(make_commit("c1", add=[make_segment("a"), make_segment("b", 1)]))

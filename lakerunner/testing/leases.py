@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -23,7 +23,13 @@ WORKERS = 4
 
 
 class LeasesSuite(ABC):
-    """Subclass it, name the subclass `Test…`, and say how to open leases."""
+    """Subclass it, name the subclass `Test…`, and say how to open leases.
+
+    Attributes:
+        adapter: What the conformance matrix calls the leases; the name of the class if empty.
+    """
+
+    adapter: ClassVar[str] = ""
 
     @abstractmethod
     def open_leases(self, place: Path) -> Iterator[Leases]:

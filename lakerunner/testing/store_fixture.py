@@ -46,10 +46,12 @@ class StoreFixture(ABC):
     """Opens stores for the tests of a subclass, and reaches their objects by another way.
 
     Attributes:
+        adapter: What the conformance matrix calls the store; the name of the class if empty.
         new_etags: Whether every overwrite gives a new etag, even with equal bytes. Set it to False
             only for a service whose etag is made of the content.
     """
 
+    adapter: ClassVar[str] = ""
     new_etags: ClassVar[bool] = True
 
     @abstractmethod

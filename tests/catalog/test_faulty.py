@@ -36,6 +36,8 @@ CALLS: dict[str, Callable[[Catalog], object]] = {
 class TestFaultyCatalog(CatalogSuite):
     """Without a fault nothing can be told from the catalog inside."""
 
+    adapter = "memory, wrapped in `FaultyCatalog`"
+
     def open_catalog(self, place: Path) -> Catalog:
         return FaultyCatalog(MemoryCatalog(f"memory://{place}"), FaultPlan())
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 class TestMemoryLeases(LeasesSuite):
+    adapter = "memory"
+
     def open_leases(self, place: Path) -> Iterator[Leases]:  # noqa: ARG002 - memory is no place
         yield MemoryLeases()
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 class TestMemoryCatalog(CatalogSuite):
+    adapter = "memory"
+
     def open_catalog(self, place: Path) -> Catalog:
         return MemoryCatalog(f"memory://{place}")
 

@@ -160,7 +160,7 @@ def test_segments_lists_those_of_an_interval(run: Any, lake: Path) -> None:
         (["segments", "LAKE", "--start", "yesterday"], "(invalid_time)"),
         (["segments", "warp://lake"], "(unknown_scheme)"),
         (["generate", "x", "--services", "cat"], "no service cat"),
-        (["generate", "x", "--signal", "spans"], "only logs"),
+        (["generate", "x", "--signals", "logs,cats"], "no signal cats"),
         (["generate", "x", "--duration", "-1"], "duration -1"),
     ],
 )
@@ -191,7 +191,7 @@ def test_interrupted_is_130(run: Any, lake: Path, monkeypatch: pytest.MonkeyPatc
 def test_generate_is_what_ingest_takes(run: Any, tmp_path: Path) -> None:
     options = ["--rate", 100, "--duration", 20, "--start", "2026-03-01T00:00:00Z", "--seed", 3]
     wrote = run("generate", tmp_path / "raw", *options, "--org", "acme", "--compression", "zstd")
-    assert "2,000 records in 1 objects" in wrote.stdout
+    assert "2,000 log records in 1 objects" in wrote.stdout
     (path,) = (tmp_path / "raw").rglob("*.binpb.zst")
     key = path.relative_to(tmp_path / "raw").as_posix()
     assert key.startswith(

@@ -6,25 +6,34 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import lakerunner
+from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_demo_answers_four_questions_and_can_run_again(run: Any, tmp_path: Path) -> None:
+def test_demo_answers_five_questions_and_can_run_again(run: Any, tmp_path: Path) -> None:
     place = tmp_path / "demo"
     shown = run("demo", place, "--rate", 50).stdout
-    assert shown.count("?\n") >= 4
+    assert shown.count("?\n") == 5
     assert re.search(r"│ payment +│ +[\d,]+ │ +[1-9]", shown)
     assert "errors of the payment service" in shown
     assert re.search(r"rise at \d{4}-\d\d-\d\dT\d\d:\d\d:(00|15|30|45)Z", shown)
     assert "504" in shown or "503" in shown
+    joined, _, lines = shown.rpartition("in that minute?")[2].rpartition("across all services?")
     for service in ("frontend", "checkout", "payment"):
-        assert service in shown.rpartition("across all services?")[2]
+        assert re.search(rf"│ {service} +│ +\d+ │ +[1-9]\d* │ +[\d.]+ │ +\d+ │ +[\d.]+ │", joined)
+        assert service in lines
     assert f"lakerunner sql {place / 'lake'}" in shown
     with lakerunner.open(str(place / "lake")) as lake:
-        table = lake.sql("SELECT count(*) AS n FROM logs").to_arrow()
-    assert table["n"].to_pylist() == [30_000]
+        counts = [
+            lake.sql(f"SELECT count(*) AS n FROM {t}").to_arrow()["n"][0].as_py() for t in Signal
+        ]
+    assert counts[0] == 30_000
+    assert all(count > 10_000 for count in counts[:2])
+    assert (
+        f"{counts[0]:,} log records, {counts[1]:,} spans and {counts[2]:,} metric points" in shown
+    )
 
     again = run("demo", place, "--rate", 20).stdout
     assert "12,000 log records" in again

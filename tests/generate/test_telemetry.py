@@ -226,7 +226,11 @@ def test_the_incident_is_to_be_seen_and_can_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"signal": Signal.METRICS}, "only logs"),
+        ({"signals": ()}, "signals"),
+        ({"signals": (Signal.LOGS, Signal.LOGS)}, "once at most"),
+        ({"series": -1}, "-1 metric series"),
+        ({"metrics_interval_s": 0.5}, "0.5 s is less than a second"),
+        ({"temporality": "none"}, "neither cumulative nor delta"),
         ({"services": ("cart", "carts")}, "no service carts"),
         ({"services": ()}, "at least one service"),
         ({"seed": -1}, "seed -1"),

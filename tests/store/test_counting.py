@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class TestCountingStore(StoreSuite):
     """It cannot be told from the store inside."""
 
+    adapter = "memory, wrapped in `CountingStore`"
+
     def open_store(self, place: Path) -> ObjectStore:
         return CountingStore(open_store(f"memory://{place}"))
 

@@ -33,6 +33,8 @@ CALLS: dict[str, Callable[[ObjectStore], object]] = {
 class TestFaultyStore(StoreSuite):
     """Without a fault nothing can be told from the store inside."""
 
+    adapter = "memory, wrapped in `FaultyStore`"
+
     def open_store(self, place: Path) -> ObjectStore:
         return FaultyStore(open_store(f"memory://{place}"), FaultPlan())
 

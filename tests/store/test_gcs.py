@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class TestGcsStore(StoreSuite):
     """Behind the store's back works Google's own client."""
 
+    adapter = "GCS on fake-gcs-server"
+
     @pytest.fixture(autouse=True)
     def _service(self, google: Service) -> Iterator[None]:
         self.service = google

@@ -36,6 +36,8 @@ LEFTOVER = ".lakerunner-0123456789abcdef01234567.tmp"
 
 
 class TestLocalStore(StoreSuite):
+    adapter = "local directory"
+
     def open_store(self, place: Path) -> ObjectStore:
         return LocalStore(place / "not made yet" / "lake")
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 class TestMemoryStore(StoreSuite):
+    adapter = "memory"
+
     def open_store(self, place: Path) -> ObjectStore:
         return MemoryStore(f"memory://{place}")
 

@@ -69,6 +69,8 @@ def _where(store: ObjectStore, key: str) -> dict[str, str]:
 
 
 class TestMoto(S3Suite):
+    adapter = "S3 on moto"
+
     @pytest.fixture(autouse=True)
     def _service(self, moto_s3: Service) -> Iterator[None]:
         yield from self.use(moto_s3)
@@ -97,6 +99,8 @@ def seaweedfs_listing(keys: Iterable[str], prefix: str, start: str) -> list[str]
 
 class TestSeaweedFS(S3Suite):
     """Where SeaweedFS 4.48 is not like S3, what it does is written down here, and nothing else."""
+
+    adapter = "S3 on SeaweedFS"
 
     @pytest.fixture(autouse=True)
     def _service(self, seaweed: Service) -> Iterator[None]:

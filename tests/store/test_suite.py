@@ -131,7 +131,7 @@ def test_the_package_alone_loads_no_extra() -> None:
 
 
 def test_suites_are_found_by_name() -> None:
-    assert lakerunner.testing.__all__ == ["CatalogSuite", "StoreSuite"]
+    assert lakerunner.testing.__all__ == ["CatalogSuite", "LeasesSuite", "StoreSuite"]
     assert CatalogSuite.__module__ == "lakerunner.testing.catalog"
     assert StoreSuite.__module__ == "lakerunner.testing.store"
     with pytest.raises(AttributeError, match="no attribute 'StorSuite'"):

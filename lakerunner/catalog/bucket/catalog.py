@@ -15,11 +15,13 @@ from lakerunner.catalog.bucket.delta import Delta
 from lakerunner.catalog.bucket.digests import source_digest
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError, translated
 from lakerunner.catalog.bucket.follower import Follower
+from lakerunner.catalog.bucket.history import look_back, sequence_before
 from lakerunner.catalog.bucket.housekeeping import collect_garbage
 from lakerunner.catalog.bucket.writer import Writer
 from lakerunner.errors import CatalogError, StoreError
 from lakerunner.limits import ORPHAN_GRACE_NS
 from lakerunner.model.source import SourceState
+from lakerunner.model.times import MAX_NS, MIN_NS
 from lakerunner.store import open_store
 
 if TYPE_CHECKING:
@@ -123,6 +125,16 @@ class BucketCatalog(Catalog):
             self._follower.refresh()
             return self._follower.ask(lambda state: state.snapshot((organization, signal)))
 
+    def sequence_at(self, time_ns: int) -> int:
+        """Find the state at a time: in the log since a checkpoint that lies before it."""
+        time_ns = max(MIN_NS, min(time_ns, MAX_NS))
+        with translated(self.url):
+            self._follower.refresh()
+            base, tail = self._follower.ask(lambda state: (state.manifest, list(state.tail)))
+            if base.newest_ns <= time_ns:
+                return sequence_before(base.sequence, tail, time_ns)
+            return look_back(self._follower.checkpoints, self._follower.log, base, time_ns)
+
     def rejections(self, organization: str) -> Sequence[Rejection]:
         """List what is set aside."""
         with translated(self.url):
@@ -198,6 +210,7 @@ def _since_checkpoint(state: State) -> tuple[Manifest, Delta]:
         sequence=base.sequence,
         entry_id=base.entry_id,
         entry_position=base.entry_position,
+        newest_ns=base.newest_ns,
     )
     for stored in state.tail:
         delta.apply(stored.entry)

@@ -58,6 +58,7 @@ class Checkpointer:
             sequence=delta.sequence,
             entry_id=delta.entry_id,
             entry_position=delta.entry_position,
+            newest_ns=delta.newest_ns,
             tables=tuple(tables),
             claims=self._claims(base, delta),
             rejections=self._rejections(base, delta),

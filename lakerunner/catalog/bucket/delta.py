@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lakerunner.catalog.bucket.claims import Claim
 from lakerunner.catalog.bucket.digests import commit_digest, segment_digest, source_digest
 from lakerunner.catalog.bucket.records import CommitRecord
-from lakerunner.model.times import MAX_NS
+from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,6 +93,7 @@ class Delta:
         sequence: The last commit before it.
         entry_id: The write id of the entry before it.
         entry_position: The first position of the entry before it.
+        newest_ns: The latest time of a commit before it.
 
     Attributes:
         tables: Changes by table.
@@ -104,6 +105,7 @@ class Delta:
         sequence: The last commit it includes.
         entry_id: The write id of the last entry it includes.
         entry_position: The first position of that entry.
+        newest_ns: The latest `committed_ns` of all commits up to it.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Delta:
         sequence: int = 0,
         entry_id: str = "",
         entry_position: int = 0,
+        newest_ns: int = MIN_NS,
     ) -> None:
         self.tables: dict[TableKey, TableDelta] = {}
         self.numbers: dict[TableKey, int] = {key: number for number, key in enumerate(tables)}
@@ -123,6 +126,7 @@ class Delta:
         self.sequence = sequence
         self.entry_id = entry_id
         self.entry_position = entry_position
+        self.newest_ns = newest_ns
 
     def apply(self, entry: Entry) -> None:
         """Add the entry that follows the last one."""
@@ -130,6 +134,7 @@ class Delta:
             if isinstance(record, CommitRecord):
                 self._commit(record, position)
                 self.sequence = position
+                self.newest_ns = max(self.newest_ns, record.commit.committed_ns)
             else:
                 self._purge(record)
         self.position = entry.last

@@ -8,6 +8,7 @@ import msgspec
 
 from lakerunner.catalog.columns import ColumnKey
 from lakerunner.model.signal import Signal
+from lakerunner.model.times import MIN_NS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,7 @@ class Manifest(msgspec.Struct, frozen=True):
         sequence: Of the last commit it includes.
         entry_id: The write id of the last entry it includes.
         entry_position: The first position of that entry.
+        newest_ns: The latest `committed_ns` of all commits it includes.
         tables: In the order of their numbers.
         claims: Parts from old to new.
         rejections: Parts from old to new.
@@ -76,6 +78,7 @@ class Manifest(msgspec.Struct, frozen=True):
     sequence: int = 0
     entry_id: str = ""
     entry_position: int = 0
+    newest_ns: int = MIN_NS
     tables: tuple[TableManifest, ...] = ()
     claims: tuple[PartName, ...] = ()
     rejections: tuple[PartName, ...] = ()

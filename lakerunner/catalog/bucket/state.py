@@ -85,6 +85,7 @@ class State:
             sequence=manifest.sequence,
             entry_id=manifest.entry_id,
             entry_position=manifest.entry_position,
+            newest_ns=manifest.newest_ns,
         )
         self.tail = []
         for stored in kept:

@@ -65,6 +65,13 @@ SEGMENTS_REMOVED: LiteralString = """
     WHERE removed IS NOT NULL AND removed_ns < %(before)s::bigint"""
 """Removed segments, by the index `segments_removed`."""
 
+SEQUENCE_AT: LiteralString = """
+    SELECT coalesce(max(commits.sequence), 0) FROM commits
+    WHERE commits.sequence < coalesce(
+        (SELECT min(later.sequence) FROM commits AS later
+            WHERE later.committed_ns > %(time)s::bigint), %(longest)s::bigint)"""
+"""The commit before the first one after a time; walks over those after it, by `commits_by_time`."""
+
 _SNAPSHOT: LiteralString = """
     SELECT guard.sequence, t.segments, t.rows, t.bytes, c.name, c.type, c.overflow, c.live
     FROM (SELECT) AS one
@@ -155,6 +162,11 @@ class PostgresCatalog(Catalog):
                 if name is not None
             ),
         )
+
+    def sequence_at(self, time_ns: int) -> int:
+        """Find the state at a time by an index."""
+        rows = self._pool.read(SEQUENCE_AT, {"time": _int64(time_ns), "longest": MAX_NS})
+        return int(rows[0][0])
 
     def rejections(self, organization: str) -> Sequence[Rejection]:
         """List what is set aside."""

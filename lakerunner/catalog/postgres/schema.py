@@ -96,6 +96,8 @@ STEPS: Sequence[Step] = (
             PRIMARY KEY (kind, key)) WITH (fillfactor = 50)""",
         "CREATE INDEX leases_expired ON leases (expires)",
     ),
+    # The state at a time: see `catalog.SEQUENCE_AT`.
+    ("CREATE INDEX commits_by_time ON commits (committed_ns, sequence)",),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 

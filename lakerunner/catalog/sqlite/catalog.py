@@ -55,6 +55,11 @@ SEGMENTS_REMOVED = """
     ORDER BY removed_ns, id"""
 """Removed segments, by the index `segments_removed`."""
 
+SEQUENCE_AT = """
+    SELECT coalesce(max(sequence), 0) FROM commits WHERE sequence < coalesce(
+        (SELECT min(sequence) FROM commits WHERE committed_ns > :time), :longest)"""
+"""The commit before the first one after a time; walks over those after it, by `commits_by_time`."""
+
 _REJECTIONS = """
     SELECT buckets.url, key, etag, code, reason, rejected_ns, rows
     FROM rejections
@@ -156,6 +161,13 @@ class SqliteCatalog(Catalog):
                 ((name, kind, bool(overflow)), live) for name, kind, overflow, live in columns
             ),
         )
+
+    def sequence_at(self, time_ns: int) -> int:
+        """Find the state at a time by an index."""
+        values = {"time": _int64(time_ns), "longest": MAX_NS}
+        with self._pool.reading() as connection:
+            (sequence,) = connection.execute(SEQUENCE_AT, values).fetchone()
+        return int(sequence)
 
     def rejections(self, organization: str) -> Sequence[Rejection]:
         """List what is set aside."""

@@ -91,6 +91,8 @@ STEPS: Sequence[Step] = (
         "CREATE INDEX rejections_by_table ON rejections (table_number)",
         "CREATE INDEX rejections_by_source ON rejections (bucket, key, etag)",
     ),
+    # The state at a time: see `catalog.SEQUENCE_AT`.
+    ("CREATE INDEX commits_by_time ON commits (committed_ns, sequence)",),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 

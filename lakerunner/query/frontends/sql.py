@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from lakerunner.errors import UnsupportedQueryError
+from lakerunner.query.complexity import refuse_deep
 from lakerunner.query.mention import Mention
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -32,7 +33,7 @@ def read_sql(text: str) -> Mention:
     """Read what planning must know of a query before it is parsed.
 
     Raises:
-        UnsupportedQueryError: The statement is none that reads rows.
+        UnsupportedQueryError: The statement is none that reads rows, or is too long or too deep.
 
     Example:
         >>> mention = read_sql("SELECT count(*) FROM logs WHERE timestamp < now()")
@@ -52,5 +53,6 @@ def read_sql(text: str) -> Mention:
             "SHOW is refused: the tables are logs, spans and metrics; DESCRIBE shows their columns",
             query=text,
         )
+    refuse_deep(text)
     words = frozenset(word.lower() for word in _WORD.findall(text))
     return Mention(words, not words.isdisjoint(_CLOCK), first in ("DESCRIBE", "DESC"))

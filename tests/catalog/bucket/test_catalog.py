@@ -15,16 +15,22 @@ if TYPE_CHECKING:
 
 
 class TestOnMemory(CatalogSuite):
+    adapter = "bucket, in memory"
+
     def open_catalog(self, place: Path) -> Catalog:
         return BucketCatalog(open_store(f"memory://bucket{place}"))
 
 
 class TestOnMemoryWithManyCheckpoints(CatalogSuite):
+    adapter = "bucket, in memory, a checkpoint every 2 commits"
+
     def open_catalog(self, place: Path) -> Catalog:
         store = open_store(f"memory://bucket{place}")
         return BucketCatalog(store, checkpoint_every=2, grace_ns=0)
 
 
 class TestOnDisk(CatalogSuite):
+    adapter = "bucket, in a local directory"
+
     def open_catalog(self, place: Path) -> Catalog:
         return BucketCatalog(open_store(place), checkpoint_every=7)

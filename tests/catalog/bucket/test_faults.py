@@ -89,6 +89,9 @@ class Insistent(Catalog):
     def snapshot(self, organization: str, signal: Signal) -> Snapshot:
         return self.insist(lambda catalog: catalog.snapshot(organization, signal))
 
+    def sequence_at(self, time_ns: int) -> int:
+        return self.insist(lambda catalog: catalog.sequence_at(time_ns))
+
     def rejections(self, organization: str) -> Sequence[Rejection]:
         return self.insist(lambda catalog: catalog.rejections(organization))
 

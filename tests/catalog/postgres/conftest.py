@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests of this directory, and a schema of its own for each."""
+"""The PostgreSQL server of the session, and a schema of its own for each test."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lakerunner.testing.servers.postgres import postgres
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from lakerunner.testing.servers.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    with postgres() as server:
-        yield server
+def server(postgres_server: PostgresServer) -> PostgresServer:
+    return postgres_server
 
 
 @pytest.fixture

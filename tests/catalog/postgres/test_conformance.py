@@ -28,11 +28,15 @@ class _OnServer:
 
 
 class TestPostgresCatalog(_OnServer, CatalogSuite):
+    adapter = "PostgreSQL"
+
     def open_catalog(self, place: Path) -> Catalog:
         return PostgresCatalog(self.url_of(place))
 
 
 class TestPostgresLeases(_OnServer, LeasesSuite):
+    adapter = "PostgreSQL"
+
     def open_leases(self, place: Path) -> Iterator[Leases]:
         with PostgresCatalog(self.url_of(place)) as catalog:
             yield leases_of(catalog)

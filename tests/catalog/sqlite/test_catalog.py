@@ -31,6 +31,8 @@ NAMES = ["organization", "signal", "first", "last", "longest", "room", "sequence
 
 
 class TestSqliteCatalog(CatalogSuite):
+    adapter = "SQLite"
+
     def open_catalog(self, place: Path) -> Catalog:
         return SqliteCatalog(place / "catalog.db")
 

@@ -1,0 +1,63 @@
+"""A state of a lake that can be returned to: its number, and when it was the current one."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from lakerunner.errors import InvalidTimeError
+from lakerunner.model.times import TimeLike, isoformat, to_nanoseconds
+
+_TEXT = re.compile(r"(\d+)@(\S+)")
+
+
+class LakeSnapshot(msgspec.Struct, frozen=True, order=True):
+    """A state of a whole lake, for `Lake.at`. Its text can be kept, and read by `read_snapshot`.
+
+    Attributes:
+        sequence: Number of the last commit it includes.
+        time_ns: When it was the current one, in nanoseconds since the epoch.
+
+    Example:
+        >>> str(LakeSnapshot(42, 1767225600000000000))
+        '42@2026-01-01T00:00:00Z'
+    """
+
+    sequence: int
+    time_ns: int
+
+    def __str__(self) -> str:
+        return f"{self.sequence}@{isoformat(self.time_ns)}"
+
+
+def read_snapshot(value: LakeSnapshot | TimeLike, *, now_ns: int) -> LakeSnapshot | int:
+    """Read what a person wrote as a state of the past.
+
+    Args:
+        value: A snapshot, the text of one, or a time.
+        now_ns: What `now` means, in nanoseconds since the epoch.
+
+    Returns:
+        The snapshot, or nanoseconds since the epoch if it is a time.
+
+    Raises:
+        InvalidTimeError: It is neither.
+
+    Example:
+        >>> read_snapshot("42@2026-01-01T00:00:00Z", now_ns=0)
+        LakeSnapshot(sequence=42, time_ns=1767225600000000000)
+        >>> read_snapshot("now-1s", now_ns=3 * 10**9)
+        2000000000
+    """
+    if isinstance(value, LakeSnapshot):
+        return value
+    if isinstance(value, str) and (match := _TEXT.fullmatch(value.strip())):
+        sequence, time = match.groups()
+        return LakeSnapshot(int(sequence), to_nanoseconds(time, now_ns=now_ns))
+    try:
+        return to_nanoseconds(value, now_ns=now_ns)
+    except InvalidTimeError as error:
+        raise InvalidTimeError(
+            f"{error}; or give a snapshot, such as '42@2026-01-01T00:00:00Z'", value=value
+        ) from None
