@@ -8,6 +8,7 @@ catalog. Each worker also stands alone. From the top down, every part imports on
 | `cli`, `testing` | the command line; suites and strategies for those who write adapters |
 | `lake` | `open` and `Lake`: finds store and catalog by URL, hands out the workers |
 | `ingest` | `Ingestor`: object, decode, normalise, window and sort, segment, put, commit |
+| `recover` | a lost catalog is made again from the footers of the segments |
 | `retain` | what a crash left behind is found and deleted |
 | `query` | `QueryEngine`: text, plan, prune, compute, `Result` |
 | `compute` | the one door to DataFusion |
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
     from lakerunner.lake import Lake, open  # noqa: A004 - `lakerunner.open` is the name
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.profile import PrefixMapping, StorageProfile
+    from lakerunner.model.recovery import RecoveryReport
     from lakerunner.model.report import IngestReport
     from lakerunner.model.signal import Signal
+    from lakerunner.model.snapshot import LakeSnapshot
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import QueryEngine, Result
     from lakerunner.store import ObjectStore
@@ -48,11 +51,13 @@ __all__ = [
     "IngestReport",
     "Ingestor",
     "Lake",
+    "LakeSnapshot",
     "LakerunnerError",
     "ObjectStore",
     "Ownership",
     "PrefixMapping",
     "QueryEngine",
+    "RecoveryReport",
     "Result",
     "Signal",
     "SourceMapping",
@@ -67,10 +72,12 @@ _HOMES = {
     "IngestReport": "lakerunner.model.report",
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",
+    "LakeSnapshot": "lakerunner.model.snapshot",
     "ObjectStore": "lakerunner.store",
     "Ownership": "lakerunner.policies.ownership",
     "PrefixMapping": "lakerunner.model.profile",
     "QueryEngine": "lakerunner.query",
+    "RecoveryReport": "lakerunner.model.recovery",
     "Result": "lakerunner.query",
     "Signal": "lakerunner.model.signal",
     "SourceMapping": "lakerunner.model.mapping",

@@ -30,7 +30,7 @@ from lakerunner.segments.naming import SEGMENTS_PREFIX
 from lakerunner.store import ByteRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lakerunner.catalog import Catalog
     from lakerunner.model.config import Config
@@ -78,18 +78,7 @@ def recover_catalog(
     listed = list(store.list(SEGMENTS_PREFIX))
     if not merge:
         _refuse_used(catalog, listed)
-    broken: list[BrokenSegment] = []
-    found: list[Found] = []
-    steps = _in_threads(partial(_read, store), listed, config)
-    rows = 0
-    for done, outcome in enumerate(steps, 1):
-        if isinstance(outcome, Found):
-            found.append(outcome)
-            rows += outcome.segment.rows
-        elif outcome is not None:
-            broken.append(outcome)
-        if progress is not None:
-            progress(ProgressEvent("read", done, len(listed), rows))
+    found, broken = _read_all(store, listed, config, progress)
     decided = recover(found)
     made, refused = (
         (list(decided.adopted), []) if dry_run else _commit(decided, catalog, config, progress)
@@ -126,6 +115,23 @@ def _refuse_used(catalog: Catalog, listed: Iterable[ObjectMeta]) -> None:
             f"the catalog {catalog.url} has had segments; to go on all the same, say merge=True",
             url=catalog.url,
         )
+
+
+def _read_all(
+    store: ObjectStore, listed: Sequence[ObjectMeta], config: Config, progress: Progress | None
+) -> tuple[list[Found], list[BrokenSegment]]:
+    found: list[Found] = []
+    broken: list[BrokenSegment] = []
+    rows = 0
+    for done, outcome in enumerate(_in_threads(partial(_read, store), listed, config), 1):
+        if isinstance(outcome, Found):
+            found.append(outcome)
+            rows += outcome.segment.rows
+        elif outcome is not None:
+            broken.append(outcome)
+        if progress is not None:
+            progress(ProgressEvent("read", done, len(listed), rows))
+    return found, broken
 
 
 def _in_threads(function: Callable[[T], R], items: Iterable[T], config: Config) -> Iterator[R]:

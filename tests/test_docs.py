@@ -14,6 +14,7 @@ import types
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -22,7 +23,7 @@ from lakerunner import limits
 from lakerunner.cli.app import app
 from lakerunner.errors import ErrorCode
 from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.canonical import CANONICAL, QUANTILE_TYPE
 from lakerunner.schema.names import OVERFLOW
 from lakerunner.schema.types import type_name
 
@@ -139,10 +140,26 @@ def test_limits_are_documented() -> None:
     assert sorted(rows) == sorted(name for name in vars(limits) if name.isupper() and name != "MIB")
 
 
-def test_columns_are_documented() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text_of("reference/columns.md"), re.MULTILINE)
-    schema = CANONICAL[Signal.LOGS]
-    assert rows == [(f.name, "map" if f.name == OVERFLOW else type_name(f.type)) for f in schema]
+def documented_type(name: str, dtype: pa.DataType) -> str:
+    if pa.types.is_list(dtype):
+        of = dtype.value_type
+        return f"list of {'struct' if pa.types.is_struct(of) else type_name(of)}"
+    return "map" if name == OVERFLOW else type_name(dtype)
+
+
+def rows_of_columns(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"^\| `(\w+)` \| `([\w ]+)` \|", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_columns_are_documented(signal: Signal) -> None:
+    section = text_of("reference/columns.md").partition(f"## `{signal}`\n")[2].partition("\n## ")[0]
+    rows = rows_of_columns(section)
+    schema = CANONICAL[signal]
+    assert rows[: len(schema)] == [(f.name, documented_type(f.name, f.type)) for f in schema]
+    structs = [f.type.value_type for f in schema if pa.types.is_list(f.type)]
+    fields = [f for of in structs if pa.types.is_struct(of) for f in of if of != QUANTILE_TYPE]
+    assert rows[len(schema) :] == [(f.name, type_name(f.type)) for f in fields]
 
 
 def test_extras_are_documented() -> None:

@@ -95,6 +95,8 @@ _add(
     "lakerunner ingest ./lake ./otel-raw/",
     "lakerunner ingest s3://acme/lake s3://acme/otel-raw/ --workers 4",
     "lakerunner ingest ./lake './raw/**/*.binpb.gz' --organization acme",
+    "lakerunner ingest ./lake ./raw/ --mapping mapping.yaml",
+    "lakerunner ingest s3://acme/lake --profiles profiles.yaml",
 )
 _add(
     watch,

@@ -8,6 +8,13 @@ from rich.text import Text
 
 from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
 from lakerunner.cli.progress import ProgressDisplay
+from lakerunner.cli.rules import (
+    MappingFile,
+    PrefixMappings,
+    Profiles,
+    read_mapping_file,
+    read_rules,
+)
 from lakerunner.cli.screen import answers, size
 from lakerunner.cli.workers import worker_processes
 from lakerunner.model.report import IngestReport
@@ -19,16 +26,17 @@ SET_ASIDE_EXIT = 3
 _REASONS_SHOWN = 20
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - the options of a command
     lake: LakeUrl,
     source: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE",
-            help="What to take: an object, a prefix (ends at /), a folder or a glob in quotes.",
+            help="What to take: an object, a prefix (ends at /), a folder or a glob in quotes. "
+            "May be left out where profiles or prefix mappings say where to look.",
             show_default=False,
         ),
-    ],
+    ] = None,
     *,
     signal: Annotated[
         Signal | None,
@@ -45,6 +53,9 @@ def ingest(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that read and write, one for each core at most.")
     ] = 1,
+    profiles: Profiles = None,
+    prefix_mapping: PrefixMappings = None,
+    mapping: MappingFile = None,
     organization: Organization = "default",
     catalog: CatalogUrl = None,
     storage_option: StorageOptions = None,
@@ -55,16 +66,31 @@ def ingest(
     taken are set aside with a reason ([bold]lakerunner rejected[/bold] lists them) and the exit
     code is 3; everything else is taken all the same.
     """
+    rules, said = read_rules(profiles, prefix_mapping), read_mapping_file(mapping)
+    if not source and rules is None:
+        raise typer.BadParameter("name a SOURCE, or --profiles, or a --prefix-mapping")
+    if not source and (signal or input_format or said):
+        raise typer.BadParameter("--signal, --format and --mapping need a SOURCE")
     report = IngestReport()
     with (
         worker_processes(workers) as executor,
         open_lake(
-            lake, catalog, organization, storage_option, read_only=False, executor=executor
+            lake,
+            catalog,
+            organization,
+            storage_option,
+            read_only=False,
+            executor=executor,
+            ownership=rules,
         ) as opened,
         ProgressDisplay("ingest") as progress,
     ):
-        for each in source:
-            report += opened.ingest(each, signal=signal, format=input_format, progress=progress)
+        if not source:
+            report = opened.ingest_owned(progress=progress)
+        for each in source or ():
+            report += opened.ingest(
+                each, signal=signal, format=input_format, mapping=said, progress=progress
+            )
     show_report(report)
     if report.rejected or report.failed:
         raise typer.Exit(SET_ASIDE_EXIT)

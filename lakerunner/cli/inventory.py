@@ -11,6 +11,13 @@ from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOpt
 from lakerunner.cli.output import Output, write
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.query import OutputFile, OutputOption
+from lakerunner.cli.rules import (
+    MappingFile,
+    PrefixMappings,
+    Profiles,
+    read_mapping_file,
+    read_rules,
+)
 from lakerunner.cli.screen import messages, size
 from lakerunner.model.segment import Segment
 from lakerunner.model.signal import Signal
@@ -71,7 +78,7 @@ def segment_table(segments: Sequence[Segment]) -> Any:
     return pa.table(columns)
 
 
-def rejected(
+def rejected(  # noqa: PLR0913 - the options of a command
     lake: LakeUrl,
     *,
     retry: Annotated[
@@ -79,19 +86,27 @@ def rejected(
     ] = False,
     output: OutputOption = Output.TABLE,
     file: OutputFile = None,
+    profiles: Profiles = None,
+    prefix_mapping: PrefixMappings = None,
+    mapping: MappingFile = None,
     organization: Organization = "default",
     catalog: CatalogUrl = None,
     storage_option: StorageOptions = None,
 ) -> None:
     """List the input that was set aside, with reasons.
 
-    With --retry, try to take it again, for instance after an upgrade; the exit code is 3 if some of
-    it was set aside once more.
+    With --retry, try to take it again, for instance after an upgrade or under new rules; the exit
+    code is 3 if some of it was set aside once more.
     """
-    with open_lake(lake, catalog, organization, storage_option, read_only=not retry) as opened:
+    rules, said = read_rules(profiles, prefix_mapping), read_mapping_file(mapping)
+    if not retry and (rules or said):
+        raise typer.BadParameter("--profiles, --prefix-mapping and --mapping go with --retry")
+    with open_lake(
+        lake, catalog, organization, storage_option, read_only=not retry, ownership=rules
+    ) as opened:
         if retry:
             with ProgressDisplay("retry") as progress:
-                report = opened.retry_rejected(progress=progress)
+                report = opened.retry_rejected(mapping=said, progress=progress)
             show_report(report)
             if report.rejected or report.failed:
                 raise typer.Exit(SET_ASIDE_EXIT)

@@ -7,8 +7,8 @@ import msgspec
 import typer
 
 import lakerunner
-from lakerunner.errors import ConfigurationError
 from lakerunner.catalog.default import CATALOG_NAME
+from lakerunner.errors import ConfigurationError
 from lakerunner.lake import Lake
 from lakerunner.registry import split_scheme
 from lakerunner.store.urls import absolute_path

@@ -16,7 +16,7 @@ from lakerunner.model.recovery import RecoveryReport
 _SHOWN = 20
 
 
-def recover(  # noqa: PLR0913 - the options of a command are its arguments
+def recover(
     lake: LakeUrl,
     *,
     merge: Annotated[

@@ -23,7 +23,7 @@ refused  | 1  | POST /login       | 401 | frontend.received 0.3, frontend.refuse
 checkout | 12 | POST /checkout    | 200 | frontend.received 0.4, checkout.started 2, cart.get 3, shipping.quote 6, checkout.priced 1, checkout.charging 1, payment.requested 1, payment.gateway 55, payment.charged 2, shipping.shipped 9, cart.emptied 2, checkout.published 3, checkout.placed 1, email.template 4, email.sent 18, frontend.done 2
 retried  | 0  | POST /checkout    | 200 | frontend.received 0.4, checkout.started 2, cart.get 3, shipping.quote 6, checkout.charging 1, payment.requested 1, checkout.retried 1000, payment.requested 2, payment.charged 70, shipping.shipped 9, cart.emptied 2, checkout.placed 1, email.sent 18, frontend.done 2
 declined | 0  | POST /checkout    | 402 | frontend.received 0.4, checkout.started 2, cart.get 3, checkout.charging 1, payment.requested 1, payment.declined 60, checkout.declined 1, frontend.done 2
-timeout  | 0  | POST /checkout    | 504 | frontend.received 0.4, checkout.started 2, cart.get 3, checkout.charging 1, payment.requested 1, payment.timeout 1200, payment.timeout 1200, checkout.failed 2, frontend.failed 2
+timeout  | 0  | POST /checkout    | 504 | frontend.received 0.4, checkout.started 2, cart.get 3, checkout.charging 1, payment.requested 1, payment.timeout 1200, payment.timeout 3000, checkout.failed 2, frontend.failed 2
 broken   | 0  | POST /checkout    | 503 | frontend.received 0.4, checkout.started 2, cart.get 3, checkout.charging 1, payment.requested 1, payment.exhausted 400, checkout.failed 2, frontend.failed 2
 """.strip()  # noqa: E501 - a table reads better with one flow a line
 

@@ -90,7 +90,11 @@ def histogram_points(
     exemplars, attributes = more
     limits = nested(7, np.array(bounds, "<f8").tobytes())
     announced = tag(6, 2) + varint(buckets.shape[1] * 8)
-    counts = np.ascontiguousarray(buckets, "<i8").view(np.uint8).reshape(len(buckets), -1)
+    counts = (
+        np.ascontiguousarray(buckets, "<i8")
+        .view(np.uint8)
+        .reshape(len(buckets), buckets.shape[1] * 8)
+    )
     body = beside(
         tag(4, FIXED64), totals.counts, tag(5, _DOUBLE), totals.sums, announced, counts, limits
     )

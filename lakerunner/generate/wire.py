@@ -121,7 +121,7 @@ def _as_bytes(values: npt.NDArray[Any]) -> Bytes2D:
     if values.ndim > 1:
         return values
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    return little.view(np.uint8).reshape(len(values), -1)
+    return little.view(np.uint8).reshape(len(values), values.dtype.itemsize)
 
 
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lakerunner.model.config import Config
     from lakerunner.store import ObjectMeta, ObjectStore
 
+_END = re.compile(r"(?<![:/])/+$")  # of a URL, without the slashes of its scheme
 _CLOUDS = frozenset({"s3", "gs", "abfs"})
 _FIELDS = frozenset(Ownership._fields)
 
@@ -125,7 +127,7 @@ def _is_path(text: str) -> bool:
 
 def _located(mapping: PrefixMapping) -> PrefixMapping:
     """A prefix mapping with bucket and prefix split where stores split them."""
-    place = locate(f"{mapping.bucket.rstrip('/')}/{mapping.prefix}")
+    place = locate(f"{_END.sub('', mapping.bucket)}/{mapping.prefix}")
     return msgspec.structs.replace(mapping, bucket=place.bucket, prefix=place.key)
 
 

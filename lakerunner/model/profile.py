@@ -169,7 +169,9 @@ def read_prefixes(
         ConfigurationError: A field is unknown or wrong, or one prefix is mapped twice.
     """
     try:
-        read = tuple(msgspec.convert(item, PrefixMapping) for item in mappings)
+        # To plain values first: a mapping made by hand is checked like one from a file.
+        plain = [msgspec.to_builtins(item) for item in mappings]
+        read = tuple(msgspec.convert(item, PrefixMapping) for item in plain)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"prefix mapping: {error}") from error
     seen: dict[tuple[str, str], PrefixMapping] = {}

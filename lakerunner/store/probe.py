@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from lakerunner.errors import (
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 PROBE_KEY: Final = "_lakerunner/conditional-puts"
 """An object that says nothing. It stays, so that later processes need one request only."""
 
+_FAILURES = 3
 _LOCK = threading.Lock()
 _KEPT: set[tuple[str, str]] = set()
 
@@ -45,9 +45,7 @@ def check_conditional_puts(store: ObjectStore) -> None:
         if identity in _KEPT:
             return
     try:
-        with suppress(StoreUnavailableError):  # it may have been written: the second put tells
-            store.put(PROBE_KEY, b"", PutMode.CREATE)
-        store.put(PROBE_KEY, b"", PutMode.CREATE)
+        _put_twice(store)
     except ObjectExistsError:
         with _LOCK:
             _KEPT.add(identity)
@@ -62,3 +60,22 @@ def check_conditional_puts(store: ObjectStore) -> None:
         "catalog='postgresql://…' or 'sqlite:///…'",
         url=store.url,
     )
+
+
+def _put_twice(store: ObjectStore) -> None:
+    """Put until there is a refusal, or until two puts succeeded: one may follow one that failed.
+
+    Raises:
+        ObjectExistsError: The promise is kept. A put whose reply was lost tells it as well.
+        StoreUnavailableError: The last of `_FAILURES` failures.
+    """
+    failures = successes = 0
+    while successes <= 1:
+        try:
+            store.put(PROBE_KEY, b"", PutMode.CREATE)
+        except StoreUnavailableError:
+            failures += 1
+            if failures == _FAILURES:
+                raise
+        else:
+            successes += 1

@@ -43,6 +43,9 @@ FULL = Segment(
     sources=(make_source("a"), make_source("b", etag="")),
     parents=("p1", "p2"),
     level=3,
+    siblings=("01J", "01K"),
+    replaces=("p0", "p1", "p2"),
+    attests=("p3",),
 )
 
 

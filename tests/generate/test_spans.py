@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from lakerunner.generate import TelemetryConfig, TelemetryObject, telemetry_objects
 from lakerunner.generate.shop import SERVICE_NAMES
@@ -168,7 +169,7 @@ def test_every_kind_status_event_and_link_occurs(spans: list[Sent]) -> None:
                 span.record.parent_span_id,
             )
         assert len(span.record.links) == (span.record.kind == span.record.SPAN_KIND_CONSUMER)
-    failed = [span for span in spans if span.record.status.code == span.record.STATUS_CODE_ERROR]
+    failed = [span for span in spans if span.record.status.code == Status.STATUS_CODE_ERROR]
     assert all("error.type" in attributes(span.record.attributes) for span in failed)
     thrown = next(e for s in spans for e in s.record.events if e.name == "exception")
     assert {"exception.type", "exception.message", "exception.stacktrace"} == set(

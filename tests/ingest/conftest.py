@@ -306,7 +306,7 @@ class Worlds:
         kind: One of `WORLDS`.
         root: URL that all of them lie below.
         options: Of the store.
-        database: URL of a catalog that is no bucket, up to the number of its world.
+        database: URL of a catalog that is no bucket, with `{}` for the number of its world.
         resources: Closes what is opened.
         proxy: What all requests pass through, if there is a service.
     """
@@ -333,7 +333,7 @@ class Worlds:
         if self.kind.startswith("bucket-"):
             url = f"bucket+{lake.url}"
             return World(self._bucket, f"{prefix}/raw", lake, _bucket_catalog, url)
-        url = f"{self._database}{number}"
+        url = self._database.format(number)
 
         def open_database(_lake: ObjectStore, plan: FaultPlan) -> Catalog:
             return FaultyCatalog(open_catalog(url), plan)
@@ -361,13 +361,13 @@ def worlds(
     place = f"{tmp_path.parent.name}/{tmp_path.name}"
     with ExitStack() as resources:
         if kind in {"memory", "bucket-memory"}:
-            yield Worlds(kind, f"memory://{place}", {}, f"memory://{place}/", resources)
+            yield Worlds(kind, f"memory://{place}", {}, f"memory://{place}/{{}}", resources)
         elif kind in {"sqlite", "bucket-local"}:
-            yield Worlds(kind, f"file://{tmp_path}", {}, f"sqlite://{tmp_path}/", resources)
+            yield Worlds(kind, f"file://{tmp_path}", {}, f"sqlite://{tmp_path}/{{}}.db", resources)
         elif kind == "postgresql":
             server: PostgresServer = request.getfixturevalue("postgres_server")
             schema = f"w{blake2b(place.encode(), digest_size=8).hexdigest()}"
-            database = f"{server.url()}?schema={schema}_"
+            database = f"{server.url()}?schema={schema}_{{}}"
             yield Worlds(kind, f"file://{tmp_path}", {}, database, resources)
         else:
             service: Service = request.getfixturevalue("moto_s3")

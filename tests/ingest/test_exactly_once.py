@@ -34,6 +34,12 @@ MANY = 12
 """An ingest makes more calls than that, so to find fewer shows that nothing was tested."""
 
 
+BROKEN_CALLS: dict[str, LakerunnerError] = {
+    "store": StoreUnavailableError("503"),
+    "catalog": CommitUnknownError("no reply"),
+}
+
+
 def fates(worlds: Worlds) -> Iterator[tuple[World, int, bool]]:
     """A filled world for each call, and for before and after it; the last one outlives them all."""
     slow = worlds.kind == "bucket-s3"  # its calls are those of the other buckets: half of them do
@@ -56,44 +62,38 @@ def test_a_process_may_die_at_any_call(worlds: Worlds) -> None:
 
 def test_any_call_may_fail_once(worlds: Worlds) -> None:
     """Whatever is not tried again at once is taken by the next ingest."""
+    plan = FaultPlan()
+    rehearsal = worlds()
+    rehearsal.fill()
+    rehearsal.ingest(plan)
     for world, call, after in fates(worlds):
-        plan = FaultPlan()
-        name = "" if len(plan.calls) < call else plan.calls[call - 1]
-        error = StoreUnavailableError("503") if not name else CommitUnknownError("no reply")
-        plan = FaultPlan(Fault(call, after=after, error=error))
+        if call > len(plan.calls):
+            break
+        error = BROKEN_CALLS[plan.calls[call - 1].partition(".")[0]]
         try:
-            world.ingest(plan)
+            world.ingest(FaultPlan(Fault(call, after=after, error=error)))
         except LakerunnerError:
             assert not world.bodies() - world.expected
         world.settle()
-        if len(plan.calls) < call:
-            break
     assert call > MANY
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        CatalogUnavailableError("locked"),
-        CommitUnknownError("no reply"),
-        ObjectDeniedError("403"),
-        StoreUnavailableError("503"),
-    ],
-    ids=lambda error: error.code.value,
-)
 @pytest.mark.parametrize("after", [False, True])
-def test_what_fails_for_long_is_taken_later(worlds: Worlds, error: Exception, after: bool) -> None:
-    of_store = isinstance(error, OSError)
-    name = "store.put" if of_store or worlds.kind.startswith("bucket-") else "catalog.commit"
-    for call in (1, 2, 3, 5):
-        world = worlds()
-        world.fill(objects=5)
-        try:
-            world.ingest(FaultPlan(Fault(call, name, after, error, times=20)))
-        except LakerunnerError:
-            assert world.bodies() != world.expected or after
-        assert not world.bodies() - world.expected
-        world.settle()
+def test_what_fails_for_long_is_taken_later(worlds: Worlds, after: bool) -> None:
+    errors: list[LakerunnerError] = [ObjectDeniedError("403"), StoreUnavailableError("503")]
+    if not worlds.kind.startswith("bucket-"):  # in a bucket, commits are puts as well
+        errors = [CatalogUnavailableError("locked"), CommitUnknownError("no reply"), *errors]
+    for error in errors:
+        name = "store.put" if isinstance(error, OSError) else "catalog.commit"
+        for call in (1, 2, 3):
+            world = worlds()
+            world.fill()
+            try:
+                world.ingest(FaultPlan(Fault(call, name, after, error, times=20)))
+            except LakerunnerError:
+                assert world.bodies() != world.expected or after
+            assert not world.bodies() - world.expected
+            world.settle()
 
 
 def test_of_two_signals_one_may_fail(worlds: Worlds) -> None:
@@ -106,14 +106,14 @@ def test_of_two_signals_one_may_fail(worlds: Worlds) -> None:
     span.start_time_unix_nano = span.end_time_unix_nano = 1_790_078_400 * 10**9
     world.bucket.put(f"{world.prefix}/traces_b.binpb", request.SerializeToString())
     whole = world.open_catalog
-    refusing = Fault(2, "catalog.commit", error=CatalogUnavailableError("locked"), times=9)
-    world.open_catalog = lambda lake, plan: FaultyCatalog(whole(lake, plan), FaultPlan(refusing))
+    refusal = Fault(2, "catalog.commit", error=CatalogUnavailableError("locked"), times=9)
+    world.open_catalog = lambda lake, plan: FaultyCatalog(whole(lake, plan), FaultPlan(refusal))
     with pytest.raises(CatalogUnavailableError):
         world.ingest()
     world.open_catalog = whole
     with world.look() as catalog:
-        taken = {signal: catalog.snapshot("default", signal).rows for signal in Signal}
-    assert sorted(taken.values()) == [0, 0, 1] or sorted(taken.values()) == [0, 0, 4]
+        taken = [catalog.snapshot("default", signal).rows for signal in Signal]
+    assert sorted(taken) in ([0, 0, 1], [0, 0, 4])
     again = world.ingest()
     assert (again.objects, again.skipped) == (1, 1)
     with world.look() as catalog:

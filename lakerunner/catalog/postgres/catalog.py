@@ -68,9 +68,10 @@ SEGMENTS_REMOVED: LiteralString = """
 SEQUENCE_AT: LiteralString = """
     SELECT coalesce(max(commits.sequence), 0) FROM commits
     WHERE commits.sequence < coalesce(
-        (SELECT min(later.sequence) FROM commits AS later
-            WHERE later.committed_ns > %(time)s::bigint), %(longest)s::bigint)"""
-"""The commit before the first one after a time; walks over those after it, by `commits_by_time`."""
+        (SELECT min(later.sequence + 0) FROM commits AS later
+            WHERE later.committed_ns > %(moment)s::bigint), %(longest)s::bigint)"""
+"""The commit before the first one after a time; walks over those after it, by `commits_by_time`.
+`+ 0` keeps the planner from walking over all others, in the order of the minimum it looks for."""
 
 _SNAPSHOT: LiteralString = """
     SELECT guard.sequence, t.segments, t.rows, t.bytes, c.name, c.type, c.overflow, c.live
@@ -165,7 +166,7 @@ class PostgresCatalog(Catalog):
 
     def sequence_at(self, time_ns: int) -> int:
         """Find the state at a time by an index."""
-        rows = self._pool.read(SEQUENCE_AT, {"time": _int64(time_ns), "longest": MAX_NS})
+        rows = self._pool.read(SEQUENCE_AT, {"moment": _int64(time_ns), "longest": MAX_NS})
         return int(rows[0][0])
 
     def rejections(self, organization: str) -> Sequence[Rejection]:

@@ -57,8 +57,9 @@ SEGMENTS_REMOVED = """
 
 SEQUENCE_AT = """
     SELECT coalesce(max(sequence), 0) FROM commits WHERE sequence < coalesce(
-        (SELECT min(sequence) FROM commits WHERE committed_ns > :time), :longest)"""
-"""The commit before the first one after a time; walks over those after it, by `commits_by_time`."""
+        (SELECT min(sequence + 0) FROM commits WHERE committed_ns > :time), :longest)"""
+"""The commit before the first one after a time; walks over those after it, by `commits_by_time`.
+`+ 0` keeps the planner from walking over all others, in the order of the minimum it looks for."""
 
 _REJECTIONS = """
     SELECT buckets.url, key, etag, code, reason, rejected_ns, rows

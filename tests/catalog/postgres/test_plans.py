@@ -28,6 +28,7 @@ PLANS = [
         ],
     ),
     (catalog.SEGMENTS_REMOVED, [("segments_removed", "removed_ns")]),
+    (catalog.SEQUENCE_AT, [("commits_by_time", "committed_ns"), ("commits_pkey", "sequence")]),
     (lookup.SOURCES, [("sources_pkey", "bucket key etag")]),
     (lookup.SEGMENTS, [("segments_pkey", "id")]),
     (

@@ -12,7 +12,12 @@ import pytest
 
 from lakerunner.catalog import open_catalog
 from lakerunner.catalog.sqlite import SqliteCatalog, pool
-from lakerunner.catalog.sqlite.catalog import SEGMENTS_NOW, SEGMENTS_REMOVED, SEGMENTS_THEN
+from lakerunner.catalog.sqlite.catalog import (
+    SEGMENTS_NOW,
+    SEGMENTS_REMOVED,
+    SEGMENTS_THEN,
+    SEQUENCE_AT,
+)
 from lakerunner.errors import CatalogError, CatalogUnavailableError, ConfigurationError
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import TimeRange
@@ -123,6 +128,13 @@ def test_plans_use_the_indexes(catalog: SqliteCatalog, statement: str, indexes: 
         if "segments" in row[3] or "SCAN" in row[3] or "TEMP" in row[3]
     ]
     assert plan == [f"SEARCH segments USING INDEX {index}" for index in indexes]
+
+
+def test_a_time_is_found_by_the_index(catalog: SqliteCatalog) -> None:
+    values = {"time": 1, "longest": 2}
+    plan = [row[3] for row in idle(catalog).execute(f"EXPLAIN QUERY PLAN {SEQUENCE_AT}", values)]
+    assert "SEARCH commits USING COVERING INDEX commits_by_time (committed_ns>?)" in plan
+    assert not any("SCAN" in step for step in plan)
 
 
 def steps_of(catalog: SqliteCatalog, time_range: TimeRange) -> int:
