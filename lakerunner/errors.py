@@ -21,6 +21,7 @@ LakerunnerError
 ├── EventsUnavailableError               try again later: a queue of events does not answer
 ├── InputError (ValueError)              this object, line or record is set aside
 │   ├── UnknownFormatError               nothing here recognises the object
+│   ├── UnknownOwnerError                no rule says whose the object is
 │   ├── CorruptObjectError               recognised, but its bytes are broken
 │   └── ObjectTooLargeError              larger than the limit that protects memory
 ├── SegmentError (ValueError)            a segment file is not what its footer must say
@@ -61,7 +62,6 @@ class ErrorCode(StrEnum):
     CATALOG_UNAVAILABLE = "catalog_unavailable"
     INPUT = "input"
     UNKNOWN_FORMAT = "unknown_format"
-    UNKNOWN_OWNER = "unknown_owner"
     CORRUPT_OBJECT = "corrupt_object"
     OBJECT_TOO_LARGE = "object_too_large"
     SEGMENT = "segment"
@@ -71,6 +71,7 @@ class ErrorCode(StrEnum):
     QUERY_EXECUTION = "query_execution"
     EVENTS_UNAVAILABLE = "events_unavailable"
     SNAPSHOT_EXPIRED = "snapshot_expired"
+    UNKNOWN_OWNER = "unknown_owner"
 
 
 class LakerunnerError(Exception):

@@ -288,7 +288,7 @@ class Lake:
         self._writable("retry_rejected")
         return self._ingestor.retry(None, progress, signal=signal, format=format, mapping=mapping)
 
-    def collect_orphans(self, *, dry_run: bool = False) -> Sequence[str]:
+    def collect_orphans(self, *, dry_run: bool = False, force: bool = False) -> Sequence[str]:
         """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.
 
         Raises:
@@ -296,7 +296,9 @@ class Lake:
         """
         self._writable("collect_orphans")
         self._whole("collect_orphans")
-        return collect_orphans(self.store, self.catalog, self._config, dry_run=dry_run)
+        return collect_orphans(
+            self.store, self.catalog, self._config, dry_run=dry_run, force=force
+        )
 
     def recover(
         self, *, merge: bool = False, dry_run: bool = False, progress: Progress | None = None

@@ -258,7 +258,7 @@ class LossMachine(RuleBasedStateMachine):
 
     @rule()
     def collect(self) -> None:
-        collect_orphans(self.world.lake, self.world.catalog, Config(orphan_grace_ns=1))
+        collect_orphans(self.world.lake, self.world.catalog, Config(orphan_grace_ns=1), force=True)
 
     @rule()
     def lose(self) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import lakerunner
+from lakerunner.catalog.opening import open_catalog
+from lakerunner.errors import CatalogError
 from lakerunner.generate import logs_request
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
@@ -75,3 +77,15 @@ def test_a_removed_segment_is_no_orphan(lake: lakerunner.Lake) -> None:
 
 def test_an_empty_lake_has_none(lake: lakerunner.Lake) -> None:
     assert not collector(lake).collect_orphans()
+
+
+def test_a_lost_catalog_does_not_cost_the_lake(lake: lakerunner.Lake) -> None:
+    lake.ingest(logs_request(100))
+    (segment,) = lake.segments()
+    lost = lakerunner.Lake(lake.store, open_catalog("memory://"), config=AGED)
+    with pytest.raises(CatalogError, match="recover"):
+        lost.collect_orphans()
+    assert lake.store.exists(segment.key)
+    assert lost.collect_orphans(dry_run=True) == [segment.key]
+    assert lost.collect_orphans(force=True) == [segment.key]
+    assert not lake.store.exists(segment.key)

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from lakerunner.generate import TelemetryConfig, TelemetryObject, telemetry_objects
+from lakerunner.generate import TelemetryConfig, TelemetryObject, telemetry_objects, traffic
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
@@ -76,6 +76,14 @@ def spans(objects: Iterable[TelemetryObject]) -> Iterator[tuple[str, Any]]:
             pod = dict(attributes(of.resource.attributes))["k8s.pod.name"]
             for span in of.scope_spans[0].spans:
                 yield pod, span
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_blocks() -> Iterator[None]:
+    """Let requests and exports reach from block to block, many times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(traffic, "BLOCK_RECORDS", 5000)
+        yield
 
 
 @pytest.fixture(scope="module")

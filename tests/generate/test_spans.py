@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from lakerunner.generate import TelemetryConfig, TelemetryObject, telemetry_objects
+from lakerunner.generate import TelemetryConfig, TelemetryObject, telemetry_objects, traffic
 from lakerunner.generate.shop import SERVICE_NAMES
 from lakerunner.model.signal import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONFIG = TelemetryConfig(
     seed=5,
@@ -55,6 +58,14 @@ def sent(objects: list[TelemetryObject], resources: str, scopes: str, records: s
                     for record in getattr(scope, records)
                 ]
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_blocks() -> Iterator[None]:
+    """Let requests and exports reach from block to block, many times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(traffic, "BLOCK_RECORDS", 5000)
+        yield
 
 
 @pytest.fixture(scope="module")

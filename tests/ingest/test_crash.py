@@ -216,7 +216,7 @@ class IngestMachine(RuleBasedStateMachine):
 
     @rule()
     def collect(self) -> None:
-        collect_orphans(self.world.lake, self.world.catalog, WITHOUT_GRACE)
+        collect_orphans(self.world.lake, self.world.catalog, WITHOUT_GRACE, force=True)
         assert not self.world.unnamed()
 
     def complete(self) -> None:

@@ -187,7 +187,7 @@ def test_attributes_come_and_go_and_change_their_type(lake: lakerunner.Lake) -> 
         ("0", 1.0, None, None),
         ("1", 2.5, "x", None),
         ("2", None, "true", None),
-        ("3", None, None, '[1,{"e":2}]'),
+        ("3", None, None, '[1, {"e": 2}]'),
     ]
     assert rows(lake, "SELECT sum(attr_a) FROM logs WHERE attr_b IS NULL") == [(1.0,)]
 
@@ -233,4 +233,4 @@ def _same(found: object, sent: object) -> bool:
         return found in (None, "")
     if type(found) is type(sent) or not isinstance(found, str):
         return found == sent
-    return json.loads(found) == sent
+    return bool(json.loads(found) == sent)

@@ -240,7 +240,7 @@ class MeetingMachine(RuleBasedStateMachine):
     @rule()
     def collect(self) -> None:
         with self.world.look() as catalog:
-            collect_orphans(self.world.lake, catalog, Config(orphan_grace_ns=1))
+            collect_orphans(self.world.lake, catalog, Config(orphan_grace_ns=1), force=True)
 
     @invariant()
     def each_version_lands_whole_and_once(self) -> None:

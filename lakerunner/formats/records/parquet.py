@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.base import Part
 from lakerunner.formats.records.keys import restore_keys
+from lakerunner.formats.records.plain_types import check_layout, plain_types
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.together import tables_together
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 _ROWS_AT_ONCE = 128 * 1024
-_BROKEN = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, OSError)
+_BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 def split_parquet(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
@@ -141,57 +142,10 @@ def _read(payload: bytes) -> pa.Table:
             table = pq.ParquetFile(source).read(use_threads=False)
         else:
             table = pa.ipc.open_stream(source).read_all()
+        check_layout(table)
         return plain_types(restore_keys(table))
     except _BROKEN as error:
         raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
-
-
-def plain_types(table: pa.Table) -> pa.Table:
-    """Bring the columns of a table to the usual types, and their names apart.
-
-    Example:
-        >>> plain_types(pa.table({"a": pa.array(["x"], pa.large_string())})).schema
-        a: string
-    """
-    names: list[str] = []
-    for name in table.column_names:
-        unique, turn = name, 1
-        while unique in names or (turn > 1 and unique in table.column_names):
-            turn += 1
-            unique = f"{name}#{turn}"
-        names.append(unique)
-    columns = [
-        column if column.type == (wanted := plain_type(column.type)) else column.cast(wanted)
-        for column in table.columns
-    ]
-    return pa.table(columns, names=names)
-
-
-_PLAIN: tuple[tuple[Any, pa.DataType], ...] = (
-    (pa.types.is_large_string, pa.string()),
-    (pa.types.is_string_view, pa.string()),
-    (pa.types.is_large_binary, pa.binary()),
-    (pa.types.is_binary_view, pa.binary()),
-    (pa.types.is_fixed_size_binary, pa.binary()),
-    (pa.types.is_floating, pa.float64()),
-    (pa.types.is_uint64, pa.uint64()),
-    (pa.types.is_integer, pa.int64()),
-)
-
-
-def plain_type(dtype: pa.DataType) -> pa.DataType:
-    """The usual type for the values of a type; times, dates and decimals stay as they are."""
-    if pa.types.is_dictionary(dtype):
-        return plain_type(dtype.value_type)
-    if pa.types.is_struct(dtype):
-        return pa.struct([field.with_type(plain_type(field.type)) for field in dtype])
-    if pa.types.is_map(dtype):
-        return pa.map_(plain_type(dtype.key_type), plain_type(dtype.item_type))
-    if pa.types.is_nested(dtype):
-        return pa.list_(plain_type(dtype.value_type))
-    if pa.types.is_decimal(dtype):
-        return dtype
-    return next((plain for is_kind, plain in _PLAIN if is_kind(dtype)), dtype)
 
 
 def parquet_sample(payload: bytes) -> pa.Table:
@@ -203,7 +157,9 @@ def parquet_sample(payload: bytes) -> pa.Table:
     try:
         source = pa.BufferReader(payload)
         if payload[:4] == MAGIC:
-            return pq.read_schema(source).empty_table()
-        return pa.ipc.open_stream(source).schema.empty_table()
+            schema = pq.read_schema(source)
+        else:
+            schema = pa.ipc.open_stream(source).schema
+        return plain_types(schema.empty_table())
     except _BROKEN as error:
         raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
