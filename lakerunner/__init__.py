@@ -33,13 +33,14 @@ from lakerunner.errors import LakerunnerError
 if TYPE_CHECKING:
     from lakerunner.catalog import Catalog
     from lakerunner.ingest import Ingestor
-    from lakerunner.lake import Lake, open  # noqa: A004 - `lakerunner.open` is the name
+    from lakerunner.lake import Lake
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.profile import PrefixMapping, StorageProfile
     from lakerunner.model.recovery import RecoveryReport
     from lakerunner.model.report import IngestReport
     from lakerunner.model.signal import Signal
     from lakerunner.model.snapshot import LakeSnapshot
+    from lakerunner.opening import open  # noqa: A004 - `lakerunner.open` is the name
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import QueryEngine, Result
     from lakerunner.store import ObjectStore
@@ -82,7 +83,7 @@ _HOMES = {
     "Signal": "lakerunner.model.signal",
     "SourceMapping": "lakerunner.model.mapping",
     "StorageProfile": "lakerunner.model.profile",
-    "open": "lakerunner.lake",
+    "open": "lakerunner.opening",
 }
 
 if not TYPE_CHECKING:  # a typed `__getattr__` would let any misspelt name through

@@ -6,29 +6,25 @@ import time
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
-from lakerunner.catalog import Catalog
-from lakerunner.catalog.default import default_catalog
-from lakerunner.catalog.opening import open_catalog
+from lakerunner.catalog.organizations import has_rows, organizations_with_rows
 from lakerunner.catalog.past import open_past, present
 from lakerunner.errors import ConfigurationError, ReadOnlyError
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
-from lakerunner.ingest.owners import read_ownership
 from lakerunner.model.config import read_config
-from lakerunner.model.organization import check_organization, is_organization
+from lakerunner.model.organization import check_organization
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange, to_nanoseconds
 from lakerunner.query import QueryEngine
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import collect_orphans
-from lakerunner.segments.naming import SEGMENTS_PREFIX
-from lakerunner.store.opening import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
     from os import PathLike
 
+    from lakerunner.catalog import Catalog
     from lakerunner.ingest.arrow import ArrowStream
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
@@ -42,64 +38,6 @@ if TYPE_CHECKING:
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import Explanation, Result
     from lakerunner.store import ObjectStore
-
-
-def open(  # noqa: A001 - `lakerunner.open` is the name
-    url: str | PathLike[str],
-    *,
-    catalog: str | Catalog | None = None,
-    organization: str = "default",
-    storage_options: Mapping[str, object] | None = None,
-    config: Config | Mapping[str, Any] | None = None,
-    read_only: bool = False,
-    executor: Executor | None = None,
-    ownership: Ownership | Mapping[str, Any] | None = None,
-) -> Lake:
-    """Open a lake; a lake that does not exist yet is an empty one.
-
-    Args:
-        url: A directory, or `file://…`, `memory://…`, `s3://…` or `gs://…`.
-        catalog: A catalog, or its URL (`sqlite:///…`, `postgresql://…`). By default it is kept with
-            the lake: the file `catalog.db` inside a directory, memory for `memory://`, and a log of
-            commits in the bucket itself for object stores.
-        organization: Whose rows are read and, unless a call says otherwise, written.
-        storage_options: Credentials and endpoints, in fsspec's words; for the lake and its input.
-        config: Settings: a `Config` or a mapping of its fields.
-        read_only: Refuse everything that writes.
-        executor: Runs ingest batches; see `Ingestor`.
-        ownership: Rules that say whose each object is, for buckets that several organizations write
-            to: an `Ownership`, or a mapping of its fields. `{"profiles": "profiles.yaml"}` reads
-            storage profiles from a file, `{"prefixes": {"s3://raw/apps/": "acme"}}` maps a prefix.
-
-    Raises:
-        ConfigurationError: The URL, the organization, a rule or a setting is wrong, or the bucket
-            takes no create-only puts, without which it cannot hold its own catalog.
-        ObjectDeniedError: The bucket may not be written; open it with `read_only=True`.
-        MissingExtraError: The URL needs an optional dependency; the message holds the command.
-        CatalogError: What lies at the catalog's place is no catalog of this version.
-
-    Example:
-        >>> lake = open("memory://doc/open")
-        >>> lake.sql("SELECT count(*) AS rows FROM logs").to_arrow()["rows"].to_pylist()
-        [0]
-    """
-    # Before anything is opened, so that a wrong setting leaves nothing open behind.
-    check_organization(organization)
-    settings, rules = read_config(config), read_ownership(ownership)
-    store = open_store(url, storage_options)
-    if catalog is None:
-        opened = default_catalog(store, read_only=read_only)
-    else:
-        opened = catalog if isinstance(catalog, Catalog) else open_catalog(catalog)
-    return Lake(
-        store,
-        opened,
-        organization=organization,
-        config=settings,
-        read_only=read_only,
-        executor=executor,
-        ownership=rules,
-    )
 
 
 class Lake:
@@ -123,7 +61,8 @@ class Lake:
         organization: Whose rows are read and written.
 
     Example:
-        >>> with open("memory://doc/lake") as lake:
+        >>> import lakerunner
+        >>> with lakerunner.open("memory://doc/lake") as lake:
         ...     lake.rejected()
         []
     """
@@ -173,7 +112,8 @@ class Lake:
             ConfigurationError: It can be no organization's name, or this lake is bound to another.
 
         Example:
-            >>> lake = open("memory://doc/bound")
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/bound")
             >>> lake.for_organization("acme").ingest(b'{"message": "hello"}').rows
             1
             >>> lake.organizations()
@@ -197,21 +137,9 @@ class Lake:
 
         Of a lake that is bound to one organization, this is that one, or nothing.
         """
-        named = [self.organization] if self._bound else self._folders()
-        return sorted(
-            name
-            for name in named
-            if any(self.catalog.snapshot(name, signal).segments for signal in Signal)
-        )
-
-    def _folders(self) -> Iterator[str]:
-        """Organizations with objects in the store, which may be leftovers."""
-        after = ""
-        while first := next(self.store.list(SEGMENTS_PREFIX, start_after=after), None):
-            name = first.key.removeprefix(SEGMENTS_PREFIX).partition("/")[0]
-            if is_organization(name):
-                yield name
-            after = f"{SEGMENTS_PREFIX}{name}/\U0010ffff"
+        if not self._bound:
+            return organizations_with_rows(self.store, self.catalog)
+        return [self.organization] if has_rows(self.catalog, self.organization) else []
 
     def ingest(
         self,
@@ -296,9 +224,7 @@ class Lake:
         """
         self._writable("collect_orphans")
         self._whole("collect_orphans")
-        return collect_orphans(
-            self.store, self.catalog, self._config, dry_run=dry_run, force=force
-        )
+        return collect_orphans(self.store, self.catalog, self._config, dry_run=dry_run, force=force)
 
     def recover(
         self, *, merge: bool = False, dry_run: bool = False, progress: Progress | None = None
@@ -335,7 +261,8 @@ class Lake:
                 (`Config.removed_grace_ns`). Queries raise it, too, once that is so.
 
         Example:
-            >>> lake = open("memory://doc/at")
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/at")
             >>> before = lake.snapshot()
             >>> lake.ingest(b'{"message": "hello"}').rows
             1

@@ -27,7 +27,7 @@ NAMES = {
     "Signal": "lakerunner.model.signal",
     "SourceMapping": "lakerunner.model.mapping",
     "StorageProfile": "lakerunner.model.profile",
-    "open": "lakerunner.lake",
+    "open": "lakerunner.opening",
 }
 
 
@@ -67,4 +67,4 @@ def test_unknown_names_are_refused() -> None:
 def test_a_star_import_brings_every_name() -> None:
     code = "from lakerunner import *; print(Lake.__name__, open.__module__, errors.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["Lake", "lakerunner.lake", "lakerunner.errors"]
+    assert done.stdout.split() == ["Lake", "lakerunner.opening", "lakerunner.errors"]

@@ -26,17 +26,20 @@ SET_ASIDE_EXIT = 3
 _REASONS_SHOWN = 20
 
 
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="What to take: an object, a prefix (ends at /), a folder or a glob in quotes. "
+        "May be left out where profiles or prefix mappings say where to look.",
+        show_default=False,
+    ),
+]
+
+
 def ingest(  # noqa: PLR0913 - the options of a command
     lake: LakeUrl,
-    source: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE",
-            help="What to take: an object, a prefix (ends at /), a folder or a glob in quotes. "
-            "May be left out where profiles or prefix mappings say where to look.",
-            show_default=False,
-        ),
-    ] = None,
+    source: Sources = None,
     *,
     signal: Annotated[
         Signal | None,

@@ -14,12 +14,12 @@ import time
 import traceback
 from typing import Any, TypedDict
 
-import lakerunner.lake
+import lakerunner.catalog.sqlite  # loaded once, for all workers
+import lakerunner.opening
+import lakerunner.store.local
+import lakerunner.store.s3
 from lakerunner.catalog.bucket import BucketCatalog
-from lakerunner.catalog.sqlite import SqliteCatalog  # noqa: F401 - loaded once, for all workers
-from lakerunner.formats.otlp.logs import OtlpLogs  # noqa: F401 - as above
 from lakerunner.store import open_store
-from lakerunner.store.s3 import S3Store  # noqa: F401 - as above
 
 _POLL_SECONDS = 0.0005
 
@@ -41,7 +41,7 @@ def work(job: Job) -> None:
     catalog: Any = job["catalog"]
     if catalog.startswith("bucket+"):
         catalog = BucketCatalog(open_store(job["lake"], options), checkpoint_every=5)
-    with lakerunner.lake.open(
+    with lakerunner.opening.open(
         job["lake"], catalog=catalog, storage_options=options, config=job["config"]
     ) as lake:
         lake.ingest(job["source"])

@@ -1,0 +1,80 @@
+"""From a URL to a lake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lakerunner.catalog import Catalog
+from lakerunner.catalog.default import default_catalog
+from lakerunner.catalog.opening import open_catalog
+from lakerunner.ingest.owners import read_ownership
+from lakerunner.lake import Lake
+from lakerunner.model.config import read_config
+from lakerunner.model.organization import check_organization
+from lakerunner.store.opening import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Executor
+    from os import PathLike
+
+    from lakerunner.model.config import Config
+    from lakerunner.policies.ownership import Ownership
+
+
+def open(  # noqa: A001 - `lakerunner.open` is the name
+    url: str | PathLike[str],
+    *,
+    catalog: str | Catalog | None = None,
+    organization: str = "default",
+    storage_options: Mapping[str, object] | None = None,
+    config: Config | Mapping[str, Any] | None = None,
+    read_only: bool = False,
+    executor: Executor | None = None,
+    ownership: Ownership | Mapping[str, Any] | None = None,
+) -> Lake:
+    """Open a lake; a lake that does not exist yet is an empty one.
+
+    Args:
+        url: A directory, or `file://…`, `memory://…`, `s3://…` or `gs://…`.
+        catalog: A catalog, or its URL (`sqlite:///…`, `postgresql://…`). By default it is kept with
+            the lake: the file `catalog.db` inside a directory, memory for `memory://`, and a log of
+            commits in the bucket itself for object stores.
+        organization: Whose rows are read and, unless a call says otherwise, written.
+        storage_options: Credentials and endpoints, in fsspec's words; for the lake and its input.
+        config: Settings: a `Config` or a mapping of its fields.
+        read_only: Refuse everything that writes.
+        executor: Runs ingest batches; see `Ingestor`.
+        ownership: Rules that say whose each object is, for buckets that several organizations write
+            to: an `Ownership`, or a mapping of its fields. `{"profiles": "profiles.yaml"}` reads
+            storage profiles from a file, `{"prefixes": {"s3://raw/apps/": "acme"}}` maps a prefix.
+
+    Raises:
+        ConfigurationError: The URL, the organization, a rule or a setting is wrong, or the bucket
+            takes no create-only puts, without which it cannot hold its own catalog.
+        ObjectDeniedError: The bucket may not be written; open it with `read_only=True`.
+        MissingExtraError: The URL needs an optional dependency; the message holds the command.
+        CatalogError: What lies at the catalog's place is no catalog of this version.
+
+    Example:
+        >>> lake = open("memory://doc/open")
+        >>> lake.sql("SELECT count(*) AS rows FROM logs").to_arrow()["rows"].to_pylist()
+        [0]
+    """
+    # Before anything is opened, so that a wrong setting leaves nothing open behind.
+    check_organization(organization)
+    settings, rules = read_config(config), read_ownership(ownership)
+    store = open_store(url, storage_options)
+    if catalog is None:
+        opened = default_catalog(store, read_only=read_only)
+    else:
+        opened = catalog if isinstance(catalog, Catalog) else open_catalog(catalog)
+    return Lake(
+        store,
+        opened,
+        organization=organization,
+        config=settings,
+        read_only=read_only,
+        executor=executor,
+        ownership=rules,
+    )
