@@ -60,7 +60,8 @@ class MemoryStore(FilesystemStore):
 
     def find(self, prefix: str, start_after: str) -> Iterator[tuple[str, Info]]:
         """Look through all files of the process, as they were at one moment."""
-        files = tuple(self.filesystem.store.items())
+        # A copy is one step under the interpreter lock; walking the items is not.
+        files = tuple(self.filesystem.store.copy().items())
         for key, file in self.select(files, prefix, start_after):
             yield key, _describe(key, file)
 

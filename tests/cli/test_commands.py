@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
 RECORDS = 12_000
-COMMANDS = ["ingest", "sql", "explain", "segments", "rejected", "generate", "demo"]
+COMMANDS = ["ingest", "watch", "sql", "explain", "segments", "rejected", "recover", "generate"]
+COMMANDS += ["demo"]
 
 
 def line_of(result: Result, name: str) -> str:

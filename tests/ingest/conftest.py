@@ -264,11 +264,11 @@ class World:
             assert bodies == self.expected
         with self.look() as catalog:
             self._check_sources(catalog)
-            left_behind = self._unnamed(catalog)
+            left_behind = self.unnamed(catalog)
             # Younger than the grace period, so they may belong to a commit on its way.
             assert collect_orphans(self.lake, catalog, CONFIG) == []
             assert set(collect_orphans(self.lake, catalog, WITHOUT_GRACE)) == left_behind
-            assert not self._unnamed(catalog)
+            assert not self.unnamed(catalog)
         assert self.bodies() == bodies
 
     def _check_sources(self, catalog: Catalog) -> None:
@@ -289,7 +289,7 @@ class World:
         rejected = [item.source for item in catalog.rejections("default")]
         assert rejected == [source for source in present if source.key.endswith(BROKEN_NAME)]
 
-    def _unnamed(self, catalog: Catalog) -> set[str]:
+    def unnamed(self, catalog: Catalog) -> set[str]:
         """Segment files that no commit names."""
         segments = catalog.segments("default", Signal.LOGS)
         listed = {item.key for item in self.lake.list("segments/")}

@@ -80,7 +80,7 @@ def attributes_of(rows: list[dict[str, str]], overflowing: set[str], encode: set
         }
         part = OverflowPairs(np.array(owners), pa.array(held), pa.array(texts), known)
         fields.append(overflow_field(OVERFLOW, known))
-        arrays.append(overflow_map([part], len(rows)))
+        arrays.append(overflow_map([part], len(rows)).values)
     fields.append(pa.field("metric_name", pa.string()))
     arrays.append(pa.array(["up"] * len(rows), pa.string()))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))

@@ -101,7 +101,7 @@ def test_the_overflow_is_described_by_what_it_holds() -> None:
     names, values = pa.array(["attr_n"]), pa.array(["7"])
     pairs = OverflowPairs(np.array([1]), names, values, types)
     schema = pa.schema([overflow_field(OVERFLOW, types)])
-    stats = column_stats(pa.Table.from_arrays([overflow_map([pairs], 3)], schema=schema))
+    stats = column_stats(pa.Table.from_arrays([overflow_map([pairs], 3).values], schema=schema))
     assert stats.keys() == {OVERFLOW, "attr_n"}
     assert stats[OVERFLOW].nulls == 2
     assert (stats["attr_n"].overflow, stats["attr_n"].type) == (True, "int64")

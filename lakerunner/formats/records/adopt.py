@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from msgspec.structs import replace
 
-from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.records.attributes import to_attributes
 from lakerunner.formats.records.columns import Context, make_columns
 from lakerunner.formats.records.convert import to_word
-from lakerunner.formats.records.fields import Fields, squash, take_apart
+from lakerunner.formats.records.fields import Fields, Preferred, squash, take_apart
+from lakerunner.formats.records.lake_rows import over, take_lake_columns, take_overflow
 from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
-from lakerunner.formats.records.shapes import shape_of
+from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
 from lakerunner.formats.records.times import take_moments
+from lakerunner.formats.records.unwrap import unwrap
 from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
 from lakerunner.schema.canonical import CANONICAL, SERVICE
@@ -27,6 +26,7 @@ from lakerunner.schema.span_fingerprint import span_fingerprints
 
 if TYPE_CHECKING:
     from lakerunner.formats.records.read import Records
+    from lakerunner.formats.records.shapes import ShapedRows
 
 UNMAPPED = SourceMapping()
 _SERVICE_FIELD = "resource.service.name"
@@ -41,9 +41,9 @@ def signal_of(table: pa.Table, mapping: SourceMapping | None) -> Signal | None:
     """
     if mapping is not None and mapping.signal is not None:
         return mapping.signal
-    shape = shape_of(table.schema)
-    if shape is not None and shape.signal is not None:
-        return shape.signal
+    signal = signal_of_shape(table.schema)
+    if signal is not None:
+        return signal
     return tell_signal(frozenset(squash(field.key) for field in take_apart(table.slice(0, 1))))
 
 
@@ -53,7 +53,8 @@ def adopt(
     """Make table rows of records.
 
     Fields fill the table columns of the names people use (`roles`) or that the mapping names; all
-    others become attributes. Nothing is dropped but what the mapping says, and empty fields.
+    others become attributes. Nothing is dropped but what the mapping says, and empty fields. Rows
+    that came out of a lake are the same rows again, see `lake_rows`.
 
     Args:
         records: What a reader handed over.
@@ -65,58 +66,63 @@ def adopt(
         Rows in the order of the records.
 
     Raises:
-        CorruptObjectError: A field that the table cannot do without, or that the mapping names, is
-            not there.
+        CorruptObjectError: A payload has nothing for a column that the table cannot do without, or
+            no list under the name that the mapping gives for `rows`.
     """
     fallback = np.asarray(fallback_ns, np.int64)
     wanted = mapping if mapping is not None else UNMAPPED
     table, payload = records.table, records.payload
     if wanted.rows is not None:
-        table, payload = _unwrap(table, payload, wanted.rows)
-    shape = shape_of(table.schema)
-    wanted = _merged(wanted, shape.mapping) if shape is not None else wanted
-    table = shape.prepare(table) if shape is not None else table
+        table, payload = unwrap(table, payload, wanted.rows)
+    shapes = shapes_of(table, payload, len(fallback))
+    of_lake = np.zeros(table.num_rows, bool)
+    overflow = []
+    for shape, rows in shapes:
+        table = shape.prepare(table, rows)
+        if shape.lake:
+            table, pairs = take_overflow(table, rows)
+            overflow += [pairs] if pairs is not None else []
+            of_lake = rows
     fields = Fields(take_apart(table), table.num_rows)
     _apply(fields, wanted)
-    near_ns = fallback[payload]
-    moments = take_moments(fields, signal, wanted, near_ns)
-    columns = make_columns(Context(fields, wanted, moments, signal))
+    preferred = _apply_shapes(fields, shapes)
+    from_lake = take_lake_columns(fields, signal, of_lake) if of_lake.any() else {}
+    moments = take_moments(
+        fields, signal, wanted, fallback[payload], preferred.get("timestamp", ())
+    )
+    columns = make_columns(Context(fields, wanted, preferred, moments, signal, payload, of_lake))
     columns |= {"timestamp": moments.timestamp, "timestamp_source": moments.source}
     service = _service(fields)
     if service is not None:
         fields.put(_SERVICE_FIELD, service)
     reserved = frozenset(CANONICAL[signal].names) - {SERVICE}
     attributes = to_attributes(fields, reserved)
-    overflow = [attributes.overflow] if attributes.overflow is not None else []
-    rows = PayloadRows(payload, len(fallback))
-    made = decoded(columns, attributes.columns, overflow, rows, {})
-    return Decoded(_derive(made.table, signal), made.rows, records.set_aside)
+    overflow += [attributes.overflow] if attributes.overflow is not None else []
+    made = decoded(columns, attributes.columns, overflow, PayloadRows(payload, len(fallback)), {})
+    rows_of_lake = _derive(made.table, signal)
+    for name, values in from_lake.items():
+        rows_of_lake = _over(rows_of_lake, name, values)
+    return Decoded(rows_of_lake, made.rows, records.set_aside)
 
 
-def _merged(mapping: SourceMapping, shape: SourceMapping) -> SourceMapping:
-    """What the user says, completed by what is known of the shape."""
-    return replace(
-        mapping,
-        columns={**shape.columns, **mapping.columns},
-        attributes={**shape.attributes, **mapping.attributes},
-        drop=(*shape.drop, *mapping.drop),
-    )
+def _over(table: pa.Table, name: str, given: Any) -> pa.Table:
+    """The table with a column as a lake gave it, and as it was derived where it gave none."""
+    place = table.schema.get_field_index(name)
+    if place < 0:
+        return table.append_column(name, given)
+    return table.set_column(place, name, over(given, table[name].combine_chunks()))
 
 
-def _unwrap(table: pa.Table, payload: Any, key: str) -> tuple[pa.Table, Any]:
-    """Records out of a list inside of an object; what stands beside the list is kept for each."""
-    if key not in table.column_names:
-        raise CorruptObjectError(f"there is no field {key!r}, which the mapping names for 'rows'")
-    lists = table[key].combine_chunks()
-    if not pa.types.is_list(lists.type) or not pa.types.is_struct(lists.type.value_type):
-        raise CorruptObjectError(f"field {key!r}, which the mapping names for 'rows', is no list")
-    owners = pc.list_parent_indices(lists)
-    inner = pa.Table.from_struct_array(pc.list_flatten(lists))
-    outer = table.drop_columns([key]).take(owners)
-    for name in outer.column_names:
-        if name not in inner.column_names:
-            inner = inner.append_column(outer.schema.field(name), outer[name])
-    return inner.combine_chunks(), payload[np.asarray(owners)]
+def _apply_shapes(fields: Fields, shapes: list[ShapedRows]) -> dict[str, list[Preferred]]:
+    """Rename fields as shapes say, in their records; and which field fills which column there."""
+    preferred: dict[str, list[Preferred]] = {}
+    for shape, rows in shapes:
+        for key, attribute in shape.mapping.attributes.items():
+            for name in fields.inside(key):
+                fields.rename(name, _qualified(attribute + name[len(key) :]), rows)
+        for column, key in shape.mapping.columns.items():
+            preferred.setdefault(column, []).append(Preferred(key, rows))
+    return preferred
 
 
 def _apply(fields: Fields, mapping: SourceMapping) -> None:
@@ -124,8 +130,7 @@ def _apply(fields: Fields, mapping: SourceMapping) -> None:
     fields.drop(mapping.drop)
     for key, attribute in mapping.attributes.items():
         for name in fields.inside(key):
-            values = fields.pop(name)
-            fields.put(_qualified(attribute + name[len(key) :]), values)
+            fields.rename(name, _qualified(attribute + name[len(key) :]))
     for attribute, value in mapping.constants.items():
         one = pa.array([value]).dictionary_encode()
         zeros = pa.array(np.zeros(fields.rows, np.int32))

@@ -51,6 +51,8 @@ def place_of(key: str) -> tuple[str, str]:
         >>> place_of("resource.service.name"), place_of("user")
         (('resource_', 'service.name'), ('attr_', 'user'))
     """
+    if key in {RESOURCE, SCOPE, RECORD}:  # the column of an attribute whose key is empty
+        return key, ""
     for beginning, prefix in _PREFIXES.items():
         if key.startswith(beginning) and len(key) > len(beginning):
             return prefix, key[len(beginning) :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,6 +13,7 @@ from lakerunner.formats.records.convert import (
     plain_text,
     to_bool,
     to_double,
+    to_duration,
     to_enumeration,
     to_id,
     to_integer,
@@ -19,7 +21,9 @@ from lakerunner.formats.records.convert import (
     to_string_only,
     to_text,
     to_word,
+    valid,
 )
+from lakerunner.formats.records.fields import Converted
 from lakerunner.formats.records.roles import DURATIONS, END, NAMES, OBSERVED, START
 from lakerunner.formats.records.times import take_time
 from lakerunner.model.signal import Signal
@@ -30,9 +34,9 @@ from lakerunner.schema.levels import derive_levels
 from lakerunner.schema.types import TIMESTAMP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from lakerunner.formats.records.fields import Converted, Fields
+    from lakerunner.formats.records.fields import Fields, Preferred
     from lakerunner.formats.records.times import Moments
     from lakerunner.model.mapping import SourceMapping
 
@@ -41,6 +45,7 @@ _LOOSE = frozenset({"event", "data", "line", "text", "content", "raw"})
 
 _PINO = pa.array([10, 20, 30, 40, 50, 60], pa.int64())
 _PINO_LEVELS = pa.array(["trace", "debug", "info", "warn", "error", "fatal"])
+_BEYOND = 2.0**63 - 2048  # sums of doubles below it are sums of integers below 2^63
 _PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -49,15 +54,21 @@ class Context(NamedTuple):
 
     Attributes:
         fields: The fields nothing has used yet.
-        mapping: What the user, or the shape, says of them.
+        mapping: What the user says of them.
+        preferred: By column: the fields that fill it in records of a known shape.
         moments: The times of the rows.
         signal: Which table.
+        payload: int per row: position of its payload in the batch.
+        kept: bool per row: what is missing is not computed, as the row came from a lake.
     """
 
     fields: Fields
     mapping: SourceMapping
+    preferred: Mapping[str, Sequence[Preferred]]
     moments: Moments
     signal: Signal
+    payload: Any
+    kept: Any
 
 
 def make_columns(context: Context) -> dict[str, Any]:
@@ -78,9 +89,10 @@ def take_column(context: Context, column: str) -> Any:
     named = [*exact, *context.fields.named(*names)]
     spoken_for = set(context.mapping.columns.values())
     keys = [said] if said is not None else [key for key in named if key not in spoken_for]
+    preferred = () if said is not None else context.preferred.get(column, ())
     if column == "body":
-        return _body(context.fields, keys, said)
-    taken = context.fields.take(keys, converter)
+        return _body(context.fields, preferred, keys, said)
+    taken = context.fields.take([*preferred, *keys], converter)
     if taken is None:
         return None
     return compact_strings(taken.values)
@@ -96,9 +108,32 @@ _OF_COLUMN: dict[str, Callable[[Any], Converted]] = {
 }
 
 
+_METRIC_TYPES = {
+    "gauge": "gauge",
+    "sum": "sum",
+    "counter": "sum",
+    "count": "sum",
+    "rate": "sum",
+    "histogram": "histogram",
+    "exponential_histogram": "exponential_histogram",
+    "exponentialhistogram": "exponential_histogram",
+    "summary": "summary",
+}
+
+
+def _to_metric_type(values: Any) -> Converted:
+    """Types of metrics by their names; another word under `type` is no type, but an attribute."""
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(plain_text(values)))
+    known = pc.index_in(words, pa.array(_METRIC_TYPES))
+    types = pa.array(_METRIC_TYPES.values()).take(known)
+    return Converted(types, valid(types))
+
+
 def _converter(column: str, dtype: Any) -> Callable[[Any], Converted]:
     if column in _OF_COLUMN:
         return _OF_COLUMN[column]
+    if column == "metric_type":
+        return _to_metric_type
     if pa.types.is_string(dtype):
         return to_word
     if pa.types.is_boolean(dtype):
@@ -108,9 +143,11 @@ def _converter(column: str, dtype: Any) -> Callable[[Any], Converted]:
     return to_double if pa.types.is_floating(dtype) else to_nested(dtype)
 
 
-def _body(fields: Fields, keys: Iterable[str], said: str | None) -> Any:
+def _body(
+    fields: Fields, preferred: Sequence[Preferred], keys: Iterable[str], said: str | None
+) -> Any:
     strict = [key for key in keys if said is not None or key.lower() not in _LOOSE]
-    taken = fields.take(strict, to_text)
+    taken = fields.take([*preferred, *strict], to_text)
     if taken is not None:
         return taken.values
     loose = fields.take([key for key in keys if key not in strict], to_string_only)
@@ -142,9 +179,21 @@ def _logs(context: Context) -> dict[str, Any]:
     return columns
 
 
+def _everywhere(context: Context, columns: Iterable[Any]) -> bool:
+    """Whether each payload with records has a value in one of some columns.
+
+    Asked for each payload, so that one is refused or taken whatever its neighbours are.
+    """
+    filled = np.zeros(context.fields.rows, bool)
+    for values in columns:
+        if values is not None:
+            filled |= np.asarray(values.is_valid())
+    return len(np.setdiff1d(context.payload, context.payload[filled])) == 0
+
+
 def _spans(context: Context) -> dict[str, Any]:
     columns = _take_all(context, NAMES[Signal.SPANS])
-    if not columns.keys() & {"trace_id", "span_id", "name"}:
+    if not _everywhere(context, [columns.get(name) for name in ("trace_id", "span_id", "name")]):
         raise CorruptObjectError(
             "no column is a trace id, span id or span name; say which with "
             "mapping={'columns': {'trace_id': …}}"
@@ -155,11 +204,10 @@ def _spans(context: Context) -> dict[str, Any]:
     start_ns = moments.timestamp.cast(pa.int64())
     if end is None:
         end = pa.nulls(rows, TIMESTAMP)
-    computed = pc.add(start_ns, duration).cast(TIMESTAMP)
-    end = pc.coalesce(end, computed)
-    elapsed = pc.subtract(end.cast(pa.int64()), start_ns)
+    end = pc.coalesce(end, _sum(start_ns, duration).cast(TIMESTAMP))
+    elapsed = _sum(end.cast(pa.int64()), pc.negate(start_ns))
     columns["end_timestamp"] = end
-    sent = pa.array(moments.sent)
+    sent = pa.array(moments.sent & ~context.kept)
     columns["duration_ns"] = pc.coalesce(
         duration, pc.if_else(sent, elapsed, pa.scalar(None, pa.int64()))
     )
@@ -170,29 +218,39 @@ def _spans(context: Context) -> dict[str, Any]:
     return columns
 
 
+def _sum(left: Any, right: Any) -> Any:
+    """The sum of 64-bit integers; NULL where it has more bits."""
+    near = pc.add(left.cast(pa.float64(), safe=False), right.cast(pa.float64(), safe=False))
+    fits = pc.less(pc.abs(near), _BEYOND)
+    return pc.if_else(fits, pc.add(left, right), pa.scalar(None, pa.int64()))
+
+
 def _duration(context: Context) -> Any:
     """Nanoseconds; NULL where none is given."""
+    fields = context.fields
     said = context.mapping.columns.get("duration_ns")
     scales = {said: _PER_UNIT[context.mapping.duration_unit]} if said is not None else {}
     if not scales:
         for name, scale in DURATIONS.items():
-            scales |= dict.fromkeys(context.fields.named(name), scale)
-    found = pa.nulls(context.fields.rows, pa.int64())
+            scales |= dict.fromkeys(fields.named(name), scale)
+        # A type that says its unit needs no name that does.
+        scales |= {
+            key: 1
+            for key in fields.named("duration", *DURATIONS)
+            if pa.types.is_duration(fields.get(key).type)
+        }
+    found: Converted | None = None
     for key, scale in scales.items():
-        whole = context.fields.take([key], to_integer(pa.int64()))
-        if whole is not None:
-            found = pc.coalesce(found, pc.multiply(whole.values, scale))
-        rest = context.fields.take([key], to_double)
-        if rest is not None:
-            scaled = pc.round(pc.multiply(rest.values, float(scale))).cast(pa.int64(), safe=False)
-            found = pc.coalesce(found, scaled)
-    return found
+        taken = fields.take([key], to_duration(scale, found.usable if found else None))
+        if taken is not None:
+            found = taken if found is None else found.completed(taken)
+    return pa.nulls(fields.rows, pa.int64()) if found is None else found.values
 
 
 def _metrics(context: Context) -> dict[str, Any]:
     whole = _whole_values(context)
     columns = _take_all(context, NAMES[Signal.METRICS])
-    if "metric_name" not in columns:
+    if not _everywhere(context, [columns.get("metric_name")]):
         raise CorruptObjectError(
             "no column is the name of a metric; say which with "
             "mapping={'columns': {'metric_name': …}}"
@@ -244,10 +302,7 @@ def _metric_types(columns: dict[str, Any], value: Any, rows: int) -> Any:
     sent = columns.get("metric_type")
     if sent is None:
         return told
-    words = pc.utf8_lower(plain_text(sent))
-    words = pc.replace_substring_regex(words, "^(counter|count|rate)$", "sum")
-    words = pc.replace_substring_regex(words, "^exponentialhistogram$", "exponential_histogram")
-    return pc.coalesce(words, told)
+    return pc.coalesce(plain_text(sent), told)
 
 
 _MAKERS: dict[Signal, Callable[[Context], dict[str, Any]]] = {

@@ -21,7 +21,9 @@ _INTEGER = r"^\s*[+-]?\d{1,18}\s*$"
 _NUMBER = (
     r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$|^\s*[+-]?(?:NaN|Infinity|Inf|inf|nan)\s*$"
 )
-_UUID_CHARACTERS = 36
+_UUID = "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_BEYOND = 2.0**63
 
 
 def valid(values: Any) -> Any:
@@ -63,14 +65,16 @@ def to_string_only(values: Any) -> Converted:
 
 
 def to_id(values: Any) -> Converted:
-    """Trace and span ids: lower-case hex of text, UUIDs or bytes."""
+    """Trace and span ids: lower-case hex of text, UUIDs or bytes; see `hex_ids`."""
     dtype = values.type
     if pa.types.is_binary(dtype) or pa.types.is_fixed_size_binary(dtype):
         text = hex_ids(values.cast(pa.binary()))
     else:
-        text = absent_if_empty(pc.ascii_lower(plain_text(values)))
-        if pc.any(pc.equal(pc.utf8_length(text), _UUID_CHARACTERS)).as_py():
-            text = pc.replace_substring(text, "-", "")
+        text = plain_text(values)
+        uuids = pc.match_substring_regex(text, _UUID)
+        if pc.any(uuids).as_py():
+            text = pc.if_else(uuids, pc.replace_substring(text, "-", ""), text)
+        text = hex_ids(text)
     return Converted(text, valid(text))
 
 
@@ -130,6 +134,40 @@ def to_double(values: Any) -> Converted:
     else:
         numbers = pa.nulls(len(values), pa.float64())
     return Converted(numbers, valid(numbers))
+
+
+def to_duration(scale: int, taken: Any) -> Callable[[Any], Converted]:
+    """A converter of durations to nanoseconds; what has more than 64 bits is not usable.
+
+    Args:
+        scale: Nanoseconds in a unit, where the type of the values does not say it.
+        taken: bool per row: rows that have a duration already; None where none has.
+    """
+
+    def convert(values: Any) -> Converted:
+        if pa.types.is_duration(values.type):
+            unit = _PER_UNIT[values.type.unit]
+            nanoseconds = _scaled(values.cast(pa.int64()), unit)
+        else:
+            nanoseconds = pc.coalesce(
+                _scaled(to_integer(pa.int64())(values).values, scale),
+                _rounded(to_double(values).values, scale),
+            )
+        usable = valid(nanoseconds)
+        return Converted(nanoseconds, usable if taken is None else usable & ~taken)
+
+    return convert
+
+
+def _scaled(whole: Any, scale: int) -> Any:
+    fits = pc.less_equal(pc.abs(whole), (2**63 - 1) // scale)
+    return pc.if_else(fits, pc.multiply(whole, scale), pa.scalar(None, pa.int64()))
+
+
+def _rounded(doubles: Any, scale: int) -> Any:
+    nanoseconds = pc.round(pc.multiply(doubles, float(scale)))
+    fits = pc.less(pc.abs(nanoseconds), _BEYOND)  # false for NaN
+    return pc.if_else(fits, nanoseconds, pa.scalar(None, pa.float64())).cast(pa.int64())
 
 
 def to_bool(values: Any) -> Converted:

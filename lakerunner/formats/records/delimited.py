@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 _DELIMITERS = ",\t;|"
 _LISTED = 10
 _LOOKED_AT = 20
+_SNIFFED = 64 * 1024  # less than what the csv module takes for one field
 _LONGEST_ROW = 8  # parts; what is longer is a quote that nothing closes
 _HEAD = 4096
 _SPACE = re.compile(rb"\s*")
 _UNCLOSED = "a quote is not closed"
+_NEWLINE, _RETURN = b"\n\r"
 
 
 def sniff_delimiter(head: bytes) -> str:
@@ -45,11 +48,11 @@ def sniff_delimiter(head: bytes) -> str:
         (';', ',')
     """
     counts: dict[str, list[int]] = {}
-    text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
+    text = head[:_SNIFFED].removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
     whole, _, _ = text.rpartition("\n")
     for delimiter in _DELIMITERS:
-        rows = csv.reader(io.StringIO(whole or text), delimiter=delimiter)
-        counts[delimiter] = [len(row) for row, _ in zip(rows, range(_LOOKED_AT)) if row]  # noqa: B905 - the shorter decides
+        rows = csv.reader(io.StringIO(whole or text, newline=None), delimiter=delimiter)
+        counts[delimiter] = [len(row) for row in islice(rows, _LOOKED_AT) if row]
     widths = {delimiter: sizes[0] if sizes else 1 for delimiter, sizes in counts.items()}
     alike = [mark for mark, sizes in counts.items() if len(set(sizes)) == 1 and widths[mark] > 1]
     return max(alike or widths, key=lambda delimiter: widths[delimiter])
@@ -78,7 +81,7 @@ def split_delimited(blocks: Iterable[bytes], limit: int, delimiter: str = ",") -
         buffer += block
         while len(buffer) > wanted:
             if not header:
-                header = _header(buffer, delimiter)
+                header = _header(buffer, delimiter, whole=len(buffer) > _LONGEST_ROW * limit)
             above = 0 if begun else len(header)
             cut = _cut(buffer, above, limit, delimiter)
             if not cut:
@@ -96,10 +99,11 @@ def _with_header(rows: bytearray, header: bytes, begun: int) -> bytes:
     return valid_text(header + bytes(rows) if begun else bytes(rows))
 
 
-def _header(text: bytes | bytearray, delimiter: str) -> bytes:
+def _header(text: bytes | bytearray, delimiter: str, *, whole: bool) -> bytes:
     """The first row that is not blank, and the blank ones before it, with its newline.
 
-    Empty if the row is cut off.
+    Empty if the row is cut off. Where the text is `whole`, a quote that nothing closes ends with
+    its line.
     """
     blank = _SPACE.match(text)
     start = text.rfind(b"\n", 0, blank.end() if blank else 0) + 1
@@ -109,7 +113,8 @@ def _header(text: bytes | bytearray, delimiter: str) -> bytes:
         if len(ends):
             return bytes(text[: start + int(ends[0]) + 1])
         if start + size >= len(text):
-            return b""
+            ends = row_ends(text[start:], delimiter).places if whole else ends
+            return bytes(text[: start + int(ends[0]) + 1]) if len(ends) else b""
         size *= 2
 
 
@@ -128,8 +133,8 @@ def _cut(buffer: bytearray, header: int, limit: int, delimiter: str) -> int:
 
 class _Table(NamedTuple):
     table: pa.Table
-    wrong: dict[int, str]
-    """Reasons by number of line."""
+    wrong: list[tuple[int, str]]
+    """Numbers of lines, and what is wrong with them."""
 
 
 def read_delimited(payloads: Sequence[bytes], delimiter: str = ",") -> Records:
@@ -177,9 +182,9 @@ def _one_chunk(column: Any) -> Any:
     )
 
 
-def _asides(payload: int, wrong: dict[int, str]) -> Iterator[SetAside]:
+def _asides(payload: int, wrong: list[tuple[int, str]]) -> Iterator[SetAside]:
     by_reason: dict[str, list[int]] = {}
-    for line, reason in sorted(wrong.items()):
+    for line, reason in sorted(wrong):
         by_reason.setdefault(reason, []).append(line)
     for reason, lines in by_reason.items():
         yield SetAside(
@@ -194,7 +199,11 @@ def column_names(header: bytes, delimiter: str) -> list[str]:
         >>> column_names(b"a,,a", ",")
         ['a', 'column_2', 'a#2']
     """
-    rows = csv.reader(io.StringIO(header.decode(), newline=""), delimiter=delimiter)
+    text = header.decode()
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error:  # a name of more than 128 KiB
+        rows = [text.split(delimiter)]
     given = [name.strip() for row in rows for name in row]
     names: list[str] = []
     taken = set(given)
@@ -209,18 +218,20 @@ def column_names(header: bytes, delimiter: str) -> list[str]:
 
 def _read_texts(data: bytes, delimiter: str) -> _Table:
     """Read one payload with all columns as text."""
-    header = _header(data, delimiter)
+    written, data = data, _one_kind_of_newline(data, delimiter)
+    header = _header(data, delimiter, whole=True)
     if not header:
         header = data
     body = data[len(header) :]
     names = column_names(header.strip(b"\r\n"), delimiter)
     empty = pa.table({name: pa.array([], pa.string()) for name in names})
     if not body or body.isspace():
-        return _Table(empty, {})
-    wrong: dict[int, str] = {}
+        return _Table(empty, [])
+    wrong: list[tuple[int, str]] = []
     if b'"' in body:
         body, unclosed = _without_unclosed(body, delimiter)
-        wrong = {header.count(b"\n") + line: _UNCLOSED for line in unclosed}
+        places = np.array(unclosed, np.int64) + len(header)
+        wrong += [(line, _UNCLOSED) for line in _lines_at(written, places)]
     ragged: list[tuple[int, int]] = []
 
     def note(row: pv.InvalidRow) -> str:
@@ -243,37 +254,63 @@ def _read_texts(data: bytes, delimiter: str) -> _Table:
         ),
     )
     if ragged:
-        numbers = _line_numbers(body, delimiter, [number for number, _ in ragged])
-        above = header.count(b"\n")
-        for line, (_, fields) in zip(numbers, ragged, strict=True):
+        places = _row_starts(body, delimiter, [number for number, _ in ragged])
+        lines = _lines_at(written, places + len(header))
+        for line, (_, fields) in zip(lines, ragged, strict=True):
             count = "1 field" if fields == 1 else f"{fields} fields"
-            wrong[above + line] = f"{count} where the header has {len(names)}"
+            wrong.append((line, f"{count} where the header has {len(names)}"))
     return _Table(table, wrong)
 
 
-def _line_numbers(body: bytes, delimiter: str, rows: list[int]) -> list[int]:
-    """The lines on which some rows begin; rows and lines count from 1, blank rows do not count."""
+def _one_kind_of_newline(data: bytes, delimiter: str) -> bytes:
+    """Put a newline for each carriage return that ends a row by itself, as Arrow reads it."""
+    if b"\r" not in data:
+        return data
+    values = np.frombuffer(data, np.uint8)
+    returns = np.flatnonzero(values == _RETURN)
+    returns = returns[np.append(values, _NEWLINE)[returns + 1] != _NEWLINE]
+    if not len(returns):
+        return data
+    ended = values.copy()
+    ended[returns] = _NEWLINE
+    text = ended.tobytes()
+    ends = row_ends(text, delimiter).places if b'"' in data else returns
+    ended = values.copy()
+    ended[np.intersect1d(returns, ends)] = _NEWLINE
+    return ended.tobytes()
+
+
+def _row_starts(body: bytes, delimiter: str, rows: list[int]) -> Any:
+    """Where some rows begin; they count from 1, and blank rows do not count."""
     values = np.frombuffer(body, np.uint8)
     ends = row_ends(body, delimiter).places
     starts = np.concatenate([[0], ends + 1])
     starts = starts[starts < len(body)]
     first = values[starts]
-    blank = (first == ord("\n")) | (first == ord("\r"))
-    begins = starts[~blank][np.array(rows) - 1]
-    lines = np.searchsorted(np.flatnonzero(values == ord("\n")), begins) + 1
-    return [int(line) for line in lines]
+    blank = (first == _NEWLINE) | (first == _RETURN)
+    return starts[~blank][np.array(rows) - 1]
+
+
+def _lines_at(data: bytes, places: Any) -> list[int]:
+    """The numbers of the lines in which some places lie."""
+    newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+    return [int(line) for line in np.searchsorted(newlines, places) + 1]
 
 
 def _without_unclosed(body: bytes, delimiter: str) -> tuple[bytes, list[int]]:
-    """Blank out lines with a quote that nothing closes: it would swallow what comes behind."""
+    """Blank out lines with a quote that nothing closes: it would swallow what comes behind.
+
+    Returns:
+        The text, and where these lines begin.
+    """
     places = row_ends(body, delimiter).unclosed
     if not places:
         return body, []
     values = np.frombuffer(body, np.uint8).copy()
-    newlines = np.flatnonzero(values == ord("\n"))
+    newlines = np.flatnonzero(values == _NEWLINE)
     starts = np.concatenate([[0], newlines + 1])
     ends = np.concatenate([newlines, [len(body)]])
     lines = (np.searchsorted(starts, places, "right") - 1).tolist()
     for line in lines:
-        values[starts[line] : ends[line]] = ord("\r")  # an empty row to Arrow
-    return values.tobytes(), [line + 1 for line in lines]
+        values[starts[line] : ends[line]] = _RETURN  # an empty row to Arrow
+    return values.tobytes(), [int(starts[line]) for line in lines]

@@ -29,6 +29,18 @@ class Field(NamedTuple):
     values: Any
 
 
+class Preferred(NamedTuple):
+    """A field that some records want before all others.
+
+    Attributes:
+        key: Its key.
+        rows: bool per row: which records; None for all.
+    """
+
+    key: str
+    rows: Any
+
+
 class Converted(NamedTuple):
     """What became of the values of a field.
 
@@ -39,6 +51,11 @@ class Converted(NamedTuple):
 
     values: Any
     usable: Any
+
+    def completed(self, other: Converted) -> Converted:
+        """These values, and where there are none those of another field."""
+        values = pc.if_else(pa.array(self.usable), self.values, other.values)
+        return Converted(values, self.usable | other.usable)
 
 
 def squash(key: str) -> str:
@@ -138,11 +155,13 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return key in self._left
 
-    def drop(self, keys: Iterable[str]) -> None:
-        """Leave out fields, and those inside of them."""
+    def drop(self, keys: Iterable[str], rows: Any = None) -> None:
+        """Leave out fields, and those inside of them, in all records or in those of a mask."""
         for key in keys:
             for name in self.inside(key):
-                del self._left[name]
+                values = self._left.pop(name)
+                if rows is not None and not rows.all():
+                    self._left[name] = values.take(_where(~rows))
 
     def inside(self, key: str) -> list[str]:
         """Keys of a field and of those inside of it."""
@@ -153,8 +172,25 @@ class Fields:
         return self._left.get(key)
 
     def put(self, key: str, values: Any) -> None:
-        """Add a field, or replace one."""
+        """Add a field. What stood under its key is kept, under the key with a number."""
+        older = self._left.get(key)
         self._left[key] = values
+        if older is not None:
+            turn = 2
+            while f"{key}#{turn}" in self._left:
+                turn += 1
+            self._left[f"{key}#{turn}"] = older
+
+    def rename(self, key: str, new: str, rows: Any = None) -> None:
+        """Give a field another key, in all records or in those of a mask."""
+        values = self._left.pop(key)
+        if rows is not None and not rows.all():
+            chosen, rest = (values.take(_where(mask)) for mask in (rows, ~rows))
+            if rest.null_count < len(rest):
+                self._left[key] = rest
+            values = chosen
+        if values.null_count < len(values) or not len(values):
+            self.put(new, values)
 
     def pop(self, key: str) -> Any:
         """Take a field out as it is; None if there is none."""
@@ -167,7 +203,9 @@ class Fields:
             found.setdefault(squash(key), []).append(key)
         return [key for name in names for key in found.get(name, ())]
 
-    def take(self, keys: Iterable[str], convert: Callable[[Any], Converted]) -> Converted | None:
+    def take(
+        self, keys: Iterable[str | Preferred], convert: Callable[[Any], Converted]
+    ) -> Converted | None:
         """Fill a column from fields: of each row, from the first field that has something usable.
 
         Values that were used are taken out of their fields; the rest stays there.
@@ -180,11 +218,14 @@ class Fields:
             The column, or None where no field has anything.
         """
         filled: Converted | None = None
-        for key in keys:
+        for wanted in keys:
+            key, rows = wanted if isinstance(wanted, Preferred) else (wanted, None)
             values = self._left.get(key)
             if values is None:
                 continue
             offered = convert(values)
+            if rows is not None and not rows.all():
+                offered = Converted(offered.values, offered.usable & rows)
             used = offered.usable if filled is None else offered.usable & ~filled.usable
             self._keep_rest(key, values, used)
             if not used.any():
@@ -198,7 +239,7 @@ class Fields:
                 break
         if filled is None:
             return None
-        if filled.values.null_count == 0 and not filled.usable.all():
+        if filled.values.null_count < np.count_nonzero(~filled.usable):
             empty = pa.nulls(len(filled.values), filled.values.type)
             return filled._replace(values=pc.if_else(pa.array(filled.usable), filled.values, empty))
         return filled
@@ -210,7 +251,11 @@ class Fields:
         if rest.all():
             return
         if rest.any():
-            indices = np.where(rest, np.arange(len(values)), -1)
-            self._left[key] = values.take(pa.array(indices, mask=~rest))
+            self._left[key] = values.take(_where(rest))
         else:
             del self._left[key]
+
+
+def _where(rows: Any) -> Any:
+    """Indices that keep the rows of a mask and put NULL for the others."""
+    return pa.array(np.arange(len(rows)), mask=~rows)

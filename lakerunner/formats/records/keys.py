@@ -9,7 +9,8 @@ from lakerunner.schema.attribute import field_key
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PLACES = {"attr": "attributes", "resource": "resource", "scope": "scope"}
+# Not `scope.name`, which is a column: these say that what follows is an attribute's key.
+_PLACES = {"attr": "attributes", "resource": "resource.attributes", "scope": "scope.attributes"}
 
 
 def restore_keys(table: pa.Table) -> pa.Table:

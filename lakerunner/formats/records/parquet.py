@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.base import Part
 from lakerunner.formats.records.keys import restore_keys
-from lakerunner.formats.records.plain_types import check_layout, plain_types
+from lakerunner.formats.records.plain_types import check_layout, columns_of, plain_types
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.together import tables_together
 
@@ -160,6 +160,6 @@ def parquet_sample(payload: bytes) -> pa.Table:
             schema = pq.read_schema(source)
         else:
             schema = pa.ipc.open_stream(source).schema
-        return plain_types(schema.empty_table())
+        return columns_of(schema)
     except _BROKEN as error:
         raise CorruptObjectError(f"not a whole Parquet file: {error}") from error

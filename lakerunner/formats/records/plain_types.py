@@ -37,6 +37,16 @@ def plain_types(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=names)
 
 
+def columns_of(schema: pa.Schema) -> pa.Table:
+    """No rows of a schema, with the types that columns of it come to.
+
+    Example:
+        >>> columns_of(pa.schema([("a", pa.large_string())])).schema
+        a: string
+    """
+    return plain_types(pa.table([_empty(field.type) for field in schema], names=schema.names))
+
+
 def check_layout(table: pa.Table) -> None:
     """Check that no offset or index of a table that came from outside points out of its buffers.
 
@@ -74,7 +84,7 @@ _BYTES = {
 def _empty(dtype: pa.DataType) -> Any:
     try:
         return pa.array([], dtype)
-    except pa.ArrowNotImplementedError:  # unions
+    except pa.ArrowNotImplementedError:  # unions and runs
         return pa.nulls(0)
 
 
@@ -104,9 +114,7 @@ def plain_array(values: Any) -> Any:
 
 
 def _is_text(dtype: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or dtype == pa.string_view()
-    )
+    return pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or dtype == pa.string_view()
 
 
 def _is_bytes(dtype: pa.DataType) -> bool:
@@ -149,7 +157,9 @@ def _interval(values: Any) -> Any:
     values = pa.concat_arrays([values, values.slice(0, 0)])
     data = values.buffers()[1]
     start, count = values.offset, len(values)
-    parts = np.frombuffer(data, _INTERVAL)[start : start + count] if count else np.zeros(0, _INTERVAL)
+    parts = (
+        np.frombuffer(data, _INTERVAL)[start : start + count] if count else np.zeros(0, _INTERVAL)
+    )
     names = list(_INTERVAL.names or ())
     arrays = [pa.array(parts[name].astype(np.int64)) for name in names]
     return pa.StructArray.from_arrays(arrays, names=names, mask=values.is_null())

@@ -20,7 +20,6 @@ TIME = (
     "logtime",
     "logtimestamp",
     "asctime",
-    "datetime",
     "date",
     "createdat",
     "updatedat",

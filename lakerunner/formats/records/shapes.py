@@ -2,18 +2,19 @@
 
 A shape is recognised by its fields, and is a mapping like those that users write, with a step
 before it where the mapping does not do. Several shapes may hold at once: Fluent Bit wraps what
-Docker wrote and adds what Kubernetes knows.
+Docker wrote and adds what Kubernetes knows. Shapes are told for each payload by itself, so that an
+object is read in the same way whatever its neighbours are.
 """
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakerunner.formats.records.lake_rows import is_lake_row
 from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
 
@@ -26,16 +27,25 @@ class Shape(NamedTuple):
 
     Attributes:
         mapping: Which field means what.
-        prepare: What has to be done to the table first.
+        prepare: What has to be done to a table first, in the rows of a mask.
+        lake: Whether these are rows that came out of a lake.
     """
 
     mapping: SourceMapping
-    prepare: Callable[[pa.Table], pa.Table]
+    prepare: Callable[[pa.Table, Any], pa.Table]
+    lake: bool = False
 
-    @property
-    def signal(self) -> Signal | None:
-        """What such records are."""
-        return self.mapping.signal
+
+class ShapedRows(NamedTuple):
+    """Records of a known shape.
+
+    Attributes:
+        shape: The shape.
+        rows: bool per row: which records have it.
+    """
+
+    shape: Shape
+    rows: Any
 
 
 class _Known(NamedTuple):
@@ -43,23 +53,40 @@ class _Known(NamedTuple):
     shape: Shape
 
 
-def shape_of(schema: pa.Schema) -> Shape | None:
-    """The shape, or the several shapes put together, that a schema shows; None if it shows none."""
+def signal_of_shape(schema: pa.Schema) -> Signal | None:
+    """The signal of the shape that a schema shows; None if it shows none, or none that tells."""
     names = frozenset(schema.names)
-    found = [known.shape for known in _KNOWN if known.matches(schema, names)]
-    return reduce(_both, found) if found else None
+    found = (known.shape.mapping.signal for known in _KNOWN if known.matches(schema, names))
+    return next((signal for signal in found if signal is not None), None)
 
 
-def _both(first: Shape, second: Shape) -> Shape:
-    mapping = SourceMapping(
-        signal=first.mapping.signal or second.mapping.signal,
-        columns={**second.mapping.columns, **first.mapping.columns},
-        attributes={**second.mapping.attributes, **first.mapping.attributes},
-    )
-    return Shape(mapping, lambda table: second.prepare(first.prepare(table)))
+def shapes_of(table: pa.Table, payload: Any, payloads: int) -> list[ShapedRows]:
+    """The shapes of some records; an earlier one counts more than a later one.
+
+    Args:
+        table: The records; one chunk per column, each name once.
+        payload: int per row: position of its payload in the batch.
+        payloads: Payloads in the batch.
+    """
+    names = frozenset(table.column_names)
+    possible = [known for known in _KNOWN if known.matches(table.schema, names)]
+    if not possible:
+        return []
+    filled: list[set[str]] = [set() for _ in range(payloads)]
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        for place in np.unique(payload[np.asarray(column.is_valid())]).tolist():
+            filled[place].add(name)
+    known_names = list(map(frozenset, filled))
+    found = []
+    for known in possible:
+        having = np.array([known.matches(table.schema, names) for names in known_names], bool)
+        if having.any():
+            found.append(ShapedRows(known.shape, having[payload]))
+    return found
 
 
-def _same(table: pa.Table) -> pa.Table:
+def _same(table: pa.Table, rows: Any) -> pa.Table:
+    del rows
     return table
 
 
@@ -71,21 +98,23 @@ def _text_column(table: pa.Table, name: str) -> Any:
     return values if pa.types.is_string(values.type) else None
 
 
-def _strip_newline(table: pa.Table) -> pa.Table:
+def _strip_newline(table: pa.Table, rows: Any) -> pa.Table:
     """Take away the one line end that Docker leaves at the end of each line."""
     text = _text_column(table, "log")
     if text is None:
         return table
     stripped = pc.replace_substring_regex(text, "\r?\n$", "")
+    stripped = pc.if_else(pa.array(rows), stripped, text)
     return table.set_column(table.column_names.index("log"), "log", stripped)
 
 
-def _tags(table: pa.Table) -> pa.Table:
+def _tags(table: pa.Table, rows: Any) -> pa.Table:
     """Datadog's tags, `env:prod,team:web`, as resource attributes beside the text itself."""
     text = _text_column(table, "ddtags")
     lists = pc.split_pattern(text, ",") if text is not None else _tag_lists(table)
     if lists is None:
         return table
+    lists = pc.if_else(pa.array(rows), lists, pa.scalar(None, lists.type))
     lists = pc.coalesce(lists, pa.scalar([], lists.type))
     tags = pc.utf8_trim_whitespace(lists.values)
     parts = pc.extract_regex(tags, "^(?P<key>[^:]+):(?P<value>.*)$")
@@ -171,6 +200,7 @@ def _is_fluent_bit(schema: pa.Schema, names: frozenset[str]) -> bool:
 
 
 _KNOWN = (
+    _Known(is_lake_row, Shape(SourceMapping(), _same, lake=True)),
     _Known(_is_datadog, Shape(_DATADOG, _tags)),
     _Known(_is_kubernetes, Shape(_KUBERNETES, _same)),
     _Known(_is_container, Shape(_CONTAINER, _strip_newline)),

@@ -19,10 +19,11 @@ from lakerunner.schema.types import TIMESTAMP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.formats.records.fields import Fields
+    from lakerunner.formats.records.fields import Fields, Preferred
     from lakerunner.model.mapping import SourceMapping
 
 _CLOCK = r"^\d{1,2}:\d{2}:\d{2}"
+_JOINED = "date time"
 
 
 class Moments(NamedTuple):
@@ -56,6 +57,7 @@ def take_time(
     near_ns: Any,
     mapping: SourceMapping,
     column: str = "",
+    preferred: Sequence[Preferred] = (),
 ) -> Any:
     """Fill a time column from the fields with one of these squashed names; None if none fills it.
 
@@ -67,17 +69,23 @@ def take_time(
         near_ns: int64 per row: about when it was written.
         mapping: May name the field, and say how times are written.
         column: Under which the mapping may name it.
+        preferred: Fields that hold it in records of a known shape.
     """
     said = mapping.columns.get(column)
     spoken_for = set(mapping.columns.values())
     named = [key for key in fields.named(*names) if key not in spoken_for]
-    taken = fields.take(
-        named if said is None else [said], partial(_convert, near_ns=near_ns, how=_reading(mapping))
-    )
+    keys = [*preferred, *named] if said is None else [said]
+    taken = fields.take(keys, partial(_convert, near_ns=near_ns, how=_reading(mapping)))
     return None if taken is None else taken.values
 
 
-def take_moments(fields: Fields, signal: Signal, mapping: SourceMapping, near_ns: Any) -> Moments:
+def take_moments(
+    fields: Fields,
+    signal: Signal,
+    mapping: SourceMapping,
+    near_ns: Any,
+    preferred: Sequence[Preferred] = (),
+) -> Moments:
     """Decide the time of each row.
 
     Spans begin at their start. A row without a time of its own gets that of its object; a span
@@ -85,8 +93,8 @@ def take_moments(fields: Fields, signal: Signal, mapping: SourceMapping, near_ns
     """
     names = (*START, *TIME) if signal is Signal.SPANS else TIME
     if "timestamp" not in mapping.columns:
-        _join_date_and_clock(fields)
-    found = take_time(fields, names, near_ns, mapping, column="timestamp")
+        _join_date_and_clock(fields, frozenset(mapping.columns.values()))
+    found = take_time(fields, names, near_ns, mapping, "timestamp", preferred)
     borrowed = None
     if signal is Signal.SPANS and (found is None or found.null_count):
         # Only looked at: the end time stays where it is, for its own column.
@@ -117,22 +125,28 @@ def _peek(fields: Fields, names: Sequence[str], near_ns: Any, mapping: SourceMap
     return None
 
 
-def _join_date_and_clock(fields: Fields) -> None:
-    """Put a date and a time of day that stand in two fields into one, as web servers write them."""
+def _join_date_and_clock(fields: Fields, spoken_for: frozenset[str]) -> None:
+    """Put a date and a time of day that stand in two fields into one, as web servers write them.
+
+    Records that have only one of them, or whose two make no time, keep them as they are.
+    """
     dates, clocks = fields.named("date"), fields.named("time")
-    if len(dates) != 1 or len(clocks) != 1:
+    if len(dates) != 1 or len(clocks) != 1 or spoken_for.intersection((*dates, *clocks)):
         return
-    values = {field.key: field.values for field in fields if field.key in (*dates, *clocks)}
-    date, clock = values[dates[0]], values[clocks[0]]
-    if pa.types.is_date(date.type):
-        date = date.cast(pa.string())
-    if pa.types.is_time(clock.type):
-        clock = clock.cast(pa.string())
-    if not pa.types.is_string(date.type) or not pa.types.is_string(clock.type):
+    date, clock = (_text_of(fields.get(key)) for key in (dates[0], clocks[0]))
+    if date is None or clock is None:
         return
-    if not pc.all(pc.match_substring_regex(clock, _CLOCK), min_count=0).as_py():
-        return
+    is_clock = pc.fill_null(pc.match_substring_regex(clock, _CLOCK), False)  # noqa: FBT003 - Arrow's
     joined = pc.binary_join_element_wise(date, clock, " ")
-    if parse_times(joined, np.zeros(fields.rows, np.int64)).usable.any():
-        fields.drop([*dates, *clocks])
-        fields.put("date time", joined)
+    joined = pc.if_else(is_clock, joined, pa.scalar(None, pa.string()))
+    usable = parse_times(joined, np.zeros(fields.rows, np.int64)).usable
+    if usable.any():
+        fields.drop((dates[0], clocks[0]), usable)
+        fields.put(_JOINED, pc.if_else(pa.array(usable), joined, pa.scalar(None, pa.string())))
+
+
+def _text_of(values: Any) -> Any:
+    """Dates, times of day and text as text; None for anything else."""
+    if pa.types.is_date(values.type) or pa.types.is_time(values.type):
+        return values.cast(pa.string())
+    return values if pa.types.is_string(values.type) else None

@@ -1,0 +1,119 @@
+"""Rows that came out of a lake, as `SELECT *` gives them: columns that only a lake writes.
+
+They are told by the columns that every table of a lake has, and nothing else. What a lake found out
+about a row when it came in is taken as it is: where its time is from, its raw times, its level,
+its series. Log fingerprints are made anew, as they depend on the body alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakerunner.formats.records.convert import to_integer, to_word
+from lakerunner.formats.records.fields import Preferred
+from lakerunner.model.signal import Signal
+from lakerunner.schema.attribute import OverflowPairs
+from lakerunner.schema.canonical import CANONICAL, OVERFLOW_TYPE
+from lakerunner.schema.names import OVERFLOW, RECORD, RESOURCE, SCOPE
+
+if TYPE_CHECKING:
+    from lakerunner.formats.records.fields import Fields
+
+_MARKS = ("organization", "timestamp", "timestamp_source")
+_DROPPED = {Signal.LOGS: ("organization", "fingerprint", "template")}
+_TAKEN = (
+    "timestamp_source",
+    "timestamp_raw",
+    "start_timestamp_raw",
+    "end_timestamp_raw",
+    "level",
+    "series_id",
+    "fingerprint",
+    "metadata",
+    "scope_dropped_attributes_count",
+    "resource_dropped_attributes_count",
+    "resource_entity_refs",
+)
+
+
+class LakeOverflow(NamedTuple):
+    """The overflow map of rows that came from a lake, taken out of their table.
+
+    Attributes:
+        table: The table without the maps of these rows.
+        pairs: What the maps hold; None if there is nothing in them.
+    """
+
+    table: pa.Table
+    pairs: OverflowPairs | None
+
+
+def is_lake_row(schema: pa.Schema, names: frozenset[str]) -> bool:
+    """Whether records with values of these names came from a lake.
+
+    Args:
+        schema: Of all records.
+        names: Fields that have a value somewhere.
+    """
+    if not names.issuperset(_MARKS):
+        return False
+    return all(schema.field(name).type == pa.string() for name in (_MARKS[0], _MARKS[2]))
+
+
+def take_overflow(table: pa.Table, rows: Any) -> LakeOverflow:
+    """Take the overflow map of some rows; it needs no columns the second time either.
+
+    Args:
+        table: Records; one chunk per column.
+        rows: bool per row: which came from a lake.
+    """
+    if OVERFLOW not in table.column_names or table.schema.field(OVERFLOW).type != OVERFLOW_TYPE:
+        return LakeOverflow(table, None)
+    maps = table[OVERFLOW].combine_chunks()
+    place = table.column_names.index(OVERFLOW)
+    every = np.arange(len(maps))
+    rest = table.set_column(place, OVERFLOW, maps.take(pa.array(every, mask=rows)))
+    maps = maps.take(pa.array(every, mask=~rows))
+    owners = np.repeat(every, np.diff(maps.offsets.to_numpy()))
+    start = maps.offsets[0].as_py() if len(maps) else 0
+    names = maps.keys.slice(start, len(owners))
+    if not len(owners):
+        return LakeOverflow(rest, None)
+    types = {name: (_key(name), ("string",)) for name in names.unique().to_pylist()}
+    values = maps.items.slice(start, len(owners))
+    return LakeOverflow(rest, OverflowPairs(owners.astype(np.int32), names, values, types))
+
+
+def _key(name: str) -> str:
+    return next((name.removeprefix(p) for p in (RESOURCE, SCOPE, RECORD) if name.startswith(p)), "")
+
+
+def take_lake_columns(fields: Fields, signal: Signal, rows: Any) -> dict[str, Any]:
+    """The columns that only a lake writes, of the rows that came from one.
+
+    Args:
+        fields: The fields nothing has used yet.
+        signal: Which table.
+        rows: bool per row: which came from a lake.
+    """
+    fields.drop(_DROPPED.get(signal, _MARKS[:1]), rows)
+    schema = CANONICAL[signal]
+    taken = {}
+    for name in _TAKEN:
+        if name in schema.names:
+            dtype = schema.field(name).type
+            convert = to_word if pa.types.is_string(dtype) else to_integer(dtype)
+            found = fields.take([Preferred(name, rows)], convert)
+            if found is not None:
+                taken[name] = found.values
+    return taken
+
+
+def over(given: Any, derived: Any) -> Any:
+    """What a lake said, and where it said nothing what was found out now."""
+    plain = derived.cast(pa.string()) if pa.types.is_dictionary(derived.type) else derived
+    return pc.coalesce(given, plain)

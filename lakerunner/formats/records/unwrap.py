@@ -1,0 +1,61 @@
+"""Take records out of the lists that objects wrap them in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakerunner.errors import CorruptObjectError
+
+
+def unwrap(table: pa.Table, payload: Any, key: str) -> tuple[pa.Table, Any]:
+    """Records out of a list inside of an object; what stands beside the list is kept for each.
+
+    An object without the list, among others that have it, is a record itself. One whose list is
+    empty holds no record. A field that stands in and beside the list is `name#2` of the two.
+
+    Args:
+        table: Objects; one chunk per column, each name once.
+        payload: int per object: position of its payload in the batch, ascending.
+        key: The field that holds the list.
+
+    Returns:
+        The records, and the payload of each.
+
+    Raises:
+        CorruptObjectError: A payload has objects and none of these lists.
+
+    Example:
+        >>> objects = pa.table({"a": ["x", "y"], "all": [[{"b": 1}, {"b": 2}], None]})
+        >>> records, payload = unwrap(objects, np.zeros(2, int), "all")
+        >>> records.to_pylist()
+        [{'b': 1, 'a': 'x'}, {'b': 2, 'a': 'x'}, {'b': None, 'a': 'y'}]
+    """
+    said = f"field {key!r}, which the mapping names for 'rows',"
+    if key not in table.column_names:
+        if not table.num_rows:
+            return table, payload
+        raise CorruptObjectError(f"{said} is not there")
+    lists = table[key].combine_chunks()
+    if not pa.types.is_list(lists.type) or not pa.types.is_struct(lists.type.value_type):
+        raise CorruptObjectError(f"{said} is no list of objects")
+    present = np.asarray(lists.is_valid())
+    if len(np.setdiff1d(payload, payload[present])):
+        raise CorruptObjectError(f"{said} is not there")
+    lengths = np.where(present, pc.fill_null(pc.list_value_length(lists), 0), 1)
+    owners = np.repeat(np.arange(len(lists)), lengths)
+    elements = pc.list_flatten(lists)
+    places = np.cumsum(present[owners]) - 1
+    indices = pa.array(places, pa.int64(), mask=~present[owners])
+    inner = pa.Table.from_struct_array(elements.take(indices))
+    outer = table.drop_columns([key]).take(pa.array(owners))
+    for name in outer.column_names:
+        unique, turn = name, 1
+        while unique in inner.column_names or (turn > 1 and unique in outer.column_names):
+            turn += 1
+            unique = f"{name}#{turn}"
+        inner = inner.append_column(outer.schema.field(name).with_name(unique), outer[name])
+    return inner.combine_chunks(), payload[owners]
