@@ -83,22 +83,36 @@ def choose_format(key: str, head: bytes, name: str | None = None, content_type: 
     )
 
 
-def choose_signal(chosen: Format, key: str, payload: bytes, wanted: Signal | None = None) -> Signal:
+def choose_signal(
+    chosen: Format,
+    key: str,
+    payload: bytes,
+    wanted: Signal | None = None,
+    hint: Signal | None = None,
+) -> Signal:
     """Choose the signal of an object: what it holds decides, its name only where that is silent.
 
     Records of named fields tell their signal by the names alone, so there the user's word counts
-    more, and records of which nothing is known are logs.
+    more, and so does that of a rule of ownership; records of which nothing is known are logs.
+
+    Args:
+        chosen: The format.
+        key: The object's key.
+        payload: Its first part.
+        wanted: The signal the user named.
+        hint: The signal that a rule of ownership tells for the object's place.
 
     Raises:
         CorruptObjectError: The payload is broken, or holds another signal than `wanted`.
         UnknownFormatError: Nothing tells.
     """
     found = chosen.signal(payload) if payload else None
-    if wanted is not None and not chosen.certain:
-        return wanted
+    said = wanted or hint
+    if said is not None and not chosen.certain:
+        return said
     if found is not None and wanted is not None and found is not wanted:
         raise CorruptObjectError(f"it holds {found}, not {wanted}", key=key)
-    signal = found or wanted or signal_by_name(key)
+    signal = found or said or signal_by_name(key)
     if signal is not None:
         return signal
     if not chosen.certain:

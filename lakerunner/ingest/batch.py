@@ -153,7 +153,7 @@ class _Batch:
         limit = task.config.batch_bytes
         parts = chosen.split(chain([head], plain), limit)
         first = next(parts)
-        signal = choose_signal(chosen, key, first.data, task.signal)
+        signal = choose_signal(chosen, key, first.data, task.signal, task.hint)
         second = next(parts, None)
         kind, source = _Kind(chosen, signal), self._source(reader.meta)
         payload = _Payload(source, first, reader.meta.modified_ns)

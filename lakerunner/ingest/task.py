@@ -27,6 +27,7 @@ class IngestTask(NamedTuple):
         organization: Whose rows they hold; None where no rule says, so that they are set aside.
         steward: Who is told of objects without an owner.
         signal: The signal the user named, if any.
+        hint: The signal that the objects' place speaks of, if any.
         format: The format the user named, if any.
         mapping: What the user says of records of named fields, if anything.
         config: The settings.
@@ -42,6 +43,7 @@ class IngestTask(NamedTuple):
     organization: str | None
     steward: str
     signal: Signal | None
+    hint: Signal | None
     format: str | None
     mapping: SourceMapping | None
     config: Config
