@@ -7,12 +7,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from lakerunner.errors import ConfigurationError, CorruptObjectError, UnknownFormatError
 from lakerunner.formats.detect import (
-    FORMATS,
     choose_format,
     choose_signal,
     formats_by_name,
     signal_by_name,
 )
+from lakerunner.formats.table import FORMATS
 from lakerunner.model.signal import Signal
 
 OTLP = FORMATS["otlp-protobuf"]

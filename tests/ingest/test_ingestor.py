@@ -192,8 +192,8 @@ def test_directory_markers_are_no_input(disk: Bucket) -> None:
 def test_signal_and_format_are_taken_at_their_word(bucket: Bucket) -> None:
     bucket.put("x.dat", "one")
     assert bucket.lake.ingest(bucket.url, signal="logs", format="otlp-protobuf").rows == 1
-    with pytest.raises(ConfigurationError, match="no format 'csv'"):
-        bucket.lake.ingest(bucket.request("two"), format="csv")
+    with pytest.raises(ConfigurationError, match="no format 'xls'"):
+        bucket.lake.ingest(bucket.request("two"), format="xls")
     with pytest.raises(ValueError, match="nonsense"):
         bucket.lake.ingest(bucket.url, signal="nonsense")
 

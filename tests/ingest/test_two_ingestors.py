@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import hypothesis.strategies as st
 import pytest
@@ -252,8 +252,11 @@ class MeetingMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("worlds", ["memory", "bucket-memory"], indirect=True)
 def test_any_meeting(worlds: Worlds) -> None:
+    def machine() -> MeetingMachine:
+        return MeetingMachine(worlds())
+
     run_state_machine_as_test(
-        lambda: MeetingMachine(worlds()),
+        cast("type[MeetingMachine]", machine),
         settings=settings(
             max_examples=max(1, settings().max_examples // 4), stateful_step_count=12
         ),

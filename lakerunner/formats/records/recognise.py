@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from lakerunner.formats.records.delimited import sniff_delimiter
 
 _LINES = 20
+_UTF8 = codecs.getincrementaldecoder("utf-8")
 _PARQUET_MAGIC, _ARROW_MAGIC = b"PAR1", b"ARROW1"
 _JSON_START = re.compile(rb"^(?:\xef\xbb\xbf)?\s*(?:\[\s*)?[{\]]")
 # Control characters other than white space and the escape of terminal colours.
@@ -36,12 +38,16 @@ def looks_like_json(head: bytes) -> bool:
 
 
 def looks_like_text(head: bytes) -> bool:
-    """Text has no control characters.
+    r"""Text is UTF-8 without control characters. The head may end within a character.
 
     Example:
-        >>> looks_like_text(b"a line"), looks_like_text(bytes(range(32)))
-        (True, False)
+        >>> looks_like_text(b"a line"), looks_like_text(bytes(range(32))), looks_like_text(b"\xff")
+        (True, False, False)
     """
+    try:
+        _UTF8(errors="strict").decode(head)
+    except UnicodeDecodeError:
+        return False
     return _BINARY.search(head) is None
 
 
