@@ -14,7 +14,7 @@ from lakerunner.testing.store import StoreSuite
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
 
-TESTS = '''
+TESTS = """
 import pytest
 from lakerunner.testing.store import StoreSuite
 
@@ -40,7 +40,7 @@ class TestMine(StoreSuite):
 
     def test_a_delete(self):
         pytest.skip("not now")
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,14 @@ PROBE_KEY: Final = "_lakerunner/conditional-puts"
 
 _FAILURES = 3
 _LOCK = threading.Lock()
-_KEPT: set[tuple[str, str]] = set()
+_KEPT: set[tuple[str, int]] = set()
 
 
 def check_conditional_puts(store: ObjectStore) -> None:
     """Make sure that a create-only put never replaces an object, before anything relies on it.
 
     Some services take the condition and ignore it, and lose commits without a word. The answer is
-    remembered for the life of the process, by URL and endpoint. It takes one put where anybody has
+    remembered for the life of the process, by URL and options. It takes one put where anybody has
     asked before, else two. A store that may only be read needs no answer: do not ask.
 
     Raises:
@@ -40,7 +40,8 @@ def check_conditional_puts(store: ObjectStore) -> None:
         >>> from lakerunner.store import open_store
         >>> check_conditional_puts(open_store("memory://probe"))
     """
-    identity = (store.url, str(store.storage_options.get("endpoint_url", "")))
+    # Of whom as well as of what: other credentials may not be allowed to write.
+    identity = (store.url, hash(repr(sorted(store.storage_options.items()))))
     with _LOCK:
         if identity in _KEPT:
             return

@@ -21,6 +21,7 @@ from lakerunner.model.signal import Signal
 from lakerunner.schema.canonical import CANONICAL, SERVICE
 from lakerunner.schema.columns import compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
+from lakerunner.schema.json_text import json_text
 from lakerunner.schema.series import series_ids
 from lakerunner.schema.span_fingerprint import span_fingerprints
 
@@ -83,7 +84,7 @@ def adopt(
             table, pairs = take_overflow(table, rows)
             overflow += [pairs] if pairs is not None else []
             of_lake = rows
-    fields = Fields(take_apart(table), table.num_rows)
+    fields = Fields(take_apart(_objects_as_text(table, wanted)), table.num_rows)
     _apply(fields, wanted)
     preferred = _apply_shapes(fields, shapes)
     from_lake = take_lake_columns(fields, signal, of_lake) if of_lake.any() else {}
@@ -92,25 +93,26 @@ def adopt(
     )
     columns = make_columns(Context(fields, wanted, preferred, moments, signal, payload, of_lake))
     columns |= {"timestamp": moments.timestamp, "timestamp_source": moments.source}
-    service = _service(fields)
+    service = _service(fields, wanted)
     if service is not None:
         fields.put(_SERVICE_FIELD, service)
     reserved = frozenset(CANONICAL[signal].names) - {SERVICE}
     attributes = to_attributes(fields, reserved)
     overflow += [attributes.overflow] if attributes.overflow is not None else []
     made = decoded(columns, attributes.columns, overflow, PayloadRows(payload, len(fallback)), {})
-    rows_of_lake = _derive(made.table, signal)
+    table = _derive(made.table, signal)
     for name, values in from_lake.items():
-        rows_of_lake = _over(rows_of_lake, name, values)
-    return Decoded(rows_of_lake, made.rows, records.set_aside)
+        table = _over(table, name, values, of_lake)
+    return Decoded(table, made.rows, records.set_aside)
 
 
-def _over(table: pa.Table, name: str, given: Any) -> pa.Table:
-    """The table with a column as a lake gave it, and as it was derived where it gave none."""
+def _over(table: pa.Table, name: str, given: Any, rows: Any) -> pa.Table:
+    """The table with a column as a lake gave it in some rows."""
     place = table.schema.get_field_index(name)
     if place < 0:
         return table.append_column(name, given)
-    return table.set_column(place, name, over(given, table[name].combine_chunks()))
+    derived = table[name].combine_chunks()
+    return table.set_column(place, name, over(name, given, derived, rows))
 
 
 def _apply_shapes(fields: Fields, shapes: list[ShapedRows]) -> dict[str, list[Preferred]]:
@@ -125,6 +127,15 @@ def _apply_shapes(fields: Fields, shapes: list[ShapedRows]) -> dict[str, list[Pr
     return preferred
 
 
+def _objects_as_text(table: pa.Table, mapping: SourceMapping) -> pa.Table:
+    """Objects that are to fill one column as a whole, as JSON text."""
+    for key in set(mapping.columns.values()).intersection(table.column_names):
+        if pa.types.is_struct(table.schema.field(key).type):
+            place = table.column_names.index(key)
+            table = table.set_column(place, key, json_text(table[key].combine_chunks()))
+    return table
+
+
 def _apply(fields: Fields, mapping: SourceMapping) -> None:
     """Drop, rename and add fields as the mapping says."""
     fields.drop(mapping.drop)
@@ -136,15 +147,17 @@ def _apply(fields: Fields, mapping: SourceMapping) -> None:
         zeros = pa.array(np.zeros(fields.rows, np.int32))
         repeated = pa.DictionaryArray.from_arrays(zeros, one.dictionary)
         plain = repeated if isinstance(value, str) else repeated.cast(one.type.value_type)
-        fields.put(_qualified(attribute), plain)
+        fields.lead(_qualified(attribute), plain)
 
 
 def _qualified(attribute: str) -> str:
     return attribute if attribute.startswith(("resource.", "scope.")) else f"attributes.{attribute}"
 
 
-def _service(fields: Fields) -> Any:
-    taken = fields.take(fields.named(*SERVICE_NAMES), to_word)
+def _service(fields: Fields, mapping: SourceMapping) -> Any:
+    """The service of each row; what the mapping says counts more than any name."""
+    said = {*mapping.attributes.values(), *mapping.constants} & {_SERVICE_FIELD}
+    taken = fields.take([*said, *fields.named(*SERVICE_NAMES)], to_word)
     return None if taken is None else compact_strings(taken.values)
 
 

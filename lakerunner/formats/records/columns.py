@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,13 +18,13 @@ from lakerunner.formats.records.convert import (
     to_enumeration,
     to_id,
     to_integer,
-    to_nested,
     to_string_only,
     to_text,
     to_word,
     valid,
 )
 from lakerunner.formats.records.fields import Converted
+from lakerunner.formats.records.lists import to_list
 from lakerunner.formats.records.roles import DURATIONS, END, NAMES, OBSERVED, START
 from lakerunner.formats.records.times import take_time
 from lakerunner.model.signal import Signal
@@ -98,16 +99,6 @@ def take_column(context: Context, column: str) -> Any:
     return compact_strings(taken.values)
 
 
-_OF_COLUMN: dict[str, Callable[[Any], Converted]] = {
-    "trace_id": to_id,
-    "span_id": to_id,
-    "parent_span_id": to_id,
-    "kind": to_enumeration(KINDS, "SPAN_KIND_"),
-    "status_code": to_enumeration(STATUS_CODES, "STATUS_CODE_"),
-    "temporality": to_enumeration(tuple(map(str.upper, TEMPORALITIES)), "AGGREGATION_TEMPORALITY_"),
-}
-
-
 _METRIC_TYPES = {
     "gauge": "gauge",
     "sum": "sum",
@@ -129,18 +120,28 @@ def _to_metric_type(values: Any) -> Converted:
     return Converted(types, valid(types))
 
 
+_OF_COLUMN: dict[str, Callable[[Any], Converted]] = {
+    "trace_id": to_id,
+    "span_id": to_id,
+    "parent_span_id": to_id,
+    "kind": to_enumeration(KINDS, "SPAN_KIND_"),
+    "status_code": to_enumeration(STATUS_CODES, "STATUS_CODE_"),
+    "value": partial(to_double, rounded=True),  # `value_int` keeps the integer
+    "temporality": to_enumeration(tuple(map(str.upper, TEMPORALITIES)), "AGGREGATION_TEMPORALITY_"),
+    "metric_type": _to_metric_type,
+}
+
+
 def _converter(column: str, dtype: Any) -> Callable[[Any], Converted]:
     if column in _OF_COLUMN:
         return _OF_COLUMN[column]
-    if column == "metric_type":
-        return _to_metric_type
     if pa.types.is_string(dtype):
         return to_word
     if pa.types.is_boolean(dtype):
         return to_bool
     if pa.types.is_integer(dtype):
         return to_integer(dtype)
-    return to_double if pa.types.is_floating(dtype) else to_nested(dtype)
+    return to_double if pa.types.is_floating(dtype) else to_list(dtype)
 
 
 def _body(

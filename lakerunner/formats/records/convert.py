@@ -21,9 +21,11 @@ _INTEGER = r"^\s*[+-]?\d{1,18}\s*$"
 _NUMBER = (
     r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$|^\s*[+-]?(?:NaN|Infinity|Inf|inf|nan)\s*$"
 )
+_UUID_CHARACTERS = 36
 _UUID = "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _BEYOND = 2.0**63
+_EXACT = 2.0**53  # what is rounded comes to it at least
 
 
 def valid(values: Any) -> Any:
@@ -71,8 +73,8 @@ def to_id(values: Any) -> Converted:
         text = hex_ids(values.cast(pa.binary()))
     else:
         text = plain_text(values)
-        uuids = pc.match_substring_regex(text, _UUID)
-        if pc.any(uuids).as_py():
+        if pc.any(pc.equal(pc.binary_length(text), _UUID_CHARACTERS)).as_py():
+            uuids = pc.match_substring_regex(text, _UUID)
             text = pc.if_else(uuids, pc.replace_substring(text, "-", ""), text)
         text = hex_ids(text)
     return Converted(text, valid(text))
@@ -119,11 +121,16 @@ def _whole_numbers(values: Any) -> Any:
     return pa.nulls(len(values), pa.int64())
 
 
-def to_double(values: Any) -> Converted:
-    """Numbers, also where they are written as text. Integers beyond 2^53 are rounded."""
+def to_double(values: Any, *, rounded: bool = False) -> Converted:
+    """Numbers, also where they are written as text.
+
+    Args:
+        values: Array of any type.
+        rounded: Whether integers beyond 2^53, which no double holds exactly, are usable.
+    """
     dtype = values.type
     if pa.types.is_dictionary(dtype):
-        return to_double(values.cast(dtype.value_type))
+        return to_double(values.cast(dtype.value_type), rounded=rounded)
     if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
         text = pc.utf8_trim_whitespace(values.cast(pa.string()))
         matching = pc.match_substring_regex(text, _NUMBER)
@@ -131,6 +138,9 @@ def to_double(values: Any) -> Converted:
         numbers = digits.cast(pa.float64())
     elif pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
         numbers = values.cast(pa.float64(), safe=False)
+        if pa.types.is_integer(dtype) and not rounded:
+            exact = pc.less(pc.abs(numbers), _EXACT)
+            numbers = pc.if_else(exact, numbers, pa.scalar(None, pa.float64()))
     else:
         numbers = pa.nulls(len(values), pa.float64())
     return Converted(numbers, valid(numbers))
@@ -179,19 +189,6 @@ def to_bool(values: Any) -> Converted:
     negative = pc.is_in(text, pa.array(["false", "0", "no"]))
     known = pc.or_(positive, negative)
     return Converted(pc.if_else(known, positive, pa.scalar(None, pa.bool_())), np.asarray(known))
-
-
-def to_nested(dtype: pa.DataType) -> Callable[[Any], Converted]:
-    """A converter of lists: all of the column, or nothing of it."""
-
-    def convert(values: Any) -> Converted:
-        try:
-            converted = values.cast(dtype)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-            return Converted(pa.nulls(len(values), dtype), np.zeros(len(values), bool))
-        return Converted(converted, valid(converted))
-
-    return convert
 
 
 def to_enumeration(names: tuple[str, ...], prefix: str) -> Callable[[Any], Converted]:

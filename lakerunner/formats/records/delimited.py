@@ -15,6 +15,7 @@ import pyarrow.csv as pv
 from lakerunner.errors import ErrorCode
 from lakerunner.formats.base import Part
 from lakerunner.formats.records.delimited_rows import row_ends
+from lakerunner.formats.records.keys import distinct
 from lakerunner.formats.records.payload_lines import valid_text
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.text_types import typed_column
@@ -205,15 +206,7 @@ def column_names(header: bytes, delimiter: str) -> list[str]:
     except csv.Error:  # a name of more than 128 KiB
         rows = [text.split(delimiter)]
     given = [name.strip() for row in rows for name in row]
-    names: list[str] = []
-    taken = set(given)
-    for place, written in enumerate(given, start=1):
-        name, turn = written or f"column_{place}", 1
-        while name in names or (name != written and name in taken):
-            turn += 1
-            name = f"{written or f'column_{place}'}#{turn}"
-        names.append(name)
-    return names
+    return distinct([name or f"column_{place}" for place, name in enumerate(given, start=1)])
 
 
 def _read_texts(data: bytes, delimiter: str) -> _Table:

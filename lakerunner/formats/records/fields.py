@@ -176,21 +176,47 @@ class Fields:
         older = self._left.get(key)
         self._left[key] = values
         if older is not None:
-            turn = 2
-            while f"{key}#{turn}" in self._left:
-                turn += 1
-            self._left[f"{key}#{turn}"] = older
+            self._left[self._free(key)] = older
+
+    def _complete(self, key: str, values: Any) -> None:
+        """Fill a field where it has nothing, and further ones with what is left."""
+        turn, name = 1, key
+        while (older := self._left.get(name)) is not None:
+            if older.type == values.type and not pa.types.is_nested(older.type):
+                self._left[name] = pc.coalesce(older, values)
+                values = values.take(_where(np.asarray(older.is_valid())))
+                if values.null_count == len(values):
+                    return
+            turn += 1
+            name = f"{key}#{turn}"
+        self._left[name] = values
+
+    def _free(self, key: str) -> str:
+        turn = 2
+        while f"{key}#{turn}" in self._left:
+            turn += 1
+        return f"{key}#{turn}"
+
+    def lead(self, key: str, values: Any) -> None:
+        """Add a field before all others, which gives it the first right to its name."""
+        if key in self._left:
+            self._left[self._free(key)] = self._left.pop(key)
+        self._left = {key: values, **self._left}
 
     def rename(self, key: str, new: str, rows: Any = None) -> None:
-        """Give a field another key, in all records or in those of a mask."""
+        """Give a field another key, in all records or in those of a mask.
+
+        Records that have a value under that key keep it, and the new one is numbered.
+        """
         values = self._left.pop(key)
         if rows is not None and not rows.all():
             chosen, rest = (values.take(_where(mask)) for mask in (rows, ~rows))
             if rest.null_count < len(rest):
                 self._left[key] = rest
             values = chosen
-        if values.null_count < len(values) or not len(values):
-            self.put(new, values)
+        if values.null_count == len(values) and len(values):
+            return
+        self._complete(new, values)
 
     def pop(self, key: str) -> Any:
         """Take a field out as it is; None if there is none."""

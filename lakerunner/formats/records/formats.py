@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lakerunner.errors import ConfigurationError
 from lakerunner.formats.records.adopt import adopt, signal_of
 from lakerunner.formats.records.patterns import apply_pattern
+from lakerunner.schema.canonical import CANONICAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from lakerunner.schema.decoded import Decoded
 
 _HEAD_BYTES = 64 * 1024
+_COLUMNS = frozenset(name for schema in CANONICAL.values() for name in schema.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,18 @@ class RecordFormat:
     mapping: SourceMapping | None = None
 
     def mapped(self, mapping: SourceMapping) -> RecordFormat:
-        """The same format, reading by a mapping."""
+        """The same format, reading by a mapping; see `Format.mapped`.
+
+        Raises:
+            ConfigurationError: No table has a column that the mapping fills.
+        """
+        unknown = mapping.columns.keys() - _COLUMNS
+        if unknown:
+            raise ConfigurationError(
+                f"mapping: there is no column {min(unknown)!r} in logs, spans or metrics; "
+                "'attributes' gives fields names of their own",
+                columns=sorted(unknown),
+            )
         return replace(self, mapping=mapping)
 
     def recognises(self, head: bytes) -> bool:

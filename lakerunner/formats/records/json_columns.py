@@ -122,7 +122,7 @@ def _texts(written: Any) -> Any:
     if pc.any(pc.match_substring(written, "\\")).as_py():
         schema = pa.schema([pa.field("v", pa.string())])
         return (
-            read_lines(_as_lines(written, '{"v":', "}\n"), len(written), schema).column(0).chunk(0)
+            read_lines(as_lines(written, '{"v":', "}\n"), len(written), schema).column(0).chunk(0)
         )
     _, offsets, data = pa.concat_arrays([written, pa.array([], pa.string())]).buffers()
     bounds = np.frombuffer(offsets, np.int32)[: len(written) + 1].astype(np.int64)
@@ -130,7 +130,7 @@ def _texts(written: Any) -> Any:
 
 
 def _objects(written: Any) -> Any:
-    lines = _as_lines(written, "", "\n")
+    lines = as_lines(written, "", "\n")
     try:
         table = read_lines(lines, len(written))
     except UnevenError:
@@ -147,13 +147,14 @@ def _objects(written: Any) -> Any:
 def _arrays(written: Any) -> Any:
     """Read arrays as lists; as they were written if their values have several types."""
     try:
-        table = read_lines(_as_lines(written, '{"v":', "}\n"), len(written))
+        table = read_lines(as_lines(written, '{"v":', "}\n"), len(written))
     except UnevenError:
         return written
     return table.column(0).combine_chunks()
 
 
-def _as_lines(written: Any, before: str, after: str) -> bytes:
+def as_lines(written: Any, before: str, after: str) -> bytes:
+    """Values one after the other, each between two texts."""
     joined = pc.binary_join_element_wise(before, written, after, "")
     start, end = (int(bound) for bound in np.frombuffer(joined.buffers()[1], np.int32)[[0, -1]])
     data: bytes = joined.buffers()[2].slice(start, end - start).to_pybytes()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from lakerunner.schema.attribute import field_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
 # Not `scope.name`, which is a column: these say that what follows is an attribute's key.
@@ -27,3 +29,24 @@ def restore_keys(table: pa.Table) -> pa.Table:
         key, place = field_key(field), _PLACES.get(field.name.partition("_")[0])
         names.append(f"{place}.{key}" if key and place else field.name)
     return table.rename_columns(names)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names with a number behind all but the first of each, such as `a#2`.
+
+    Example:
+        >>> distinct(["a", "b", "a", "a#2"])
+        ['a', 'b', 'a#3', 'a#2']
+    """
+    given, taken = frozenset(names), set[str]()
+    turns: dict[str, int] = {}
+    made = []
+    for name in names:
+        unique, turn = name, turns.get(name, 1)
+        while unique in taken or (turn > 1 and unique in given):
+            turn += 1
+            unique = f"{name}#{turn}"
+        turns[name] = turn
+        taken.add(unique)
+        made.append(unique)
+    return made

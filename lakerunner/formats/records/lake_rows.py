@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 _MARKS = ("organization", "timestamp", "timestamp_source")
 _DROPPED = {Signal.LOGS: ("organization", "fingerprint", "template")}
+_LEVEL = "level"
 _TAKEN = (
     "timestamp_source",
     "timestamp_raw",
     "start_timestamp_raw",
     "end_timestamp_raw",
-    "level",
+    _LEVEL,
     "series_id",
     "fingerprint",
     "metadata",
@@ -83,7 +84,9 @@ def take_overflow(table: pa.Table, rows: Any) -> LakeOverflow:
     names = maps.keys.slice(start, len(owners))
     if not len(owners):
         return LakeOverflow(rest, None)
-    types = {name: (_key(name), ("string",)) for name in names.unique().to_pylist()}
+    types: dict[str, tuple[str, tuple[str, ...]]] = {
+        name: (_key(name), ("string",)) for name in names.unique().to_pylist()
+    }
     values = maps.items.slice(start, len(owners))
     return LakeOverflow(rest, OverflowPairs(owners.astype(np.int32), names, values, types))
 
@@ -110,10 +113,20 @@ def take_lake_columns(fields: Fields, signal: Signal, rows: Any) -> dict[str, An
             found = fields.take([Preferred(name, rows)], convert)
             if found is not None:
                 taken[name] = found.values
+            elif name == _LEVEL:
+                taken[name] = pa.nulls(fields.rows, dtype)
     return taken
 
 
-def over(given: Any, derived: Any) -> Any:
-    """What a lake said, and where it said nothing what was found out now."""
+def over(name: str, given: Any, derived: Any, rows: Any) -> Any:
+    """A column as a lake gave it, and as it was derived where it gave none.
+
+    Args:
+        name: Of the column.
+        given: What the rows of a lake have.
+        derived: What all rows would have.
+        rows: bool per row: which came from a lake. Where these have no level they get none, as
+            what tells a level is not the same in every format.
+    """
     plain = derived.cast(pa.string()) if pa.types.is_dictionary(derived.type) else derived
-    return pc.coalesce(given, plain)
+    return pc.if_else(pa.array(rows), given, plain) if name == _LEVEL else pc.coalesce(given, plain)

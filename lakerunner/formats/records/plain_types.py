@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakerunner.formats.records.keys import distinct
 from lakerunner.formats.records.together import arrays_together
 from lakerunner.schema.utf8 import repair_utf8
 
@@ -21,20 +22,11 @@ def plain_types(table: pa.Table) -> pa.Table:
         >>> plain_types(pa.table({"a": pa.array(["x"], pa.large_string())})).schema
         a: string
     """
-    names: list[str] = []
-    taken, given = set[str](), frozenset(table.column_names)
-    for name in table.column_names:
-        unique, turn = name, 1
-        while unique in taken or (turn > 1 and unique in given):
-            turn += 1
-            unique = f"{name}#{turn}"
-        taken.add(unique)
-        names.append(unique)
     columns = [
         arrays_together(list(map(plain_array, column.chunks or [_empty(column.type)])))
         for column in table.columns
     ]
-    return pa.table(columns, names=names)
+    return pa.table(columns, names=distinct(table.column_names))
 
 
 def columns_of(schema: pa.Schema) -> pa.Table:
@@ -114,19 +106,24 @@ def plain_array(values: Any) -> Any:
 
 
 def _is_text(dtype: pa.DataType) -> bool:
-    return pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or dtype == pa.string_view()
+    return dtype in {pa.string(), pa.large_string(), pa.string_view()}
 
 
 def _is_bytes(dtype: pa.DataType) -> bool:
-    return (
-        pa.types.is_large_binary(dtype)
-        or pa.types.is_binary_view(dtype)
-        or pa.types.is_fixed_size_binary(dtype)
-    )
+    views = {pa.large_binary(), pa.binary_view()}
+    return dtype in views or pa.types.is_fixed_size_binary(dtype) is True
 
 
 def _is_signed(dtype: pa.DataType) -> bool:
-    return pa.types.is_integer(dtype) and not pa.types.is_uint64(dtype)
+    return dtype in {
+        pa.int8(),
+        pa.int16(),
+        pa.int32(),
+        pa.int64(),
+        pa.uint8(),
+        pa.uint16(),
+        pa.uint32(),
+    }
 
 
 def _text(values: Any) -> Any:

@@ -74,7 +74,7 @@ def take_time(
     said = mapping.columns.get(column)
     spoken_for = set(mapping.columns.values())
     named = [key for key in fields.named(*names) if key not in spoken_for]
-    keys = [*preferred, *named] if said is None else [said]
+    keys: list[str | Preferred] = [*preferred, *named] if said is None else [said]
     taken = fields.take(keys, partial(_convert, near_ns=near_ns, how=_reading(mapping)))
     return None if taken is None else taken.values
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from lakerunner.testing.servers.process import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 _TIMEOUT_SECONDS = 60
@@ -67,6 +67,9 @@ class Proxy:
         endpoint: Of the service.
         keep_host: Whether requests keep the name of the host they were sent to. They must where it
             is signed, as in S3; fake-gcs-server knows some requests by its own name only.
+        drop: Headers, in lower case, that the service shall not see: it takes `if-none-match` from
+            a service that checks no signatures, and what it makes of a put is what many do that
+            know no conditions.
 
     Attributes:
         url: Of the proxy.
@@ -74,11 +77,14 @@ class Proxy:
             replaced at any time.
     """
 
-    def __init__(self, endpoint: str, *, keep_host: bool = True) -> None:
+    def __init__(
+        self, endpoint: str, *, keep_host: bool = True, drop: Collection[str] = ()
+    ) -> None:
         self.spoil: Callable[[str, str], Spoil | None] = lambda _method, _path: None
         self._lock = threading.Lock()
         self._exchanges: list[Exchange] = []
         self._keep_host = keep_host
+        self._dropped = _HOP.union(drop)
         where = urlsplit(endpoint)
         self._target = (where.hostname or HOST, where.port or 80)
         self._server = _Server((HOST, 0), _Handler)
@@ -120,7 +126,7 @@ class Proxy:
             for name, value in handler.headers.items():
                 if name.lower() == "host" and not self._keep_host:
                     connection.putheader("Host", "{}:{}".format(*self._target))
-                elif name.lower() not in _HOP:
+                elif name.lower() not in self._dropped:
                     connection.putheader(name, value)
             if body or handler.command in {"PUT", "POST"}:
                 connection.putheader("Content-Length", str(len(body)))

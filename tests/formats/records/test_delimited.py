@@ -193,3 +193,38 @@ def test_an_open_quote_does_not_gather_the_whole_object() -> None:
 )
 def test_delimiters(head: bytes, delimiter: str) -> None:
     assert sniff_delimiter(head) == delimiter
+
+
+def test_carriage_returns_end_rows_too() -> None:
+    records = read_delimited([b'a,b\n1,2\r3,4\r5\n6,"x\ry"\n8\n'])
+    rows = records.table.to_pylist()
+    assert [row["a"] for row in rows] == [1, 3, 6]
+    assert rows[2]["b"] == "x\ry"
+    assert [(aside.lines, aside.rows) for aside in records.set_aside] == [((2, 4), 2)]
+
+
+@pytest.mark.parametrize("closing", [b"", b'"'])
+def test_a_name_may_be_very_long(closing: bytes) -> None:
+    data = b'a,"' + b"x" * 200_000 + closing + b"\n1,2\n"
+    assert sniff_delimiter(data) == ","
+    assert read_delimited([data]).table.num_rows == 1
+
+
+def test_a_header_with_an_open_quote_ends_with_its_line() -> None:
+    data = b'a,"b\n' + b"1,2\n" * 100
+    assert read_delimited([data]).table.num_rows == 100
+    parts = [part.data for part in split_delimited([data], 10)]
+    assert read_delimited(parts).table.num_rows == 100
+
+
+def test_two_bad_rows_on_one_line_are_two() -> None:
+    records = read_delimited([b'a,b\n1\r"u,2\n3,4\n'])
+    assert sum(aside.rows for aside in records.set_aside) == 2
+    assert {aside.lines for aside in records.set_aside} == {(2,)}
+
+
+def test_very_many_columns_of_one_name() -> None:
+    """Telling names apart takes one step for each: with a step for each pair this takes minutes."""
+    header = b",".join([b"a"] * 20_000)
+    names = read_delimited([header + b"\n" + header + b"\n"]).table.column_names
+    assert (names[0], names[-1], len(set(names))) == ("a", "a#20000", 20_000)
