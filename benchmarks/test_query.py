@@ -161,11 +161,11 @@ QUERIES: dict[str, tuple[str, int]] = {
         AND timestamp >= '2026-09-21T18:10:00Z' AND timestamp < '2026-09-21T18:20:00Z'""",
         1,
     ),
-    "one trace": ("SELECT * FROM logs WHERE trace_id = '{trace}'", 20),
+    "one trace": ("SELECT * FROM logs WHERE trace_id = '{trace}'", 1),
     "one trace in two hours": (
         """SELECT * FROM logs WHERE trace_id = '{trace}'
         AND timestamp >= '2026-09-22T09:00:00Z' AND timestamp < '2026-09-22T11:00:00Z'""",
-        2,
+        1,
     ),
     "count by service": (
         "SELECT resource_service_name, count(*) AS n FROM logs GROUP BY 1 ORDER BY 1",

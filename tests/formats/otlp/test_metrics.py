@@ -334,7 +334,8 @@ def check_attributes(table: pa.Table, points: list[Entry]) -> None:
     overflow = columns.get(OVERFLOW, nothing)
     for row, (by_resource, by_scope, _, _, point) in enumerate(points):
         # A key without a column has a first value that is empty.
-        held = {place: [columns.get(name, nothing)[row]] for name, place in places.items()}
+        held: dict[Any, list[Any]] = {place: [None] for place in places.values()}
+        held |= {places[name]: [columns[name][row]] for name in places.keys() & columns.keys()}
         for name, text in overflow[row] or ():
             held[places[name]].append(text)
         owners = zip(PREFIXES, (by_resource.resource, by_scope.scope, point), strict=True)
