@@ -37,6 +37,10 @@ HOUR = 3600 * 10**9
 START = 1_790_002_800 * 10**9  # 2026-09-21T15:00:00Z
 SEGMENTS = 20
 ROWS, QUICK_ROWS = 500_000, 2_000
+FILTERED_ROWS = 16_384
+"""Rows with a trace each, beyond which a segment has no filter of trace ids in the catalog."""
+UNFILTERED = {"one trace": 20, "one trace in two hours": 2}
+"""Segments opened where there is no such filter."""
 SERVICES = [f"service-{number:02d}" for number in range(20)]
 LEVELS = ["DEBUG", "ERROR", "FATAL", "INFO", "WARN"]
 EVENTS = ["request handled in", "cache miss for key", "timeout waiting for", "user logged in as"]
@@ -213,6 +217,8 @@ def test_query(benchmark: BenchmarkFixture, engines: Engines, engine: str, name:
 def test_only_the_needed_segments_are_opened(engines: Engines, name: str) -> None:
     result = engines.engine.sql(text_of(engines, name))
     scanned = QUERIES[name][1]
+    if engines.rows > FILTERED_ROWS:
+        scanned = UNFILTERED.get(name, scanned)
     assert (result.stats.scanned, result.stats.pruned) == (scanned, SEGMENTS - scanned)
     result.to_arrow()
     assert result.stats.rows_scanned <= scanned * engines.rows

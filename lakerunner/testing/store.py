@@ -389,7 +389,7 @@ class StoreSuite(StoreFixture):
             def __init__(run) -> None:  # noqa: N805 - `self` is the suite
                 super().__init__(store, self.raw_write, self.raw_delete, new_etags=self.new_etags)
 
-        examples = max(1, settings().max_examples // 4)
+        examples = max(1, settings().max_examples // 8)
         run_state_machine_as_test(
             Machine, settings=settings(max_examples=examples, stateful_step_count=30)
         )
