@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +26,16 @@ CODE = """
 import json, sys
 import lakerunner
 url, source, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+halting = len(sys.argv) > 4
+
+def halt(event):
+    print("committed", flush=True)
+    sys.stdin.readline()
+
 with lakerunner.open(url, storage_options=options, config={"batch_objects": 4}) as lake:
     print("open", flush=True)
     sys.stdin.readline()
-    lake.ingest(source)
+    lake.ingest(source, progress=halt if halting else None)
 """
 FOLDERS = ("otlp", "otlp-json")
 TABLES = {
@@ -40,9 +45,12 @@ TABLES = {
 }
 
 
-def worker(lake: str, raw: str, options: Mapping[str, object]) -> subprocess.Popen[str]:
-    """A process that has opened the lake and waits to begin."""
+def worker(
+    lake: str, raw: str, options: Mapping[str, object], *, halting: bool = False
+) -> subprocess.Popen[str]:
+    """A process that has opened the lake and waits to begin; it may halt after its first commit."""
     command = [sys.executable, "-c", CODE, lake, raw, json.dumps(dict(options))]
+    command += ["halt"] * halting
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "open\n"
@@ -93,15 +101,16 @@ def test_two_processes_of_which_one_is_killed(
     assert report.objects + sum(one.rows is None for one in report.rejected) == len(objects)
 
     lake, raw = f"s3://lake/{place}/lake", f"s3://lake/{place}/raw/"
-    first, second = (worker(lake, raw, options) for _ in range(2))
+    first, second = worker(lake, raw, options, halting=True), worker(lake, raw, options)
     begin(first)
     begin(second)
     with lakerunner.open(lake, storage_options=options) as watching:
-        while first.poll() is None and not any(watching.segments(table) for table in TABLES):
-            time.sleep(0.01)
-        first.send_signal(signal.SIGKILL)  # something is committed, and not everything
+        assert first.stdout is not None
+        assert first.stdout.readline() == "committed\n"  # and it has more to do
+        first.send_signal(signal.SIGKILL)
         assert not rows_of(watching)["logs"] - expected["logs"]
         first.communicate()
+        assert first.returncode == -signal.SIGKILL
         again = worker(lake, raw, options)
         begin(again)
         for process in (second, again):

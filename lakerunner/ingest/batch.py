@@ -18,7 +18,7 @@ from lakerunner.errors import (
     UnknownOwnerError,
 )
 from lakerunner.formats.compression import decompress
-from lakerunner.formats.detect import choose_format, choose_signal
+from lakerunner.formats.detect import choose_format, choose_signal, signal_by_name
 from lakerunner.ingest.lines import Found, reject_lines
 from lakerunner.ingest.prefetch import opened_in_order
 from lakerunner.ingest.task import IngestOutcome, IngestTask
@@ -150,7 +150,7 @@ class _Batch:
         plain = decompress(blocks)
         head = next(plain, b"")
         chosen = self._mapped(choose_format(key, head, task.format, reader.content_type))
-        limit = task.config.batch_bytes
+        limit = self._part_bytes(chosen, key, head)
         parts = chosen.split(chain([head], plain), limit)
         first = next(parts)
         signal = choose_signal(chosen, key, first.data, task.signal, task.hint)
@@ -165,6 +165,15 @@ class _Batch:
             self._flush()
         self._pending.setdefault(kind, []).append(payload)
         self._pending_bytes += len(first.data)
+
+    def _part_bytes(self, chosen: Format, key: str, head: bytes) -> int:
+        """Bytes of an object that are decoded at once."""
+        try:
+            signal = chosen.signal(head) if chosen.certain and head else None
+        except InputError:  # the head is cut off, or broken: decoding tells
+            signal = None
+        points = (signal or signal_by_name(key)) is Signal.METRICS
+        return self._task.config.points_bytes if points else self._task.config.batch_bytes
 
     def _mapped(self, chosen: Format) -> Format:
         """The format with the user's mapping; the same one for all objects of the batch."""

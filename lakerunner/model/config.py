@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # A batch in flight is held about this many times over at its peak: inflated, decoded, as a table
 # and as a sorted copy (measured on OTLP logs; see docs/benchmarks.md).
 _COPIES = 8
+_COPIES_OF_POINTS = 16  # a data point of twenty bytes becomes a row of ten times that
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +91,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def batch_bytes(self) -> int:
         """Decompressed bytes that are decoded at once."""
         return (self.memory_bytes - MEMORY_FLOOR_BYTES) // (_COPIES * self.workers)
+
+    @property
+    def points_bytes(self) -> int:
+        """As `batch_bytes`, for metrics: their rows are many times larger than what is sent."""
+        return (self.memory_bytes - MEMORY_FLOOR_BYTES) // (_COPIES_OF_POINTS * self.workers)
 
 
 def read_config(config: Config | Mapping[str, Any] | None) -> Config:

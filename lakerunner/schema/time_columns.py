@@ -19,6 +19,8 @@ _EPOCH_NUMBERS = {
     r"^\s*[+-]?(?:\d{9,18}|[0-8]\d{18})\s*$": pa.int64(),
     r"^\s*[+-]?\d{9,18}\.\d+\s*$": pa.float64(),
 }
+_FIRST_YEAR, _LAST_YEAR = 1677, 2262  # what nanoseconds hold, the two themselves in part only
+_CENTURY_TURN = 69  # of years with two digits, as POSIX has it
 _DAY_NS = 86_400 * 10**9
 _LAST_DAY, _LAST_HOUR, _LAST_MINUTE, _LEAP_SECOND, _NOON = 366, 24, 59, 60, 12
 
@@ -260,7 +262,7 @@ def _fraction(parts: Any, names: set[str]) -> Any:
 
 
 def _century(two_digits: Any) -> Any:
-    return two_digits + np.where(two_digits < 69, 2000, 1900)  # noqa: PLR2004 - as POSIX has it
+    return two_digits + np.where(two_digits < _CENTURY_TURN, 2000, 1900)
 
 
 def _year_of(times_ns: Any) -> Any:
@@ -275,8 +277,7 @@ def _days(year: Any, month: Any, day: Any, day_of_year: Any) -> tuple[Any, Any]:
     months = (year - 1970) * 12 + np.clip(month, 1, len(_MONTHS)) - 1
     first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     length = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - first
-    # Nanoseconds hold the years 1677 to 2262.
-    exists = (day >= 1) & (day <= length) & (year > 1677) & (year < 2262)  # noqa: PLR2004
+    exists = (day >= 1) & (day <= length) & (year > _FIRST_YEAR) & (year < _LAST_YEAR)
     return first + day - 1, exists
 
 

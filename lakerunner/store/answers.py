@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 from lakerunner.errors import (
@@ -49,19 +50,23 @@ def answer_error(  # noqa: PLR0911 - a table, written as one
     where = f"{key!r} in {url}"
     if code == "NoSuchBucket":
         return StoreError(f"there is no bucket for {url}: {said}", **about)
-    if status == 404:  # noqa: PLR2004 - statuses say what they are
+    if status == HTTPStatus.NOT_FOUND:
         return ObjectNotFoundError(f"no object {where}", **about)
-    if status == 412:  # noqa: PLR2004
+    if status == HTTPStatus.PRECONDITION_FAILED:
         return ObjectExistsError(f"there is an object {where}", **about)
-    if status == 416:  # noqa: PLR2004
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return ObjectRangeError(f"{where} does not have these bytes", **about)
     if status in _DENIED or code in _DENIED_CODES:
         return ObjectDeniedError(f"{where} is refused ({status}): {said}", **about)
     # S3 answers 409 when another conditional write of the same key is under way: ours was not done.
-    if status in _PASSING or status == 409 or status >= 500 or code in _PASSING_CODES:  # noqa: PLR2004
-        if status == 501:  # noqa: PLR2004
+    broken = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if broken or status in {*_PASSING, HTTPStatus.CONFLICT} or code in _PASSING_CODES:
+        if status == HTTPStatus.NOT_IMPLEMENTED:
             return StoreError(f"{where}: the service cannot do this: {said}", **about)
-        lost = not (status in {409, 429} or code in _UNTOUCHED_CODES)
+        lost = not (
+            status in {HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+            or code in _UNTOUCHED_CODES
+        )
         return StoreUnavailableError(f"{where} ({status}): {said}", **about, lost=lost)
     if status in _MOVED or code == "AuthorizationHeaderMalformed":
         return StoreError(f"{where}: name the region of the bucket: {said}", **about)

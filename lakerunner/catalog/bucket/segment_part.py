@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -241,7 +241,7 @@ def _merged(parts: Sequence[SegmentPart], *, oldest: bool) -> Iterator[pa.Table]
 
 
 def _starts(parts: Sequence[SegmentPart]) -> list[int]:
-    return np.cumsum([0, *(len(part) for part in parts)])[:-1].tolist()  # type: ignore[no-any-return]
+    return list(accumulate(map(len, parts), initial=0))[:-1]
 
 
 def _kept_rows(

@@ -134,5 +134,6 @@ def _part(values: Any, name: str, dtype: pa.DataType) -> Converted:
         found = to_integer(dtype)(values) if pa.types.is_integer(dtype) else to_double(values)
     absent = ~valid(values)
     if pa.types.is_string(values.type):
-        absent |= np.asarray(pc.fill_null(pc.equal(plain_text(values), ""), False))  # noqa: FBT003
+        empty = pc.equal(plain_text(values), "")
+        absent |= np.asarray(pc.fill_null(empty, fill_value=False))
     return Converted(found.values, found.usable | absent)
