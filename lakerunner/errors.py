@@ -23,6 +23,7 @@ LakerunnerError
 │   ├── UnknownFormatError               nothing here recognises the object
 │   ├── UnknownOwnerError                no rule says whose the object is
 │   ├── CorruptObjectError               recognised, but its bytes are broken
+│   ├── DecoderFailedError               a decoder failed on it as none should: report it
 │   └── ObjectTooLargeError              larger than the limit that protects memory
 ├── SegmentError (ValueError)            a segment file is not what its footer must say
 └── QueryError (ValueError)              mend the query
@@ -72,6 +73,7 @@ class ErrorCode(StrEnum):
     EVENTS_UNAVAILABLE = "events_unavailable"
     SNAPSHOT_EXPIRED = "snapshot_expired"
     UNKNOWN_OWNER = "unknown_owner"
+    DECODER_FAILED = "decoder_failed"
 
 
 class LakerunnerError(Exception):
@@ -230,6 +232,12 @@ class CorruptObjectError(InputError):
     """The object's format is known but its bytes are broken."""
 
     code = ErrorCode.CORRUPT_OBJECT
+
+
+class DecoderFailedError(InputError):
+    """A decoder failed on the object in a way that none should; the message names how."""
+
+    code = ErrorCode.DECODER_FAILED
 
 
 class ObjectTooLargeError(InputError):

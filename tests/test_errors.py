@@ -62,7 +62,7 @@ def test_codes_are_never_removed_or_renamed() -> None:
         *("catalog_version", "catalog_unavailable", "input", "unknown_format"),
         *("corrupt_object", "object_too_large", "segment", "query", "query_syntax"),
         *("unsupported_query", "query_execution", "events_unavailable"),
-        *("snapshot_expired", "unknown_owner"),
+        *("snapshot_expired", "unknown_owner", "decoder_failed"),
     ]
 
 

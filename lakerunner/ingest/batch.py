@@ -9,6 +9,7 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import (
+    DecoderFailedError,
     InputError,
     LakerunnerError,
     ObjectDeniedError,
@@ -59,6 +60,18 @@ class _Written(NamedTuple):
 _UNOWNED = UnknownOwnerError(
     "no rule says which organization it belongs to; add a prefix mapping or a storage profile"
 )
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Whether an error tells of this machine, such as a full disk, and not of the object."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno is not None
+    )
+
+
+def _told(error: Exception) -> DecoderFailedError:
+    """An error that is not one of ours, as one that says what it was."""
+    return DecoderFailedError(f"a decoder failed with {type(error).__name__}: {error}")
 
 
 class _PutFailedError(Exception):
@@ -137,13 +150,29 @@ class _Batch:
             blocks = open_object()
             self._bytes_read += reader.meta.size
             self._payloads(reader, blocks)
-        except InputError as error:
-            self._rejected.append(self._set_aside(self._source(reader.meta), error))
-        except ObjectNotFoundError as error:
-            aside = self._failed if self._task.announced else self._rejected
-            aside.append(self._set_aside(self._source(reader.meta), error))
-        except (ObjectDeniedError, StoreUnavailableError) as error:
-            self._failed.append(self._set_aside(self._source(reader.meta), error))
+        except _PutFailedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one object does, the others land
+            self._refuse(self._source(reader.meta), error)
+
+    def _refuse(self, source: Source, error: Exception) -> None:
+        """Set an object aside, or count it as failed where it may well be taken another time."""
+        match error:
+            case ObjectNotFoundError():
+                self._note(self._failed if self._task.announced else self._rejected, source, error)
+            case ObjectDeniedError() | StoreUnavailableError():
+                self._note(self._failed, source, error)
+            case InputError():
+                self._note(self._rejected, source, error)
+            case LakerunnerError():
+                raise error
+            case _ if _of_the_machine(error):
+                self._note(self._failed, source, _told(error))
+            case _:
+                self._note(self._rejected, source, _told(error))
+
+    def _note(self, aside: list[Rejection], source: Source, error: LakerunnerError) -> None:
+        aside.append(self._set_aside(source, error))
 
     def _payloads(self, reader: ObjectReader, blocks: Iterator[bytes]) -> None:
         task, key = self._task, reader.meta.key
@@ -190,15 +219,17 @@ class _Batch:
             self._write(kind, pending.pop(kind))
 
     def _write(self, kind: _Kind, payloads: list[_Payload]) -> None:
+        """Decode and write payloads together; those that cannot be are found and set aside."""
         try:
-            written = self._decode_and_write(kind, payloads, self._writer)
-        except InputError:
-            good = [payload for payload in payloads if self._decodes(kind, payload)]
-            payloads.clear()
-            if not good:
-                return
-            written = self._decode_and_write(kind, good, self._writer)
-            payloads = good
+            written = self._decode_and_write_all(kind, payloads)
+        except _PutFailedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one object does, the others land
+            if len(payloads) == 1:
+                self._refuse(payloads[0].source, error)
+            else:
+                self._write_apart(kind, payloads)
+            return
         self._taken.setdefault(kind.signal, []).extend(
             TakenSource(payload.source, count)
             for payload, count in zip(payloads, written.rows, strict=True)
@@ -207,14 +238,37 @@ class _Batch:
             lines = reject_lines(payloads[position].source, map(itemgetter(1), found))
             self._aside.setdefault(kind.signal, []).extend(lines)
 
+    def _write_apart(self, kind: _Kind, payloads: list[_Payload]) -> None:
+        """Write those of some payloads that can be decoded alone, together if that can be done."""
+        good = [payload for payload in payloads if self._decodes(kind, payload)]
+        if len(good) < len(payloads):
+            payloads.clear()
+            if good:
+                self._write(kind, good)
+            return
+        for payload in good:  # nothing is wrong with any of them, only with all at once
+            self._write(kind, [payload])
+
     def _decodes(self, kind: _Kind, payload: _Payload) -> bool:
         """Whether a payload can be decoded by itself; sets it aside if not."""
         try:
             kind.format.decode([payload.part.data], kind.signal, [payload.modified_ns])
-        except InputError as error:
-            self._rejected.append(self._set_aside(payload.source, error))
+        except Exception as error:  # noqa: BLE001 - this is the object at fault
+            self._refuse(payload.source, error)
             return False
         return True
+
+    def _decode_and_write_all(self, kind: _Kind, payloads: list[_Payload]) -> _Written:
+        """Decode and write payloads: the rows of all of them, or none."""
+        writer = self._writer.branch()
+        try:
+            written = self._decode_and_write(kind, payloads, writer)
+        except Exception:
+            writer.discard()
+            raise
+        with _putting():
+            self._writer.merge(writer)
+        return written
 
     def _large_object(self, kind: _Kind, payloads: Iterator[_Payload]) -> None:
         """Take an object part by part; if a part is broken, take nothing of it."""

@@ -73,7 +73,7 @@ def _is_lines(head: bytes) -> bool:
 
 def _is_object(line: bytes) -> bool:
     try:
-        _object.decode(line)
+        _object.decode(line.decode(errors="replace"))  # what is no UTF-8 is repaired later on
     except (msgspec.DecodeError, RecursionError):
         return False
     return True
