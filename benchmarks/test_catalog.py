@@ -16,7 +16,6 @@ import pytest
 
 from lakerunner.catalog import open_catalog
 from lakerunner.model.segment import ColumnStats, encode_segment
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import NANOS, TimeRange
 from lakerunner.testing.servers.postgres import postgres
 from lakerunner.testing.values import make_commit, make_segment, make_source
@@ -153,17 +152,17 @@ def test_plan_one_hour(benchmark: BenchmarkFixture, catalog: Catalog, size: int)
     def plan() -> int:
         organization, hour = next(questions)
         time_range = TimeRange(hour * HOUR, (hour + 1) * HOUR)
-        return len(catalog.segments(organization, Signal.LOGS, time_range))
+        return len(catalog.segments(organization, "logs", time_range))
 
     assert benchmark(plan) == PER_HOUR
-    (entry, *_) = catalog.segments(ORGANIZATIONS[0], Signal.LOGS, TimeRange(0, 1))
+    (entry, *_) = catalog.segments(ORGANIZATIONS[0], "logs", TimeRange(0, 1))
     benchmark.extra_info["segments"] = size * len(ORGANIZATIONS)
     benchmark.extra_info["entry_bytes"] = len(encode_segment(entry))
 
 
 def test_snapshot(benchmark: BenchmarkFixture, catalog: Catalog, size: int) -> None:
     """Describe a table: its totals are kept, not counted."""
-    snapshot = benchmark(catalog.snapshot, ORGANIZATIONS[-1], Signal.LOGS)
+    snapshot = benchmark(catalog.snapshot, ORGANIZATIONS[-1], "logs")
     assert snapshot.segments == size
 
 
@@ -193,8 +192,8 @@ def test_commit(benchmark: BenchmarkFixture, catalog: Catalog) -> None:
     sequence = benchmark.pedantic(  # type: ignore[no-untyped-call]
         catalog.commit, setup=plan, rounds=300
     )
-    assert catalog.snapshot("new", Signal.LOGS).sequence == sequence
-    assert catalog.snapshot("new", Signal.LOGS).segments == 10 * next(numbers)
+    assert catalog.snapshot("new", "logs").sequence == sequence
+    assert catalog.snapshot("new", "logs").segments == 10 * next(numbers)
 
 
 def test_look_sources_up(benchmark: BenchmarkFixture, catalog: Catalog) -> None:

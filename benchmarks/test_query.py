@@ -20,7 +20,6 @@ from datafusion import SessionContext
 from lakerunner.catalog import open_catalog
 from lakerunner.model.commit import Commit
 from lakerunner.model.segment import Segment
-from lakerunner.model.signal import Signal
 from lakerunner.query import QueryEngine
 from lakerunner.schema.types import TIMESTAMP
 from lakerunner.segments.codec import encode
@@ -105,7 +104,7 @@ class Engines:
             store.put(segment.key, memoryview(data))
             self.segments.append(msgspec.structs.replace(segment, bytes=data.size))
         self.trace_id = table["trace_id"][rows // 3].as_py()
-        catalog.commit(Commit("c", "default", Signal.LOGS, 0, add=tuple(self.segments)))
+        catalog.commit(Commit("c", "default", 0, add=tuple(self.segments)))
         self.engine = QueryEngine(store, catalog)
         self._datafusion = SessionContext()
         self._datafusion.register_parquet("logs", str(directory / "logs"))
@@ -132,7 +131,7 @@ def describe(table: Any, number: int) -> Segment:
     return Segment(
         id=f"{number:03d}",
         organization="default",
-        signal=Signal.LOGS,
+        table="logs",
         key=f"logs/{number:03d}.parquet",
         window_start_ns=START + number * HOUR,
         window_ns=HOUR,

@@ -6,18 +6,17 @@ import time
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
-from lakerunner.catalog.organizations import has_rows, organizations_with_rows
 from lakerunner.catalog.past import open_past, present
 from lakerunner.errors import ConfigurationError, ReadOnlyError
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange, to_nanoseconds
 from lakerunner.query import QueryEngine
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import collect_orphans
+from lakerunner.schema.tables import table_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from lakerunner.model.recovery import RecoveryReport
     from lakerunner.model.report import IngestReport
     from lakerunner.model.segment import Segment
+    from lakerunner.model.signal import Signal
     from lakerunner.model.snapshot import LakeSnapshot
     from lakerunner.model.source import Rejection
     from lakerunner.model.times import TimeLike
@@ -133,13 +133,12 @@ class Lake:
         return bound
 
     def organizations(self) -> Sequence[str]:
-        """Organizations that have rows, in order of their names; one request to the store for each.
+        """Organizations that have rows, in order of their names.
 
         Of a lake that is bound to one organization, this is that one, or nothing.
         """
-        if not self._bound:
-            return organizations_with_rows(self.store, self.catalog)
-        return [self.organization] if has_rows(self.catalog, self.organization) else []
+        names = self.catalog.organizations()
+        return [name for name in names if name == self.organization] if self._bound else names
 
     def ingest(
         self,
@@ -285,7 +284,7 @@ class Lake:
 
     def segments(
         self,
-        signal: Signal | str = Signal.LOGS,
+        table: str = "logs",
         start: TimeLike | None = None,
         end: TimeLike | None = None,
     ) -> Sequence[Segment]:
@@ -293,12 +292,13 @@ class Lake:
 
         Raises:
             InvalidTimeError: `start` or `end` cannot be read.
+            ConfigurationError: There is no such table.
         """
         now_ns = time.time_ns()
         start_ns = MIN_NS if start is None else to_nanoseconds(start, now_ns=now_ns)
         end_ns = MAX_NS if end is None else to_nanoseconds(end, now_ns=now_ns)
         wanted = TimeRange(start_ns, end_ns)
-        return self.catalog.segments(self.organization, Signal(signal), wanted)
+        return self.catalog.segments(self.organization, table_spec(table).name, wanted)
 
     def close(self) -> None:
         """Release files and connections. Results that are still being read may fail."""

@@ -6,7 +6,7 @@ from typing import Final
 
 MIB: Final = 1024 * 1024
 
-SEGMENT_FORMAT_VERSION: Final = 1
+SEGMENT_FORMAT_VERSION: Final = 2
 """Version written into each footer. Raise it when an old reader would misread a new file."""
 
 WINDOW_NS: Final = 3600 * 10**9

@@ -21,7 +21,6 @@ from lakerunner.executors import bounded_map
 from lakerunner.model.commit import Commit
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.recovery import BrokenSegment, RecoveryReport
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import UNKNOWN_ROWS, TakenSource
 from lakerunner.model.times import MAX_NS
 from lakerunner.policies.recovery import Adopted, Found, Recovery, recover
@@ -77,7 +76,7 @@ def recover_catalog(
     begun = time.perf_counter()
     listed = list(store.list(SEGMENTS_PREFIX))
     if not merge:
-        _refuse_used(catalog, listed)
+        _refuse_used(catalog)
     found, broken = _read_all(store, listed, config, progress)
     decided = recover(found)
     made, refused = (
@@ -100,16 +99,14 @@ def recover_catalog(
     )
 
 
-def _refuse_used(catalog: Catalog, listed: Iterable[ObjectMeta]) -> None:
-    for organization in sorted({item.key.split("/")[1] for item in listed}):
-        for signal in Signal:
-            if catalog.snapshot(organization, signal).segments:
-                raise ConfigurationError(
-                    f"the catalog {catalog.url} already knows {signal} of {organization!r}; "
-                    "recover is for a lost one. To add what it lacks, say merge=True",
-                    url=catalog.url,
-                    organization=organization,
-                )
+def _refuse_used(catalog: Catalog) -> None:
+    for organization, table in catalog.tables():
+        raise ConfigurationError(
+            f"the catalog {catalog.url} already knows {table} of {organization!r}; "
+            "recover is for a lost one. To add what it lacks, say merge=True",
+            url=catalog.url,
+            organization=organization,
+        )
     if catalog.removed(MAX_NS):
         raise ConfigurationError(
             f"the catalog {catalog.url} has had segments; to go on all the same, say merge=True",
@@ -194,11 +191,7 @@ def _commit(
     made: list[Adopted] = []
     refused: list[str] = []
     # A catalog that was restored from a copy may know what a compaction replaced afterwards.
-    live = {
-        segment.id
-        for table in {(one.organization, one.signal) for one in decided.adopted}
-        for segment in catalog.segments(*table)
-    }
+    live = {segment.id for table in catalog.tables() for segment in catalog.segments(*table)}
 
     def send(adopted: Adopted) -> tuple[Adopted, bool]:
         return adopted, _send(catalog, _again(adopted, live), config)
@@ -220,7 +213,6 @@ def _again(adopted: Adopted, live: set[str]) -> Commit:
     return Commit(
         id=adopted.commit_id,
         organization=adopted.organization,
-        signal=adopted.signal,
         committed_ns=time.time_ns(),
         add=adopted.segments,
         remove=tuple(name for name in adopted.replaces if name in live),

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from lakerunner.errors import CatalogError
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import MAX_NS
 from lakerunner.policies.orphans import orphans
 from lakerunner.segments.naming import SEGMENTS_PREFIX
@@ -50,11 +49,9 @@ def collect_orphans(
     # Listed first: a segment that is committed after the listing is not in it, or is younger than
     # the grace period.
     listed = list(store.list(SEGMENTS_PREFIX))
-    organizations = {item.key.split("/")[1] for item in listed}
     named = {segment.key for segment in catalog.removed(MAX_NS)}
-    for organization in organizations:
-        for signal in Signal:
-            named |= {segment.key for segment in catalog.segments(organization, signal)}
+    for table in catalog.tables():
+        named |= {segment.key for segment in catalog.segments(*table)}
     found = orphans(listed, named, now_ns=time.time_ns(), grace_ns=config.orphan_grace_ns)
     if found and not (named or dry_run or force):
         raise CatalogError(

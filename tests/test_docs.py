@@ -23,8 +23,9 @@ from lakerunner import limits
 from lakerunner.cli.app import app
 from lakerunner.errors import ErrorCode
 from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL, QUANTILE_TYPE
+from lakerunner.schema.canonical import QUANTILE_TYPE
 from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.tables import TABLE_OF
 from lakerunner.schema.types import type_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,7 +156,7 @@ def rows_of_columns(text: str) -> list[tuple[str, str]]:
 def test_columns_are_documented(signal: Signal) -> None:
     section = text_of("reference/columns.md").partition(f"## `{signal}`\n")[2].partition("\n## ")[0]
     rows = rows_of_columns(section)
-    schema = CANONICAL[signal]
+    schema = TABLE_OF[signal].schema
     assert rows[: len(schema)] == [(f.name, documented_type(f.name, f.type)) for f in schema]
     structs = [f.type.value_type for f in schema if pa.types.is_list(f.type)]
     fields = [f for of in structs if pa.types.is_struct(of) for f in of if of != QUANTILE_TYPE]

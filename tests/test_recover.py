@@ -22,7 +22,6 @@ from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
-from lakerunner.model.signal import Signal
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import collect_orphans
 from lakerunner.store.faulty import FaultyStore
@@ -82,7 +81,7 @@ class World:
     def bodies(self) -> Counter[str]:
         """What is in the segments that the catalog names."""
         found: Counter[str] = Counter()
-        for segment in self.catalog.segments("default", Signal.LOGS):
+        for segment in self.catalog.segments("default", "logs"):
             found.update(self.rows(segment)["body"].to_pylist())
         return found
 
@@ -128,9 +127,9 @@ def test_nothing_is_lost_with_the_catalog() -> None:
     world = World()
     expected = filled(world)
     world.ingest()
-    before = world.catalog.segments("default", Signal.LOGS)
+    before = world.catalog.segments("default", "logs")
     report = world.lose_and_recover()
-    assert list(world.catalog.segments("default", Signal.LOGS)) == list(before)
+    assert list(world.catalog.segments("default", "logs")) == list(before)
     assert world.bodies() == expected
     assert (report.rows, report.segments, report.sources) == (12, len(before), 4)
     assert (report.left_out, report.missing, report.broken) == ((), (), ())

@@ -27,7 +27,6 @@ from lakerunner.ingest import Ingestor
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
 from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
-from lakerunner.model.signal import Signal
 from lakerunner.recover import recover_catalog
 from lakerunner.segments.codec import encode, read_description
 from lakerunner.store.counting import CountingStore
@@ -79,7 +78,7 @@ class World:
     def bodies(self) -> Counter[str]:
         """What is in the segments that the catalog names."""
         found: Counter[str] = Counter()
-        for segment in self.catalog.segments("default", Signal.LOGS):
+        for segment in self.catalog.segments("default", "logs"):
             found.update(self.rows(segment)["body"].to_pylist())
         return found
 
@@ -110,7 +109,7 @@ def test_a_large_object_that_fails_leaves_the_others_whole(monkeypatch: pytest.M
     expected = Counter([*good, *(f"c{body}" for body in large)])
     world.ingest(batch_objects=3)
     assert world.bodies() == expected
-    segments = world.catalog.segments("default", Signal.LOGS)
+    segments = world.catalog.segments("default", "logs")
     (closing,) = [one for one in segments if one.siblings]
     assert set(closing.siblings) == {one.id for one in segments}
     assert len(segments) > 3
@@ -122,7 +121,7 @@ def test_a_file_that_is_broken_is_named_and_the_rest_goes_on() -> None:
     world = World()
     expected = filled(world)
     world.ingest()
-    segments = world.catalog.segments("default", Signal.LOGS)
+    segments = world.catalog.segments("default", "logs")
     victim = next(one for one in segments if not one.siblings)
     world.lake.put(victim.key, b"PAR1 and nothing else PAR1")
     world.lake.put("segments/default/logs/notes.txt", b"")
@@ -160,14 +159,14 @@ def compacted(world: World, parents: list[Segment], *, commit: bool) -> str:
         removed = tuple(one.id for one in parents)
         segment = replace(described, bytes=data.size)
         world.catalog.commit(
-            Commit(described.commit_id, "default", Signal.LOGS, 0, add=(segment,), remove=removed)
+            Commit(described.commit_id, "default", 0, add=(segment,), remove=removed)
         )
     return name
 
 
 def window(world: World, number: int) -> list[Segment]:
     start = START_NS + number * HOUR_NS
-    found = world.catalog.segments("default", Signal.LOGS)
+    found = world.catalog.segments("default", "logs")
     return [one for one in found if one.window_start_ns == start]
 
 
@@ -190,9 +189,9 @@ def test_what_was_compacted_stays_replaced(first: int, purged: bool) -> None:
     compacted(world, window(world, first), commit=True)  # and once more, with what came later
     if purged:
         purge(world)
-    before = {one.id for one in world.catalog.segments("default", Signal.LOGS)}
+    before = {one.id for one in world.catalog.segments("default", "logs")}
     world.lose_and_recover()
-    assert {one.id for one in world.catalog.segments("default", Signal.LOGS)} == before
+    assert {one.id for one in world.catalog.segments("default", "logs")} == before
     assert world.bodies() == expected
     world.ingest()
     assert world.bodies() == expected
@@ -309,7 +308,7 @@ def test_footers_name_what_belongs_together() -> None:
         described = read_description(pa.BufferReader(data), key=item.key, size=item.size)
         others = [
             one
-            for one in world.catalog.segments("default", Signal.LOGS)
+            for one in world.catalog.segments("default", "logs")
             if one.commit_id == described.commit_id
         ]
         last = max(others, key=lambda one: (one.window_start_ns, one.id))

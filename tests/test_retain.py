@@ -13,7 +13,6 @@ from lakerunner.errors import CatalogError
 from lakerunner.generate import logs_request
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import NANOS
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def test_orphans_past_the_grace_period_go(lake: lakerunner.Lake) -> None:
     lake.store.put("segments/acme/logs/x.parquet", b"left behind")
     lake.store.put("segments/nobody/spans/x.parquet", b"of nobody we know")
     lake.store.put("notes.txt", b"no segment")
-    live = {s.key for name in ("default", "acme") for s in lake.catalog.segments(name, Signal.LOGS)}
+    live = {s.key for name in ("default", "acme") for s in lake.catalog.segments(name, "logs")}
     expected = [
         "segments/acme/logs/x.parquet",
         ORPHAN,
@@ -68,7 +67,7 @@ def test_a_young_orphan_is_left_alone(lake: lakerunner.Lake) -> None:
 def test_a_removed_segment_is_no_orphan(lake: lakerunner.Lake) -> None:
     lake.ingest(logs_request(100))
     (segment,) = lake.segments()
-    removal = Commit("retired", "default", Signal.LOGS, time.time_ns(), remove=(segment.id,))
+    removal = Commit("retired", "default", time.time_ns(), remove=(segment.id,))
     lake.catalog.commit(removal)
     assert not lake.segments()
     assert not collector(lake).collect_orphans()

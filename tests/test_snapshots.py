@@ -17,14 +17,13 @@ import lakerunner
 from lakerunner.errors import InvalidTimeError, ReadOnlyError, SnapshotExpiredError
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
-from lakerunner.model.signal import Signal
 from lakerunner.model.snapshot import LakeSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LOGS = Signal.LOGS
+LOGS = "logs"
 BODIES = "SELECT body FROM logs"
 
 
@@ -39,7 +38,7 @@ def put(lake: lakerunner.Lake, *texts: str) -> None:
 
 def remove(lake: lakerunner.Lake, segment_ids: tuple[str, ...], *, at_ns: int = 0) -> int:
     return lake.catalog.commit(
-        Commit(uuid4().hex, "default", LOGS, at_ns or time.time_ns(), remove=segment_ids)
+        Commit(uuid4().hex, "default", at_ns or time.time_ns(), remove=segment_ids)
     )
 
 
@@ -70,7 +69,7 @@ def test_the_past_cannot_be_changed_and_needs_no_closing(lake: lakerunner.Lake) 
         with pytest.raises(ReadOnlyError):
             put(past, "b")
         with pytest.raises(ReadOnlyError):
-            past.catalog.commit(Commit("c", "default", LOGS, 0))
+            past.catalog.commit(Commit("c", "default", 0))
         with pytest.raises(ReadOnlyError):
             past.catalog.purge(["s"])
     put(lake, "b")

@@ -25,13 +25,12 @@ def check_commit(commit: Commit) -> None:
     Such a commit is a defect of the writer and not a lost race, so it must not look like one.
 
     Raises:
-        ConfigurationError: A segment belongs to another organization or signal than the commit, or
-            its times are impossible; or a segment or a taken source is listed twice.
+        ConfigurationError: A segment belongs to another organization than the commit, or its
+            times are impossible; or a segment or a taken source is listed twice.
 
     Example:
         >>> from lakerunner.model.commit import Commit
-        >>> from lakerunner.model.signal import Signal
-        >>> check_commit(Commit("c1", "acme", Signal.LOGS, 0, remove=("s1", "s1")))
+        >>> check_commit(Commit("c1", "acme", 0, remove=("s1", "s1")))
         Traceback (most recent call last):
         ...
         lakerunner.errors.ConfigurationError: commit 'c1' lists segment 's1' twice
@@ -52,10 +51,10 @@ def check_commit(commit: Commit) -> None:
 
 
 def _check_segment(commit: Commit, segment: Segment) -> None:
-    if (segment.organization, segment.signal) != (commit.organization, commit.signal):
+    if segment.organization != commit.organization:
         raise ConfigurationError(
-            f"segment {segment.id!r} is {segment.signal} of {segment.organization!r}, but its "
-            f"commit changes {commit.signal} of {commit.organization!r}",
+            f"segment {segment.id!r} is of {segment.organization!r}, but its commit changes tables "
+            f"of {commit.organization!r}",
             commit=commit.id,
             segment=segment.id,
         )

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from lakerunner.model.commit import Commit, Snapshot
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Rejection, Source, SourceState
 
 ALL_TIME = TimeRange()
@@ -46,8 +45,8 @@ class Catalog(ABC):
 
         Raises:
             CommitConflictError: A source in `taken` is already taken (`context["sources"]`), or a
-                segment in `remove` is not live in this table or one in `add` is already there
-                (`context["segments"]`). Nothing was changed.
+                segment in `remove` is not live in this organization or one in `add` is already
+                there (`context["segments"]`). Nothing was changed.
             CommitUnknownError: The reply was lost. Send the same commit again to find out.
             ConfigurationError: The commit contradicts itself: see `admission.check_commit`.
         """
@@ -56,7 +55,7 @@ class Catalog(ABC):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
@@ -67,10 +66,17 @@ class Catalog(ABC):
 
         Args:
             organization: Whose segments; no other's are ever returned.
-            signal: Which table.
+            table: Which.
             time_range: Half-open; segments that only touch its end are left out.
             sequence: See the table as it was after this commit; None means now. Segments whose
                 removal has been purged since are missing from it.
+        """
+
+    @abstractmethod
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """Every (organization, table) that has live segments, in order.
+
+        Cost grows with the number of tables, not with that of segments.
         """
 
     @abstractmethod
@@ -78,7 +84,7 @@ class Catalog(ABC):
         """The state of those of the given sources that the catalog knows, of any organization."""
 
     @abstractmethod
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+    def snapshot(self, organization: str, table: str) -> Snapshot:
         """The current state of one table. Cost does not grow with the number of segments."""
 
     @abstractmethod
@@ -117,6 +123,10 @@ class Catalog(ABC):
         Raises:
             CommitConflictError: One of the segments is live. Nothing was changed.
         """
+
+    def organizations(self) -> Sequence[str]:
+        """Every organization that has live segments, in order of their names."""
+        return list(dict.fromkeys(organization for organization, _ in self.tables()))
 
     def close(self) -> None:  # noqa: B027 - a catalog in memory has nothing to release
         """Release connections and files. Further calls may fail."""

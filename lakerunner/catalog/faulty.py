@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from lakerunner.model.commit import Commit, Snapshot
     from lakerunner.model.faults import FaultPlan
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Rejection, Source, SourceState
     from lakerunner.model.times import TimeRange
 
@@ -34,10 +33,9 @@ class FaultyCatalog(Catalog):
         >>> from lakerunner.errors import CommitUnknownError
         >>> from lakerunner.model.commit import Commit
         >>> from lakerunner.model.faults import Fault, FaultPlan
-        >>> from lakerunner.model.signal import Signal
         >>> lost = Fault(1, "catalog.commit", after=True, error=CommitUnknownError("no reply"))
         >>> catalog = FaultyCatalog(open_catalog("memory://"), FaultPlan(lost))
-        >>> commit = Commit("c1", "acme", Signal.LOGS, committed_ns=0)
+        >>> commit = Commit("c1", "acme", committed_ns=0)
         >>> try:
         ...     catalog.commit(commit)
         ... except CommitUnknownError:
@@ -58,24 +56,29 @@ class FaultyCatalog(Catalog):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Find the segments of a time range."""
         with self.plan.call("catalog.segments"):
-            return self.inner.segments(organization, signal, time_range, sequence=sequence)
+            return self.inner.segments(organization, table, time_range, sequence=sequence)
+
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """List the tables."""
+        with self.plan.call("catalog.tables"):
+            return self.inner.tables()
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up."""
         with self.plan.call("catalog.sources"):
             return self.inner.sources(sources)
 
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+    def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table."""
         with self.plan.call("catalog.snapshot"):
-            return self.inner.snapshot(organization, signal)
+            return self.inner.snapshot(organization, table)
 
     def sequence_at(self, time_ns: int) -> int:
         """Find the state at a time."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from lakerunner.catalog.columns import ColumnKey
     from lakerunner.model.commit import Commit
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Rejection, Source
     from lakerunner.model.times import TimeRange
 
@@ -47,9 +46,10 @@ class _Removed(NamedTuple):
 
 
 class _Table:
-    """One organization and signal, with the totals that keep a snapshot cheap."""
+    """One table of one organization, with the totals that keep a snapshot cheap."""
 
-    def __init__(self) -> None:
+    def __init__(self, organization: str) -> None:
+        self.organization = organization
         self.live: list[_Live] = []
         self.ends: dict[str, int] = {}
         self.removed: dict[str, _Removed] = {}
@@ -65,16 +65,17 @@ class _Table:
         self.extent_ns = max(self.extent_ns, extent_ns)
         self.rows += segment.rows
         self.bytes += segment.bytes
+        self._count_columns(column_changes([segment], []))
 
-    def remove(self, segment_id: str, sequence: int, removed_ns: int) -> Segment:
+    def remove(self, segment_id: str, sequence: int, removed_ns: int) -> None:
         index = bisect_left(self.live, (self.ends.pop(segment_id), segment_id))
         entry = self.live.pop(index)
         self.removed[segment_id] = _Removed(entry.added, sequence, removed_ns, entry.segment)
         self.rows -= entry.segment.rows
         self.bytes -= entry.segment.bytes
-        return entry.segment
+        self._count_columns(column_changes([], [entry.segment]))
 
-    def count_columns(self, changes: dict[ColumnKey, int]) -> None:
+    def _count_columns(self, changes: dict[ColumnKey, int]) -> None:
         for key, change in changes.items():
             self.columns[key] += change
             if not self.columns[key]:
@@ -109,7 +110,7 @@ class _State:
         self.lock = threading.Lock()
         self.commits: dict[str, int] = {}
         self.newest_ns: list[int] = []  # the latest time up to each commit
-        self.tables: dict[tuple[str, Signal], _Table] = {}
+        self.tables: dict[tuple[str, str], _Table] = {}
         self.table_of: dict[str, _Table] = {}
         self.sources: dict[Source, SourceState] = {}
         self.rejections: dict[Source, tuple[str, list[Rejection]]] = {}
@@ -130,11 +131,10 @@ class MemoryCatalog(Catalog):
 
     Example:
         >>> from lakerunner.model.commit import Commit
-        >>> from lakerunner.model.signal import Signal
         >>> catalog = MemoryCatalog()
-        >>> catalog.commit(Commit("c1", "acme", Signal.LOGS, committed_ns=0))
+        >>> catalog.commit(Commit("c1", "acme", committed_ns=0))
         1
-        >>> catalog.snapshot("acme", Signal.LOGS).sequence
+        >>> catalog.snapshot("acme", "logs").sequence
         1
     """
 
@@ -151,27 +151,33 @@ class MemoryCatalog(Catalog):
         with state.lock:
             if known := state.commits.get(commit.id):
                 return known
-            table = state.tables.get((commit.organization, commit.signal)) or _Table()
             refuse_conflicts(
                 commit,
                 taken=[t.source for t in commit.taken if self._is_taken(t.source)],
-                gone=[segment_id for segment_id in commit.remove if segment_id not in table.ends],
+                gone=[name for name in commit.remove if not self._is_live(commit, name)],
                 known=[segment.id for segment in commit.add if segment.id in state.table_of],
             )
             sequence = state.commits[commit.id] = len(state.commits) + 1
             newest_ns = max(state.newest_ns[-1:], default=commit.committed_ns)
             state.newest_ns.append(max(newest_ns, commit.committed_ns))
-            state.tables[commit.organization, commit.signal] = table
             for segment in commit.add:
+                key = segment.organization, segment.table
+                table = state.table_of[segment.id] = state.tables.setdefault(
+                    key, _Table(commit.organization)
+                )
                 table.add(segment, sequence)
-                state.table_of[segment.id] = table
-            removed = [
-                table.remove(segment_id, sequence, commit.committed_ns)
-                for segment_id in commit.remove
-            ]
-            table.count_columns(column_changes(commit.add, removed))
+            for name in commit.remove:
+                state.table_of[name].remove(name, sequence, commit.committed_ns)
             self._record_sources(commit)
             return sequence
+
+    def _is_live(self, commit: Commit, segment_id: str) -> bool:
+        table = self._state.table_of.get(segment_id)
+        return (
+            table is not None
+            and table.organization == commit.organization
+            and segment_id in table.ends
+        )
 
     def _is_taken(self, source: Source) -> bool:
         return self._state.sources.get(source) is SourceState.TAKEN
@@ -193,15 +199,20 @@ class MemoryCatalog(Catalog):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Find segments by bisection in the order of their ends."""
         with self._state.lock:
-            table = self._state.tables.get((organization, signal))
-            return table.overlapping(time_range, sequence) if table else []
+            found = self._state.tables.get((organization, table))
+            return found.overlapping(time_range, sequence) if found else []
+
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """List the tables."""
+        with self._state.lock:
+            return sorted(key for key, table in self._state.tables.items() if table.live)
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up."""
@@ -209,16 +220,16 @@ class MemoryCatalog(Catalog):
             known = self._state.sources
             return {source: known[source] for source in sources if source in known}
 
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+    def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table from its running totals."""
         with self._state.lock:
-            table = self._state.tables.get((organization, signal)) or _Table()
+            found = self._state.tables.get((organization, table)) or _Table(organization)
             return Snapshot(
                 sequence=len(self._state.commits),
-                segments=len(table.live),
-                rows=table.rows,
-                bytes=table.bytes,
-                columns=summarise_counts(table.columns.items()),
+                segments=len(found.live),
+                rows=found.rows,
+                bytes=found.bytes,
+                columns=summarise_counts(found.columns.items()),
             )
 
     def sequence_at(self, time_ns: int) -> int:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 from lakerunner.catalog.base import ALL_TIME, Catalog
 from lakerunner.errors import ReadOnlyError, SnapshotExpiredError
 from lakerunner.model.commit import Snapshot, summarise_columns
-from lakerunner.model.signal import Signal
 from lakerunner.model.snapshot import LakeSnapshot, read_snapshot
-from lakerunner.model.times import isoformat
+from lakerunner.model.times import MAX_NS, isoformat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +62,7 @@ def open_past(catalog: Catalog, moment: LakeSnapshot | TimeLike, *, kept_ns: int
 
 def _sequence(catalog: Catalog) -> int:
     # The number is that of the whole catalog, whatever table is asked about.
-    return catalog.snapshot("", Signal.LOGS).sequence
+    return catalog.snapshot("", "").sequence
 
 
 class PastCatalog(Catalog):
@@ -82,10 +81,9 @@ class PastCatalog(Catalog):
 
     Example:
         >>> from lakerunner.catalog import open_catalog
-        >>> from lakerunner.model.signal import Signal
         >>> from lakerunner.model.snapshot import LakeSnapshot
         >>> past = PastCatalog(open_catalog("memory://"), LakeSnapshot(0, time.time_ns()), 10**12)
-        >>> past.snapshot("acme", Signal.LOGS).segments
+        >>> past.snapshot("acme", "logs").segments
         0
     """
 
@@ -94,7 +92,7 @@ class PastCatalog(Catalog):
         self.url = inner.url
         self.at = snapshot
         self._kept_ns = kept_ns
-        self._snapshots: dict[tuple[str, Signal], Snapshot] = {}
+        self._snapshots: dict[tuple[str, str], Snapshot] = {}
         self.require_kept()
 
     def require_kept(self) -> None:
@@ -115,7 +113,7 @@ class PastCatalog(Catalog):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
@@ -123,16 +121,21 @@ class PastCatalog(Catalog):
         """Find the segments that were live then, or before."""
         self.require_kept()
         then = self.at.sequence if sequence is None else min(sequence, self.at.sequence)
-        found = self.inner.segments(organization, signal, time_range, sequence=then)
+        found = self.inner.segments(organization, table, time_range, sequence=then)
         self.require_kept()
         return found
 
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """List the tables that had segments then, of which some may have none today."""
+        gone = {(segment.organization, segment.table) for segment in self.inner.removed(MAX_NS)}
+        return [key for key in sorted(gone.union(self.inner.tables())) if self.segments(*key)]
+
+    def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table as it was. Its segments are looked at once."""
         self.require_kept()
-        key = organization, signal
+        key = organization, table
         if key not in self._snapshots:
-            found = self.segments(organization, signal)
+            found = self.segments(organization, table)
             self._snapshots[key] = Snapshot(
                 sequence=self.at.sequence,
                 segments=len(found),

@@ -20,7 +20,6 @@ from lakerunner.cli.rules import (
 )
 from lakerunner.cli.screen import messages, size
 from lakerunner.model.segment import Segment
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection
 
 _TIME = pa.timestamp("ns", "UTC")
@@ -30,7 +29,7 @@ _EVERYTHING = 1_000_000
 def segments(  # noqa: PLR0913 - the options of a command are its arguments
     lake: LakeUrl,
     *,
-    signal: Annotated[Signal, typer.Option(help="Which table.")] = Signal.LOGS,
+    table: Annotated[str, typer.Option(help="Which table.")] = "logs",
     start: Annotated[
         str | None,
         typer.Option(help="Only those with rows from this time on.", show_default=False),
@@ -49,12 +48,12 @@ def segments(  # noqa: PLR0913 - the options of a command are its arguments
     Times are RFC 3339, epoch numbers, or relative such as now-15m.
     """
     with open_lake(lake, catalog, organization, storage_option) as opened:
-        found = opened.segments(signal, start, end)
-    table = segment_table(found)
+        found = opened.segments(table, start, end)
+    shown = segment_table(found)
     if output is Output.TABLE:  # as much as fits a line
-        table = table.select(["first", "last", "rows", "bytes", "level", "key"])
-        table = table.cast(pa.schema([_milliseconds(field) for field in table.schema]), safe=False)
-    write(table.to_batches(), table.schema, output, file, _EVERYTHING)
+        shown = shown.select(["first", "last", "rows", "bytes", "level", "key"])
+        shown = shown.cast(pa.schema([_milliseconds(field) for field in shown.schema]), safe=False)
+    write(shown.to_batches(), shown.schema, output, file, _EVERYTHING)
     rows, stored = sum(each.rows for each in found), sum(each.bytes for each in found)
     messages().print(f"{len(found):,} segments, {rows:,} rows, {size(stored)}", style="dim")
 

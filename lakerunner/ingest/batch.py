@@ -27,6 +27,7 @@ from lakerunner.ingest.writing import SegmentWriter, make_segments
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, Source, TakenSource
 from lakerunner.schema.fingerprints import with_fingerprints
+from lakerunner.schema.tables import TABLE_OF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lakerunner.formats.base import Format, Part
     from lakerunner.ingest.prefetch import OpenObject
     from lakerunner.ingest.reading import ObjectReader
+    from lakerunner.schema.tables import TableSpec
     from lakerunner.store import ObjectMeta
 
 
@@ -96,6 +98,11 @@ class _Kind(NamedTuple):
     format: Format
     signal: Signal
 
+    @property
+    def table(self) -> TableSpec:
+        """Where their rows belong."""
+        return TABLE_OF[self.signal]
+
 
 def ingest_batch(task: IngestTask) -> IngestOutcome:
     """Read, decode, sort, encode and put a batch; commit nothing.
@@ -120,8 +127,8 @@ class _Batch:
         self._pending: dict[_Kind, list[_Payload]] = {}
         self._pending_bytes = 0
         self._writer = SegmentWriter(task)
-        self._taken: dict[Signal, list[TakenSource]] = {}
-        self._aside: dict[Signal, list[Rejection]] = {}
+        self._taken: dict[str, list[TakenSource]] = {}
+        self._aside: dict[str, list[Rejection]] = {}
         self._rejected: list[Rejection] = []
         self._failed: list[Rejection] = []
         self._bytes_read = 0
@@ -138,8 +145,8 @@ class _Batch:
         return IngestOutcome(
             task=self._task,
             segments=self._writer.finish(),
-            taken={signal: tuple(sources) for signal, sources in self._taken.items()},
-            aside={signal: tuple(lines) for signal, lines in self._aside.items()},
+            taken={table: tuple(sources) for table, sources in self._taken.items()},
+            aside={table: tuple(lines) for table, lines in self._aside.items()},
             rejected=tuple(self._rejected),
             failed=tuple(self._failed),
             bytes_read=self._bytes_read,
@@ -230,13 +237,13 @@ class _Batch:
             else:
                 self._write_apart(kind, payloads)
             return
-        self._taken.setdefault(kind.signal, []).extend(
+        self._taken.setdefault(kind.table.name, []).extend(
             TakenSource(payload.source, count)
             for payload, count in zip(payloads, written.rows, strict=True)
         )
         for position, found in groupby(written.aside, key=itemgetter(0)):
             lines = reject_lines(payloads[position].source, map(itemgetter(1), found))
-            self._aside.setdefault(kind.signal, []).extend(lines)
+            self._aside.setdefault(kind.table.name, []).extend(lines)
 
     def _write_apart(self, kind: _Kind, payloads: list[_Payload]) -> None:
         """Write those of some payloads that can be decoded alone, together if that can be done."""
@@ -288,8 +295,8 @@ class _Batch:
         if source is not None:
             with _putting():
                 self._writer.merge(writer)
-            self._taken.setdefault(kind.signal, []).append(TakenSource(source, total))
-            self._aside.setdefault(kind.signal, []).extend(reject_lines(source, aside))
+            self._taken.setdefault(kind.table.name, []).append(TakenSource(source, total))
+            self._aside.setdefault(kind.table.name, []).extend(reject_lines(source, aside))
 
     def _decode_and_write(
         self, kind: _Kind, payloads: list[_Payload], writer: SegmentWriter
@@ -301,7 +308,7 @@ class _Batch:
         if kind.signal is Signal.LOGS:
             table = with_fingerprints(table)
         sources = tuple(payload.source for payload in payloads)
-        for made in make_segments(self._task, table, kind.signal, sources):
+        for made in make_segments(self._task, table, kind.table, sources):
             with _putting():
                 writer.add(made)
         aside = [

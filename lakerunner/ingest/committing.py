@@ -16,6 +16,7 @@ from lakerunner.model.commit import Commit
 from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection
+from lakerunner.schema.tables import TABLE_OF, TABLES
 
 if TYPE_CHECKING:
     from lakerunner.catalog import Catalog
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def commit_outcome(
     catalog: Catalog, outcome: IngestOutcome, *, record: bool = True, attempt: int = 1
 ) -> IngestReport:
-    """Commit a batch, signal by signal, and report on it.
+    """Commit a batch, table by table, and report on it.
 
     When another ingestor took some of the sources meanwhile, the batch is made again from the
     others, and the segments made in vain are deleted.
@@ -39,13 +40,13 @@ def commit_outcome(
     Raises:
         CommitConflictError: Bytes given by hand were made into segments so slowly that these can no
             longer be committed; nothing is visible.
-        CatalogError: A commit failed. Of each signal, all of the batch is visible or nothing.
+        CatalogError: A commit failed. Of each table, all of the batch is visible or nothing.
     """
     report = IngestReport(failed=outcome.failed, bytes_read=outcome.bytes_read)
     if not record:
         aside = tuple(line for lines in outcome.aside.values() for line in lines)
         report += IngestReport(rejected=(*outcome.rejected, *aside))
-    for commit in _commits(outcome, record=record):
+    for table, commit in _commits(outcome, record=record):
         try:
             _refuse_expired(outcome)
             _send(catalog, commit, outcome)
@@ -55,9 +56,10 @@ def commit_outcome(
                 raise
             report += _again(catalog, outcome, commit, conflict, attempt)
             continue
+        taken = outcome.taken.get(table, ())
         report += IngestReport(
-            objects=len(outcome.taken.get(commit.signal, ())),
-            rows=sum(taken.rows for taken in outcome.taken.get(commit.signal, ())),
+            objects=len(taken),
+            rows=sum(each.rows for each in taken),
             rejected=commit.rejected,
             segments=len(commit.add),
             bytes_written=sum(segment.bytes for segment in commit.add),
@@ -65,27 +67,29 @@ def commit_outcome(
     return report
 
 
-def _commits(outcome: IngestOutcome, *, record: bool) -> list[Commit]:
-    """One commit for each signal of a batch; a rejection goes with the signal its name tells."""
-    rejected: dict[Signal, list[Rejection]] = {}
+def _commits(outcome: IngestOutcome, *, record: bool) -> list[tuple[str, Commit]]:
+    """One commit for each table of a batch; a rejection goes with the one its name speaks of."""
+    rejected: dict[str, list[Rejection]] = {}
     if record:
-        rejected |= {signal: list(lines) for signal, lines in outcome.aside.items()}
+        rejected |= {table: list(lines) for table, lines in outcome.aside.items()}
         for rejection in outcome.rejected:
             signal = signal_by_name(rejection.source.key) or Signal.LOGS
-            rejected.setdefault(signal, []).append(rejection)
+            rejected.setdefault(TABLE_OF[signal].name, []).append(rejection)
     task = outcome.task
     return [
-        Commit(
-            id=commit_id(task.batch_id, signal),
-            organization=task.account,
-            signal=signal,
-            committed_ns=time.time_ns(),
-            add=tuple(segment for segment in outcome.segments if segment.signal is signal),
-            taken=outcome.taken.get(signal, ()) if record else (),
-            rejected=tuple(rejected.get(signal, ())),
+        (
+            table,
+            Commit(
+                id=commit_id(task.batch_id, table),
+                organization=task.account,
+                committed_ns=time.time_ns(),
+                add=tuple(segment for segment in outcome.segments if segment.table == table),
+                taken=outcome.taken.get(table, ()) if record else (),
+                rejected=tuple(rejected.get(table, ())),
+            ),
         )
-        for signal in Signal
-        if signal in outcome.taken or signal in rejected
+        for table in TABLES
+        if table in outcome.taken or table in rejected
     ]
 
 

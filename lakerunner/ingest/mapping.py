@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.mapping import SourceMapping, read_mapping
-from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.tables import TABLE_OF
 from lakerunner.schema.time_layouts import layout_of_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_COLUMNS = frozenset(name for schema in CANONICAL.values() for name in schema.names)
+_COLUMNS = frozenset(name for table in TABLE_OF.values() for name in table.schema.names)
 
 
 def check_mapping(mapping: SourceMapping | Mapping[str, Any] | None) -> SourceMapping | None:

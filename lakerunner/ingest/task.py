@@ -62,8 +62,8 @@ class IngestOutcome(NamedTuple):
     Attributes:
         task: The batch.
         segments: Segments that were put.
-        taken: By signal, the sources whose every row is in `segments`.
-        aside: By signal, lines that were set aside of sources in `taken`.
+        taken: By table, the sources whose every row is in `segments`.
+        aside: By table, lines that were set aside of sources in `taken`.
         rejected: Sources that cannot be taken.
         failed: Sources that cannot be taken for now.
         bytes_read: Stored bytes of all objects that were read.
@@ -71,13 +71,13 @@ class IngestOutcome(NamedTuple):
 
     task: IngestTask
     segments: tuple[Segment, ...]
-    taken: dict[Signal, tuple[TakenSource, ...]]
-    aside: dict[Signal, tuple[Rejection, ...]]
+    taken: dict[str, tuple[TakenSource, ...]]
+    aside: dict[str, tuple[Rejection, ...]]
     rejected: tuple[Rejection, ...]
     failed: tuple[Rejection, ...]
     bytes_read: int
 
 
-def commit_id(batch_id: str, signal: Signal) -> str:
-    """Id of the commit of one batch's rows of one signal."""
-    return f"{batch_id}-{signal}"
+def commit_id(batch_id: str, table: str) -> str:
+    """Id of the commit of one batch's rows of one table."""
+    return f"{batch_id}-{table}"

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from lakerunner.errors import LakerunnerError, ObjectExistsError
 from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.task import commit_id
+from lakerunner.limits import SEGMENT_FORMAT_VERSION
 from lakerunner.model.segment import Segment
-from lakerunner.schema.canonical import SORT_ORDER
 from lakerunner.segments.codec import OpenSegment, order_columns
 from lakerunner.segments.layout import WindowTable, lay_out
 from lakerunner.segments.naming import segment_id, segment_key
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from lakerunner.ingest.task import IngestTask
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Source
+    from lakerunner.schema.tables import TableSpec
     from lakerunner.store import ObjectStore
 
 
@@ -42,12 +42,12 @@ class MadeSegment(NamedTuple):
 
 
 class SegmentWriter:
-    """Puts the segments of one batch, and of each signal the one that closes the commit last.
+    """Puts the segments of one batch, and of each table the one that closes the commit last.
 
     The closing segment names all others of its commit. It is put when all of them are durable, so
     whoever finds it in the bucket knows the whole commit; see `lakerunner.recover`. It is the one
     of the last window, and the youngest of these, so that retention removes it last. Until the end,
-    one segment of each signal is held back, compressed.
+    one segment of each table is held back, compressed.
 
     Args:
         task: The batch.
@@ -58,7 +58,7 @@ class SegmentWriter:
 
     def __init__(self, task: IngestTask) -> None:
         self._task = task
-        self._held: dict[Signal, MadeSegment] = {}
+        self._held: dict[str, MadeSegment] = {}
         self.segments: list[Segment] = []
 
     def add(self, made: MadeSegment) -> None:
@@ -67,13 +67,13 @@ class SegmentWriter:
         Raises:
             StoreError: It could not be put.
         """
-        signal = made.described.signal
-        held = self._held.get(signal)
+        table = made.described.table
+        held = self._held.get(table)
         if held is None:
-            self._held[signal] = made
+            self._held[table] = made
             return
         if made.described.window_start_ns >= held.described.window_start_ns:
-            self._held[signal], made = made, held
+            self._held[table], made = made, held
         self._put(made)
 
     def branch(self) -> SegmentWriter:
@@ -104,8 +104,8 @@ class SegmentWriter:
         Raises:
             StoreError: One could not be put.
         """
-        for signal, made in self._held.items():
-            ids = tuple(one.id for one in self.segments if one.signal is signal)
+        for table, made in self._held.items():
+            ids = tuple(one.id for one in self.segments if one.table == table)
             self._put(made, siblings=(*ids, made.described.id))
         self._held.clear()
         return tuple(self.segments)
@@ -117,14 +117,14 @@ class SegmentWriter:
 
 
 def make_segments(
-    task: IngestTask, table: pa.Table, signal: Signal, sources: tuple[Source, ...]
+    task: IngestTask, table: pa.Table, spec: TableSpec, sources: tuple[Source, ...]
 ) -> Iterator[MadeSegment]:
     """Sort rows, cut them at windows, and encode one segment for each window.
 
     Args:
         task: The batch they belong to.
         table: Decoded rows; one chunk per column.
-        signal: Their signal.
+        spec: Where they belong.
         sources: The objects they came from.
 
     Yields:
@@ -134,10 +134,11 @@ def make_segments(
     column = pa.DictionaryArray.from_arrays(
         pa.nulls(table.num_rows, pa.int32()).fill_null(0), owner.dictionary
     )
-    whole = order_columns(table.append_column("organization", column), signal)
-    for window in lay_out(whole, task.config.window_ns, SORT_ORDER[signal]):
-        described = _describe(task, window, signal, sources)
-        yield MadeSegment(described, OpenSegment(window.table, window.sort))
+    whole = order_columns(table.append_column("organization", column), spec)
+    window_ns = spec.window_ns or task.config.window_ns
+    for window in lay_out(whole, window_ns, spec.sort):
+        described = _describe(task, window, spec, sources)
+        yield MadeSegment(described, OpenSegment(window.table, window.sort, spec.ids))
 
 
 def discard_segments(lake: ObjectStore, segments: Iterable[Segment]) -> None:
@@ -154,19 +155,19 @@ def discard_segments(lake: ObjectStore, segments: Iterable[Segment]) -> None:
 
 
 def _describe(
-    task: IngestTask, window: WindowTable, signal: Signal, sources: tuple[Source, ...]
+    task: IngestTask, window: WindowTable, spec: TableSpec, sources: tuple[Source, ...]
 ) -> Segment:
     created_ns = time.time_ns()
     identifier = segment_id(created_ns, os.urandom(8))
-    columns = column_stats(window.table)
+    columns = column_stats(window.table, spec.ids)
     bounds = columns["timestamp"]
     return Segment(
         id=identifier,
         organization=task.account,
-        signal=signal,
-        key=segment_key(task.account, signal, window.start_ns, identifier),
+        table=spec.name,
+        key=segment_key(task.account, spec.name, window.start_ns, identifier),
         window_start_ns=window.start_ns,
-        window_ns=task.config.window_ns,
+        window_ns=spec.window_ns or task.config.window_ns,
         min_timestamp_ns=int(bounds.min or 0),
         max_timestamp_ns=int(bounds.max or 0),
         rows=window.table.num_rows,
@@ -174,7 +175,8 @@ def _describe(
         sort=window.sort,
         columns=columns,
         created_ns=created_ns,
-        commit_id=commit_id(task.batch_id, signal),
+        commit_id=commit_id(task.batch_id, spec.name),
+        format_version=SEGMENT_FORMAT_VERSION,
         sources=sources,
     )
 

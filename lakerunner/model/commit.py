@@ -5,21 +5,19 @@ from __future__ import annotations
 import msgspec
 
 from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, TakenSource
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """Everything that becomes visible at once, for one organization and signal.
+    """Everything that becomes visible at once, for one organization, in any of its tables.
 
     A commit may be sent again after a lost reply: its `id` makes the second sending harmless.
 
     Attributes:
         id: Unique; chosen by the writer before the first attempt.
         organization: Whose lake it changes.
-        signal: Which table it changes.
-        add: Segments that become visible.
-        remove: Ids of segments that are replaced or retired.
+        add: Segments that become visible, each in its own table.
+        remove: Ids of segments that are replaced or retired, of any table.
         taken: Sources whose rows are in `add`.
         rejected: Sources, or parts of them, that were set aside.
         committed_ns: The writer's clock, in nanoseconds since the epoch.
@@ -27,7 +25,6 @@ class Commit(msgspec.Struct, frozen=True):
 
     id: str
     organization: str
-    signal: Signal
     committed_ns: int
     add: tuple[Segment, ...] = ()
     remove: tuple[str, ...] = ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Source
 
 StatValue = str | int | float | bool
@@ -40,12 +39,12 @@ class ColumnStats(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One immutable Parquet file: one organization, one signal, one window, one sort order.
+    """One immutable Parquet file: one organization, one table, one window, one sort order.
 
     Attributes:
         id: Unique and sortable by time of creation.
         organization: Whose rows these are.
-        signal: Which table they belong to.
+        table: Which table they belong to.
         key: Key of the object, relative to the lake.
         window_start_ns: Start of the epoch-aligned window; no row lies before it.
         window_ns: Length of the window; no row lies at or past its end.
@@ -60,18 +59,23 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         sources: The input objects its rows came from.
         parents: Ids of the segments it replaces, for a compacted segment.
         level: 0 as ingested; one more than its parents when compacted.
-        format_version: Version of the file layout (`lakerunner.limits.SEGMENT_FORMAT_VERSION`).
+        format_version: Version of the file layout (`lakerunner.limits.SEGMENT_FORMAT_VERSION`);
+            where a description does not say, it is 1.
         siblings: Ids of all segments of its commit, its own among them. Only the segment that is
             put last has any: where it is, all of them were put. See `lakerunner.recover`.
         replaces: For a compacted segment, `parents` and what these replaced, and so on: nothing of
             it is live any more. Its `sources` are those of all of them.
         attests: For a compacted segment, what its `parents` named as `siblings` and `attests`:
             these were committed, though what named them may be gone.
+        resolution_ns: Length of the buckets its rows sum up, in nanoseconds; 0 for rows as sent.
+        inputs: Ids of segments of which it is made and which it does not replace, such as the raw
+            points below a rollup.
+        made_by: The rule that made it, with its version; empty for ingestion.
     """
 
     id: str
     organization: str
-    signal: Signal
+    table: str
     key: str
     window_start_ns: int
     window_ns: int
@@ -90,6 +94,9 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     siblings: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     attests: tuple[str, ...] = ()
+    resolution_ns: int = 0
+    inputs: tuple[str, ...] = ()
+    made_by: str = ""
 
 
 def encode_segment(segment: Segment) -> bytes:
@@ -101,9 +108,16 @@ _DECODER = msgspec.json.Decoder(Segment)
 
 
 def decode_segment(data: bytes | str) -> Segment:
-    """Read what `encode_segment` wrote; fields that a newer version added are ignored.
+    """Read what `encode_segment` wrote, in any version; fields of a newer one are ignored.
 
     Raises:
         msgspec.ValidationError: The data is not a segment's description.
     """
-    return _DECODER.decode(data)
+    try:
+        return _DECODER.decode(data)
+    except msgspec.ValidationError:
+        described = msgspec.json.decode(data)
+        if not isinstance(described, dict) or "signal" not in described:
+            raise
+    # Version 1 called a table by the signal that it held.
+    return msgspec.convert({**described, "table": described["signal"]}, Segment)

@@ -1,4 +1,4 @@
-"""The three kinds of telemetry."""
+"""The three kinds of telemetry that an input may hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Signal(StrEnum):
-    """A kind of telemetry; the value is also the name of its SQL table.
+    """A kind of telemetry: what an input holds. Where its rows lie is `lakerunner.schema.tables`'.
 
     Example:
         >>> Signal("logs")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Source
 
 
@@ -38,7 +37,6 @@ class Adopted(NamedTuple):
     Attributes:
         commit_id: Its id.
         organization: Whose.
-        signal: Which table.
         segments: Those of its segments that are live; none if all were replaced.
         sources: What it took, each source in one commit only.
         replaces: Ids of what its segments stand for.
@@ -47,7 +45,6 @@ class Adopted(NamedTuple):
 
     commit_id: str
     organization: str
-    signal: Signal
     segments: tuple[Segment, ...]
     sources: tuple[Source, ...]
     replaces: tuple[str, ...]
@@ -81,8 +78,12 @@ class _Batch(NamedTuple):
     missing: frozenset[str]
 
     @property
-    def table(self) -> tuple[str, Signal]:
-        return self.members[0].organization, self.members[0].signal
+    def organization(self) -> str:
+        return self.members[0].organization
+
+    @property
+    def tables(self) -> frozenset[tuple[str, str]]:
+        return frozenset((one.organization, one.table) for one in self.members)
 
     @property
     def compacted(self) -> bool:
@@ -143,8 +144,7 @@ def _adopt(batches: Iterable[_Batch], gone: AbstractSet[str]) -> list[Adopted]:
     for batch in sorted(batches, key=lambda one: (one.compacted, one.closed_ns, one.id)):
         one = Adopted(
             commit_id=batch.id,
-            organization=batch.table[0],
-            signal=batch.table[1],
+            organization=batch.organization,
             segments=tuple(each for each in batch.members if each.id not in gone),
             sources=tuple(sorted(batch.sources - claimed)),
             replaces=tuple(sorted(batch.ancestors)),
@@ -205,8 +205,8 @@ def _ingested(batches: Sequence[_Batch], settled: frozenset[Source]) -> list[_Ba
         # A batch that lacks a segment stands behind all others: it may be half collected.
         order = sorted(rivals, key=lambda one: (not one.missing, one.closed_ns, one.id))
         latest, earliest = _pick(reversed(order)), _pick(order)
-        # All of it and something beside, made into the same table.
-        more = _covered(earliest) > _covered(latest) and len({one.table for one in rivals}) == 1
+        # All of it and something beside, made into the same tables.
+        more = _covered(earliest) > _covered(latest) and len({one.tables for one in rivals}) == 1
         adopted += earliest if more and not any(one.missing for one in earliest) else latest
     return adopted
 

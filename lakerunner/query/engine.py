@@ -98,7 +98,7 @@ class QueryEngine:
                 verdicts.append(SegmentVerdict(segment, keep=segment.id in kept, reason=reason))
         with files.held(plan.segments):
             physical = plan.planned.physical_text()
-        modes = {table.signal: table.mode for table in plan.tables}
+        modes = {table.name: table.mode for table in plan.tables}
         return Explanation(text, tuple(verdicts), modes, physical)
 
     def _plan(self, text: str) -> tuple[QueryPlan, Planner, SegmentFiles]:

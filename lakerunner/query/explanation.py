@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from lakerunner.compute.table import ScanMode
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
 
 
 class SegmentVerdict(NamedTuple):
@@ -42,7 +41,7 @@ class Explanation(NamedTuple):
 
     query: str
     segments: tuple[SegmentVerdict, ...]
-    modes: Mapping[Signal, ScanMode]
+    modes: Mapping[str, ScanMode]
     physical_plan: str
 
     @property
@@ -56,13 +55,13 @@ class Explanation(NamedTuple):
         return tuple(one.segment for one in self.segments if not one.keep)
 
     def _totals(self) -> Iterator[str]:
-        for signal, mode in self.modes.items():
-            mine = [one for one in self.segments if one.segment.signal == signal]
+        for table, mode in self.modes.items():
+            mine = [one for one in self.segments if one.segment.table == table]
             kept = [one.segment for one in mine if one.keep]
             rows, total = sum(s.rows for s in kept), sum(one.segment.rows for one in mine)
             size = sum(segment.bytes for segment in kept)
             yield (
-                f"{signal}: {len(kept):,} of {len(mine):,} segments kept, "
+                f"{table}: {len(kept):,} of {len(mine):,} segments kept, "
                 f"{rows:,} of {total:,} rows, {size:,} bytes, scanned as a {mode}"
             )
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lakerunner.compute.table import Recast, ScanMode, Table
 from lakerunner.errors import QueryExecutionError, QuerySyntaxError
 from lakerunner.limits import CLOCK_SLACK_NS
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import TimeRange
 from lakerunner.query.bounds import hull, time_range, widen
 from lakerunner.query.prune import Verdict, judge
 from lakerunner.query.scan_mode import choose_mode
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
-from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,14 +39,14 @@ class TablePlan(NamedTuple):
     """One table of a planned query.
 
     Attributes:
-        signal: Which.
+        name: Which.
         snapshot: Its state that the query sees.
         predicates: One for each scan of it; a row is needed if any is true.
         segments: What is left of it, by (min timestamp, id).
         mode: How it is scanned.
     """
 
-    signal: Signal
+    name: str
     snapshot: Snapshot
     predicates: tuple[Predicate, ...]
     segments: tuple[Segment, ...]
@@ -114,9 +113,9 @@ class Planner:
         """
         started = time.perf_counter()
         snapshots = {
-            signal: self._catalog.snapshot(self._organization, signal)
-            for signal in Signal
-            if signal in mention.words
+            name: self._catalog.snapshot(self._organization, name)
+            for name in TABLES
+            if name in mention.words
         }
         try:
             planned, tables = self._plan(text, mention, snapshots)
@@ -125,12 +124,12 @@ class Planner:
         return QueryPlan(planned, tables, time.perf_counter() - started)
 
     def _plan(
-        self, text: str, mention: Mention, snapshots: Mapping[Signal, Snapshot]
+        self, text: str, mention: Mention, snapshots: Mapping[str, Snapshot]
     ) -> tuple[PlannedQuery, tuple[TablePlan, ...]]:
         views, scans = self._look(text, mention, snapshots)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         tables = tuple(
-            self._prune(signal, snapshot, scans, slack_ns) for signal, snapshot in snapshots.items()
+            self._prune(name, snapshot, scans, slack_ns) for name, snapshot in snapshots.items()
         )
         for _ in range(_ATTEMPTS):
             planned = self._session.plan(text, [self._table(one, views) for one in tables])
@@ -140,7 +139,7 @@ class Planner:
             # part of what was kept, and the slack sees to it that this is nearly always so.
             planned = planned.optimized()
             later = [
-                self._prune(one.signal, one.snapshot, planned.scans(), slack_ns=0) for one in tables
+                self._prune(one.name, one.snapshot, planned.scans(), slack_ns=0) for one in tables
             ]
             if all(_ids(new) <= _ids(old) for old, new in zip(tables, later, strict=True)):
                 return planned, tables
@@ -148,35 +147,35 @@ class Planner:
         raise QueryExecutionError("the time moves on faster than the query is planned", query=text)
 
     def _look(
-        self, text: str, mention: Mention, snapshots: Mapping[Signal, Snapshot]
-    ) -> tuple[dict[Signal, View], list[Scan]]:
+        self, text: str, mention: Mention, snapshots: Mapping[str, Snapshot]
+    ) -> tuple[dict[str, View], list[Scan]]:
         """Plan over no files: which columns are read, and what every scan asks for."""
         every = {
-            signal: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
-            for signal, snapshot in snapshots.items()
+            name: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
+            for name, snapshot in snapshots.items()
         }
         while True:
             views = {
-                signal: table_view(signal, snapshot, mention, every=every[signal])
-                for signal, snapshot in snapshots.items()
+                name: table_view(TABLES[name], snapshot, mention, every=every[name])
+                for name, snapshot in snapshots.items()
             }
             tables = [
-                Table(signal, view.schema, (), ScanMode.SWEEP, view.computed)
-                for signal, view in views.items()
+                Table(name, view.schema, (), ScanMode.SWEEP, view.computed)
+                for name, view in views.items()
             ]
             planned = self._session.plan(text, tables)
             scans = planned.optimized().scans()
-            starred = {Signal(scan.table) for scan in scans if WITNESS in scan.columns}
+            starred = {scan.table for scan in scans if WITNESS in scan.columns}
             if not starred:
-                return {signal: without_witness(view) for signal, view in views.items()}, scans
+                return {name: without_witness(view) for name, view in views.items()}, scans
             every |= dict.fromkeys(starred, True)
 
     def _prune(
-        self, signal: Signal, snapshot: Snapshot, scans: Sequence[Scan], slack_ns: int
+        self, name: str, snapshot: Snapshot, scans: Sequence[Scan], slack_ns: int
     ) -> TablePlan:
-        mine = [scan for scan in scans if scan.table == signal]
+        mine = [scan for scan in scans if scan.table == name]
         predicates = tuple(dict.fromkeys(widen(scan.predicate, slack_ns) for scan in mine))
-        plan = TablePlan(signal, snapshot, predicates, (), ScanMode.SWEEP)
+        plan = TablePlan(name, snapshot, predicates, (), ScanMode.SWEEP)
         bounds = hull(map(time_range, predicates))
         if bounds.start_ns >= bounds.end_ns:
             return plan
@@ -185,22 +184,22 @@ class Planner:
 
     def _segments(self, plan: TablePlan, bounds: TimeRange) -> Sequence[Segment]:
         return self._catalog.segments(
-            self._organization, plan.signal, bounds, sequence=plan.snapshot.sequence
+            self._organization, plan.name, bounds, sequence=plan.snapshot.sequence
         )
 
     def all_segments(self, plan: TablePlan) -> Sequence[Segment]:
         """Every segment of a table that a query sees, needed or not."""
         return self._segments(plan, TimeRange())
 
-    def _table(self, plan: TablePlan, views: Mapping[Signal, View]) -> Table:
-        view = views[plan.signal]
+    def _table(self, plan: TablePlan, views: Mapping[str, View]) -> Table:
+        view = views[plan.name]
         alike: dict[tuple[tuple[str, Any], ...], list[str]] = {}
         for segment in plan.segments:
             key = tuple(view.own_types(segment).items())
             alike.setdefault(key, []).append(self._files.url(segment))
         files = tuple(alike.pop((), ()))
         recast = tuple(Recast(tuple(urls), dict(types)) for types, urls in alike.items())
-        return Table(plan.signal, view.schema, files, plan.mode, view.computed, recast)
+        return Table(plan.name, view.schema, files, plan.mode, view.computed, recast)
 
 
 def _ids(plan: TablePlan) -> set[str]:
@@ -215,16 +214,16 @@ def _joined(kept: TablePlan, later: TablePlan) -> TablePlan:
 
 
 def _with_suggestions(
-    error: QuerySyntaxError, snapshots: Mapping[Signal, Snapshot]
+    error: QuerySyntaxError, snapshots: Mapping[str, Snapshot]
 ) -> QuerySyntaxError:
     """Add to an error about a name which names there are."""
     if "table" in error.context:
-        tables = ", ".join(Signal)
+        tables = ", ".join(TABLES)
         return QuerySyntaxError(f"{error.message}; the tables are {tables}", **error.context)
     column = error.context.get("column")
     if not isinstance(column, str):
         return error
-    known = {name for signal in snapshots for name in CANONICAL[signal].names}
+    known = {name for table in snapshots for name in TABLES[table].schema.names}
     known |= {name for snapshot in snapshots.values() for name in snapshot.columns}
     close = get_close_matches(column, sorted(known), n=3, cutoff=0.6)
     close += sorted(name for name in known if name.endswith(f"_{column}") and name not in close)[:3]

@@ -23,8 +23,8 @@ from lakerunner.model.predicate import (
 )
 from lakerunner.model.segment import ColumnStats, Segment, StatValue
 from lakerunner.model.times import isoformat
-from lakerunner.schema.canonical import CANONICAL
 from lakerunner.schema.id_filter import may_hold
+from lakerunner.schema.tables import TABLES
 from lakerunner.schema.types import TIMESTAMP
 
 _INTEGERS = frozenset({"int32", "int64", "uint32", "uint64", "timestamp"})
@@ -258,7 +258,7 @@ def _starts(column: str, low: StatValue) -> str:
 
 
 _TIMES = {
-    field.name for schema in CANONICAL.values() for field in schema if field.type == TIMESTAMP
+    field.name for table in TABLES.values() for field in table.schema if field.type == TIMESTAMP
 }
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from lakerunner.schema.canonical import CANONICAL, SERVICE
 from lakerunner.schema.names import OVERFLOW, RESOURCE, SCOPE
 from lakerunner.schema.types import TYPES, common_type
 
@@ -15,21 +14,13 @@ if TYPE_CHECKING:
 
     from lakerunner.model.commit import ColumnSummary, Snapshot
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.query.mention import Mention
+    from lakerunner.schema.tables import TableSpec
 
 WITNESS = "__every_column__"
 """A column that no file has and no query names: a plan that reads it has a `*` in it."""
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
-
-LOW_CARDINALITY = frozenset(
-    {"organization", "timestamp_source", "severity_text", "level", "kind", "status_code"}
-    | {"scope_name", "scope_version", "scope_schema_url", "resource_schema_url", SERVICE}
-    | {"metric_name", "metric_type", "unit", "description", "temporality"}
-)
-"""Canonical text columns that ingestion stores as dictionaries; so it does attributes of resources
-and scopes. Where a file has one as plain text, it is read all the same, but slower."""
 
 _CASTS = {"int64": "Int64", "double": "Float64", "bool": "Boolean"}
 
@@ -57,7 +48,7 @@ class View(NamedTuple):
         }
 
 
-def table_view(signal: Signal, snapshot: Snapshot, mention: Mention, *, every: bool) -> View:
+def table_view(spec: TableSpec, snapshot: Snapshot, mention: Mention, *, every: bool) -> View:
     """The view of a table for one query.
 
     The canonical columns are always in it, and those attributes that the query mentions; others
@@ -66,7 +57,7 @@ def table_view(signal: Signal, snapshot: Snapshot, mention: Mention, *, every: b
     their overflow map where it has no column.
 
     Args:
-        signal: The table.
+        spec: The table.
         snapshot: Its current state.
         mention: What the query speaks of.
         every: Whether all attributes that are columns somewhere are wanted, as `*` does. Attributes
@@ -75,7 +66,7 @@ def table_view(signal: Signal, snapshot: Snapshot, mention: Mention, *, every: b
     Returns:
         The view; unless every attribute is in it, it also has the column `WITNESS`.
     """
-    canonical = CANONICAL[signal]
+    canonical = spec.schema
     attributes = {
         name: summary
         for name, summary in sorted(snapshot.columns.items())
@@ -83,7 +74,7 @@ def table_view(signal: Signal, snapshot: Snapshot, mention: Mention, *, every: b
     }
     encoded = "approx_distinct" not in mention.words  # it takes no dictionaries
     fields = [
-        pa.field(one.name, _read_type(one.type, encoded=encoded and one.name in LOW_CARDINALITY))
+        pa.field(one.name, _read_type(one.type, encoded=encoded and one.name in spec.repeating))
         for one in canonical
         if one.name != OVERFLOW
     ]

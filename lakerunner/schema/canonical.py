@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from lakerunner.model.signal import Signal
 from lakerunner.schema.names import OVERFLOW
 from lakerunner.schema.types import TIMESTAMP
 
@@ -34,22 +33,24 @@ _ORIGIN = [
     (OVERFLOW, OVERFLOW_TYPE),
 ]
 
-_LOGS = [
-    *_COMMON,
-    ("observed_timestamp", TIMESTAMP),
-    ("severity_number", pa.int32()),
-    ("severity_text", _TEXT),
-    ("level", _TEXT),
-    ("body", _TEXT),
-    ("event_name", _TEXT),
-    ("trace_id", _TEXT),
-    ("span_id", _TEXT),
-    ("flags", pa.uint32()),
-    ("dropped_attributes_count", pa.uint32()),
-    ("fingerprint", pa.int64()),
-    ("template", _TEXT),
-    *_ORIGIN,
-]
+LOGS = pa.schema(
+    [
+        *_COMMON,
+        ("observed_timestamp", TIMESTAMP),
+        ("severity_number", pa.int32()),
+        ("severity_text", _TEXT),
+        ("level", _TEXT),
+        ("body", _TEXT),
+        ("event_name", _TEXT),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("flags", pa.uint32()),
+        ("dropped_attributes_count", pa.uint32()),
+        ("fingerprint", pa.int64()),
+        ("template", _TEXT),
+        *_ORIGIN,
+    ]
+)
 
 EVENT_TYPE = pa.struct(
     [
@@ -71,28 +72,30 @@ LINK_TYPE = pa.struct(
     ]
 )
 
-_SPANS = [
-    *_COMMON,
-    ("end_timestamp", TIMESTAMP),
-    ("end_timestamp_raw", pa.uint64()),
-    ("duration_ns", pa.int64()),
-    ("name", _TEXT),
-    ("kind", _TEXT),
-    ("status_code", _TEXT),
-    ("status_message", _TEXT),
-    ("trace_id", _TEXT),
-    ("span_id", _TEXT),
-    ("parent_span_id", _TEXT),
-    ("trace_state", _TEXT),
-    ("flags", pa.uint32()),
-    ("events", pa.list_(EVENT_TYPE)),
-    ("links", pa.list_(LINK_TYPE)),
-    ("dropped_attributes_count", pa.uint32()),
-    ("dropped_events_count", pa.uint32()),
-    ("dropped_links_count", pa.uint32()),
-    ("fingerprint", pa.int64()),
-    *_ORIGIN,
-]
+SPANS = pa.schema(
+    [
+        *_COMMON,
+        ("end_timestamp", TIMESTAMP),
+        ("end_timestamp_raw", pa.uint64()),
+        ("duration_ns", pa.int64()),
+        ("name", _TEXT),
+        ("kind", _TEXT),
+        ("status_code", _TEXT),
+        ("status_message", _TEXT),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("parent_span_id", _TEXT),
+        ("trace_state", _TEXT),
+        ("flags", pa.uint32()),
+        ("events", pa.list_(EVENT_TYPE)),
+        ("links", pa.list_(LINK_TYPE)),
+        ("dropped_attributes_count", pa.uint32()),
+        ("dropped_events_count", pa.uint32()),
+        ("dropped_links_count", pa.uint32()),
+        ("fingerprint", pa.int64()),
+        *_ORIGIN,
+    ]
+)
 
 QUANTILE_TYPE = pa.struct([("quantile", pa.float64()), ("value", pa.float64())])
 EXEMPLAR_TYPE = pa.struct(
@@ -107,54 +110,50 @@ EXEMPLAR_TYPE = pa.struct(
     ]
 )
 
-_METRICS = [
-    *_COMMON,
-    ("start_timestamp", TIMESTAMP),
-    ("start_timestamp_raw", pa.uint64()),
-    ("metric_name", _TEXT),
-    ("metric_type", _TEXT),
-    ("unit", _TEXT),
-    ("description", _TEXT),
-    ("temporality", _TEXT),
-    ("is_monotonic", pa.bool_()),
-    ("series_id", pa.int64()),
-    ("value", pa.float64()),
-    ("value_int", pa.int64()),
-    ("count", pa.uint64()),
-    ("sum", pa.float64()),
-    ("min", pa.float64()),
-    ("max", pa.float64()),
-    ("bucket_counts", pa.list_(pa.uint64())),
-    ("explicit_bounds", pa.list_(pa.float64())),
-    ("scale", pa.int32()),
-    ("zero_count", pa.uint64()),
-    ("zero_threshold", pa.float64()),
-    ("positive_offset", pa.int32()),
-    ("positive_bucket_counts", pa.list_(pa.uint64())),
-    ("negative_offset", pa.int32()),
-    ("negative_bucket_counts", pa.list_(pa.uint64())),
-    ("quantiles", pa.list_(QUANTILE_TYPE)),
-    ("exemplars", pa.list_(EXEMPLAR_TYPE)),
-    ("metadata", _TEXT),
-    ("trace_id", _TEXT),
-    ("span_id", _TEXT),
-    ("flags", pa.uint32()),
-    *_ORIGIN,
-]
-
-CANONICAL: dict[Signal, pa.Schema] = {
-    Signal.LOGS: pa.schema(_LOGS),
-    Signal.SPANS: pa.schema(_SPANS),
-    Signal.METRICS: pa.schema(_METRICS),
-}
-"""The columns of each table in order; attribute columns follow them, in name order."""
+METRICS = pa.schema(
+    [
+        *_COMMON,
+        ("start_timestamp", TIMESTAMP),
+        ("start_timestamp_raw", pa.uint64()),
+        ("metric_name", _TEXT),
+        ("metric_type", _TEXT),
+        ("unit", _TEXT),
+        ("description", _TEXT),
+        ("temporality", _TEXT),
+        ("is_monotonic", pa.bool_()),
+        ("series_id", pa.int64()),
+        ("value", pa.float64()),
+        ("value_int", pa.int64()),
+        ("count", pa.uint64()),
+        ("sum", pa.float64()),
+        ("min", pa.float64()),
+        ("max", pa.float64()),
+        ("bucket_counts", pa.list_(pa.uint64())),
+        ("explicit_bounds", pa.list_(pa.float64())),
+        ("scale", pa.int32()),
+        ("zero_count", pa.uint64()),
+        ("zero_threshold", pa.float64()),
+        ("positive_offset", pa.int32()),
+        ("positive_bucket_counts", pa.list_(pa.uint64())),
+        ("negative_offset", pa.int32()),
+        ("negative_bucket_counts", pa.list_(pa.uint64())),
+        ("quantiles", pa.list_(QUANTILE_TYPE)),
+        ("exemplars", pa.list_(EXEMPLAR_TYPE)),
+        ("metadata", _TEXT),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("flags", pa.uint32()),
+        *_ORIGIN,
+    ]
+)
 
 ID_COLUMNS = ("trace_id",)
-"""Columns that are looked up by single values; segments carry filters for them."""
+"""Columns that are looked up by single values in most tables."""
 
-SORT_ORDER: dict[Signal, tuple[str, ...]] = {
-    Signal.LOGS: (SERVICE, "timestamp"),
-    Signal.SPANS: (SERVICE, "timestamp"),
-    Signal.METRICS: ("metric_name", "series_id", "timestamp"),
-}
-"""Declared order of a segment: ascending, NULLs last."""
+REPEATING = frozenset(
+    {"organization", "timestamp_source", "severity_text", "level", "kind", "status_code"}
+    | {"scope_name", "scope_version", "scope_schema_url", "resource_schema_url", SERVICE}
+    | {"metric_name", "metric_type", "unit", "description", "temporality"}
+)
+"""Text columns that ingestion stores as dictionaries; so it does attributes of resources and
+scopes. Where a file has one as plain text, it is read all the same, but slower."""

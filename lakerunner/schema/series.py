@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.model.signal import Signal
 from lakerunner.schema.attribute import field_key, overflow_types
-from lakerunner.schema.canonical import CANONICAL, SERVICE
+from lakerunner.schema.canonical import METRICS, SERVICE
 from lakerunner.schema.hashing import hash_text, mix64
 from lakerunner.schema.names import OVERFLOW, RECORD, RESOURCE, SCOPE
 from lakerunner.schema.number_text import double_text
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 IDENTITY = ("metric_name", "metric_type", "unit", "scope_name", "scope_version")
 """Canonical columns that are part of a series' identity; so are all attributes."""
 
-_NO_ATTRIBUTE = frozenset(CANONICAL[Signal.METRICS].names) - {SERVICE}
+_NO_ATTRIBUTE = frozenset(METRICS.names) - {SERVICE}
 _PREFIXES = (RESOURCE, SCOPE, RECORD)
 
 

@@ -23,20 +23,20 @@ from lakerunner.limits import (
     ZSTD_LEVEL,
 )
 from lakerunner.model.segment import Segment, decode_segment, encode_segment
-from lakerunner.schema.canonical import CANONICAL, ID_COLUMNS
 from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.tables import table_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from lakerunner.model.signal import Signal
+    from lakerunner.schema.tables import TableSpec
 
 FOOTER_KEY = b"lakerunner.segment"
 
 
-def order_columns(table: pa.Table, signal: Signal) -> pa.Table:
+def order_columns(table: pa.Table, spec: TableSpec) -> pa.Table:
     """Put the columns into their documented order: canonical first, attributes by name."""
-    canonical = [name for name in CANONICAL[signal].names if name in table.schema.names]
+    canonical = [name for name in spec.schema.names if name in table.schema.names]
     # The overflow map stands last, behind the attributes it completes.
     last = [OVERFLOW] if OVERFLOW in canonical else []
     first = [name for name in canonical if name != OVERFLOW]
@@ -53,9 +53,10 @@ class OpenSegment:
     Args:
         table: Rows in the order that `sort` declares.
         sort: The declared order.
+        ids: Columns that get Bloom filters.
     """
 
-    def __init__(self, table: pa.Table, sort: Sequence[str]) -> None:
+    def __init__(self, table: pa.Table, sort: Sequence[str], ids: Iterable[str]) -> None:
         names = table.schema.names
         dictionaries = [field.name for field in table.schema if _repeats(field)]
         self._sink = pa.BufferOutputStream()
@@ -72,7 +73,7 @@ class OpenSegment:
             write_page_index=True,
             max_rows_per_page=PAGE_ROWS,
             write_statistics=_bounded(table),
-            bloom_filter_options=_blooms(table),
+            bloom_filter_options=_blooms(table, ids),
             version="2.6",
         )
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
@@ -94,13 +95,13 @@ def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
     Returns:
         The file. Its size is what `segment.bytes` must be.
     """
-    return OpenSegment(table, segment.sort).finish(segment)
+    return OpenSegment(table, segment.sort, table_spec(segment.table).ids).finish(segment)
 
 
-def _blooms(table: pa.Table) -> dict[str, dict[str, float]]:
+def _blooms(table: pa.Table, ids: Iterable[str]) -> dict[str, dict[str, float]]:
     """Bloom filters of the id columns, one for each row group, as large as they need to be."""
     blooms = {}
-    for name in set(ID_COLUMNS) & set(table.schema.names):
+    for name in set(ids) & set(table.schema.names):
         distinct = pc.count_distinct(table[name].cast(pa.string())).as_py()
         blooms[name] = {"ndv": max(1, min(distinct, ROW_GROUP_ROWS)), "fpp": BLOOM_FALSE_SHARE}
     return blooms

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from lakerunner.model.times import NANOS
-
-if TYPE_CHECKING:
-    from lakerunner.model.signal import Signal
 
 SEGMENTS_PREFIX = "segments/"
 """Everything below it in a lake is a segment."""
@@ -24,7 +20,7 @@ def segment_id(created_ns: int, entropy: bytes) -> str:
     return f"{created_ns:016x}-{entropy.hex()}"
 
 
-def segment_key(organization: str, signal: Signal, window_start_ns: int, identifier: str) -> str:
+def segment_key(organization: str, table: str, window_start_ns: int, identifier: str) -> str:
     """Make a segment's key, relative to the lake.
 
     Example:
@@ -32,4 +28,4 @@ def segment_key(organization: str, signal: Signal, window_start_ns: int, identif
         'segments/acme/logs/2026-01-01/00/1.parquet'
     """
     start = datetime.fromtimestamp(window_start_ns // NANOS, UTC)
-    return f"{SEGMENTS_PREFIX}{organization}/{signal}/{start:%Y-%m-%d/%H}/{identifier}.parquet"
+    return f"{SEGMENTS_PREFIX}{organization}/{table}/{start:%Y-%m-%d/%H}/{identifier}.parquet"

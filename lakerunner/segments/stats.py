@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +11,15 @@ import pyarrow.compute as pc
 from lakerunner.limits import STAT_TEXT, STAT_VALUES
 from lakerunner.model.segment import ColumnStats, StatValue
 from lakerunner.schema.attribute import field_key, field_types, overflow_column_type, overflow_types
-from lakerunner.schema.canonical import ID_COLUMNS
 from lakerunner.schema.id_filter import id_filter
 from lakerunner.schema.names import OVERFLOW
 from lakerunner.schema.types import type_name
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
-def column_stats(table: pa.Table) -> dict[str, ColumnStats]:
+
+def column_stats(table: pa.Table, ids: Collection[str] = ()) -> dict[str, ColumnStats]:
     """Describe every column of a table, and every attribute in its overflow map.
 
     Bounds are kept for numbers, booleans, times and dictionary-encoded text. Other text, such as
@@ -25,9 +27,10 @@ def column_stats(table: pa.Table) -> dict[str, ColumnStats]:
 
     Args:
         table: One chunk per column; no column is NULL throughout.
+        ids: Columns of ids, which get a filter of their values.
     """
     stats = {
-        field.name: _describe(field, table[field.name].chunk(0))
+        field.name: _describe(field, table[field.name].chunk(0), searched=field.name in ids)
         for field in table.schema
         if field.name != OVERFLOW
     }
@@ -44,7 +47,7 @@ def column_stats(table: pa.Table) -> dict[str, ColumnStats]:
     return stats
 
 
-def _describe(field: pa.Field, values: Any) -> ColumnStats:
+def _describe(field: pa.Field, values: Any, *, searched: bool) -> ColumnStats:
     low, high, distinct = _bounds(values)
     return ColumnStats(
         type=type_name(field.type),
@@ -54,7 +57,7 @@ def _describe(field: pa.Field, values: Any) -> ColumnStats:
         values=distinct,
         key=field_key(field),
         types=field_types(field),
-        filter=id_filter(values.cast(pa.string())) if field.name in ID_COLUMNS else "",
+        filter=id_filter(values.cast(pa.string())) if searched else "",
     )
 
 

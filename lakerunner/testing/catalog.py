@@ -15,7 +15,6 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from lakerunner.model.segment import ColumnStats
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import SourceState
 from lakerunner.testing.catalog_commits import CommitSuite
 from lakerunner.testing.catalog_fixture import A, B, ids
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from lakerunner.model.commit import Commit
 
 T = TypeVar("T")
-LOGS = Signal.LOGS
+LOGS = "logs"
 WRITERS = 4
 
 

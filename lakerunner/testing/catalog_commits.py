@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from lakerunner.errors import ConfigurationError
-from lakerunner.model.commit import Commit
-from lakerunner.model.signal import Signal
+from lakerunner.model.commit import Commit, Snapshot
 from lakerunner.model.source import Source, SourceState, TakenSource
 from lakerunner.testing.catalog_fixture import A, B, C, CatalogFixture, everything, ids, refused
 from lakerunner.testing.values import (
@@ -23,13 +22,12 @@ from lakerunner.testing.values import (
 if TYPE_CHECKING:
     from lakerunner.catalog.base import Catalog
 
-LOGS, SPANS = Signal.LOGS, Signal.SPANS
+LOGS, SPANS = "logs", "spans"
 
 CONTRADICTIONS = {
     "a segment of another organization": make_commit(
         "c", add=[make_segment("s", organization="globex")]
     ),
-    "a segment of another signal": make_commit("c", add=[make_segment("s", signal=SPANS)]),
     "a segment that ends before it starts": make_commit(
         "c", add=[msgspec.structs.replace(make_segment("s", 5, 9), max_timestamp_ns=4)]
     ),
@@ -56,8 +54,33 @@ class CommitSuite(CatalogFixture):
         """A later commit has a greater number, whoever makes it."""
         first = catalog.commit(make_commit("c1"))
         second = catalog.commit(make_commit("c2", organization="globex"))
-        third = catalog.commit(make_commit("c3", signal=SPANS))
+        third = catalog.commit(make_commit("c3"))
         assert 0 < first < second < third
+
+    def test_a_commit_may_change_several_tables(self, catalog: Catalog) -> None:
+        """Segments come and go in all of them in the same step, or in none."""
+        raw, span = make_segment("a"), make_segment("b", table=SPANS)
+        first = catalog.commit(make_commit("c1", add=[raw, span]))
+        assert catalog.tables() == [(ORGANIZATION, LOGS), (ORGANIZATION, SPANS)]
+        tier = make_segment("t", table="metrics_rollup")
+        second = catalog.commit(make_commit("c2", add=[tier], remove=["a", "b"]))
+        assert catalog.tables() == [(ORGANIZATION, "metrics_rollup")]
+        assert catalog.organizations() == [ORGANIZATION]
+        assert [ids(catalog, table=name) for name in (LOGS, SPANS)] == [[], []]
+        assert ids(catalog, table=SPANS, sequence=first) == ["b"]
+        assert catalog.snapshot(ORGANIZATION, "metrics_rollup").segments == 1
+        assert [one.id for one in catalog.removed(2**62)] == ["a", "b"]
+        again = make_commit("c3", add=[make_segment("u", table=SPANS)], remove=["t", "a"])
+        assert refused(catalog, again).context["segments"] == ("a",)
+        assert catalog.snapshot(ORGANIZATION, SPANS) == Snapshot(second, 0, 0, 0, {})
+
+    def test_segments_of_others_cannot_be_removed(self, catalog: Catalog) -> None:
+        """An organization's commits end at its own tables, whatever ids they name."""
+        catalog.commit(
+            make_commit("c1", organization="globex", add=[make_segment("g", organization="globex")])
+        )
+        assert refused(catalog, make_commit("c2", remove=["g"])).context["segments"] == ("g",)
+        assert catalog.tables() == [("globex", LOGS)]
 
     def test_the_same_commit_again_changes_nothing(self, catalog: Catalog) -> None:
         """A second sending returns the first number, even after others have committed."""
@@ -76,7 +99,7 @@ class CommitSuite(CatalogFixture):
 
     def test_an_empty_commit_counts(self, catalog: Catalog) -> None:
         """A commit need not carry segments; sources without rows are taken by such a one."""
-        sequence = catalog.commit(Commit("c1", ORGANIZATION, LOGS, 0, taken=(TakenSource(A, 0),)))
+        sequence = catalog.commit(Commit("c1", ORGANIZATION, 0, taken=(TakenSource(A, 0),)))
         assert catalog.snapshot(ORGANIZATION, LOGS).sequence == sequence
         assert catalog.sources([A]) == {A: SourceState.TAKEN}
 
@@ -89,9 +112,9 @@ class CommitSuite(CatalogFixture):
         assert A.url in str(conflict)
 
     def test_a_source_is_one_whoever_takes_it(self, catalog: Catalog) -> None:
-        """Its identity knows no organization and no signal."""
+        """Its identity knows no organization."""
         catalog.commit(make_commit("c1", take=[A]))
-        refused(catalog, make_commit("c2", organization="globex", signal=SPANS, take=[A]))
+        refused(catalog, make_commit("c2", organization="globex", take=[A]))
 
     def test_sources_differ_in_any_part(self, catalog: Catalog) -> None:
         """Another bucket, key or version is another source."""
@@ -164,15 +187,13 @@ class CommitSuite(CatalogFixture):
         """Only the reasons of the last attempt are listed, all of them."""
         new = (make_rejection(A, "line 3", rows=1, at_ns=9), make_rejection(A, "line 7", at_ns=9))
         catalog.commit(make_commit("c1", reject=[A]))
-        catalog.commit(Commit("c2", ORGANIZATION, LOGS, 9, rejected=new))
+        catalog.commit(Commit("c2", ORGANIZATION, 9, rejected=new))
         assert catalog.rejections(ORGANIZATION) == list(new)
 
     def test_a_source_may_be_taken_in_part(self, catalog: Catalog) -> None:
         """What is set aside of a source stays listed though the rest is taken."""
         part = make_rejection(A, "line 3", rows=1)
-        catalog.commit(
-            Commit("c1", ORGANIZATION, LOGS, 0, taken=(TakenSource(A, 9),), rejected=(part,))
-        )
+        catalog.commit(Commit("c1", ORGANIZATION, 0, taken=(TakenSource(A, 9),), rejected=(part,)))
         assert catalog.sources([A]) == {A: SourceState.TAKEN}
         assert catalog.rejections(ORGANIZATION) == [part]
         refused(catalog, make_commit("c2", take=[A]))
@@ -188,9 +209,9 @@ class CommitSuite(CatalogFixture):
         """The order is that of (time, source), and other organizations' are left out."""
         entries = [(B, 2), (C, 1), (A, 2), (Source("file://", "z", ""), 2)]
         rejected = tuple(make_rejection(source, at_ns=time) for source, time in entries)
-        catalog.commit(Commit("c1", ORGANIZATION, LOGS, 0, rejected=rejected))
+        catalog.commit(Commit("c1", ORGANIZATION, 0, rejected=rejected))
         foreign = make_source("d")
-        catalog.commit(make_commit("c2", organization="globex", signal=SPANS, reject=[foreign]))
+        catalog.commit(make_commit("c2", organization="globex", reject=[foreign]))
         expected = [rejected[1], rejected[3], rejected[2], rejected[0]]
         assert list(catalog.rejections(ORGANIZATION)) == expected
         assert [entry.source for entry in catalog.rejections("globex")] == [foreign]

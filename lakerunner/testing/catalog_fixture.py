@@ -9,7 +9,6 @@ import pytest
 
 from lakerunner.catalog.base import ALL_TIME
 from lakerunner.errors import CommitConflictError
-from lakerunner.model.signal import Signal
 from lakerunner.testing.values import ORGANIZATION, make_source
 
 if TYPE_CHECKING:
@@ -63,18 +62,18 @@ def ids(
     time_range: TimeRange = ALL_TIME,
     *,
     organization: str = ORGANIZATION,
-    signal: Signal = Signal.LOGS,
+    table: str = "logs",
     sequence: int | None = None,
 ) -> list[str]:
     """The ids of the segments a catalog finds, in its order."""
-    found = catalog.segments(organization, signal, time_range, sequence=sequence)
+    found = catalog.segments(organization, table, time_range, sequence=sequence)
     return [segment.id for segment in found]
 
 
 def everything(catalog: Catalog) -> tuple[Snapshot, list[str], dict[Source, SourceState], int]:
     """All that a refused commit must leave as it was."""
     return (
-        catalog.snapshot(ORGANIZATION, Signal.LOGS),
+        catalog.snapshot(ORGANIZATION, "logs"),
         ids(catalog),
         catalog.sources([A, B, C]),
         len(catalog.rejections(ORGANIZATION)) + len(catalog.removed(2**62)),

@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lakerunner.catalog.base import ALL_TIME
 from lakerunner.errors import CommitConflictError, SnapshotExpiredError
 from lakerunner.model.commit import Commit
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Source, TakenSource
 from lakerunner.testing.catalog_model import CatalogModel
 from lakerunner.testing.strategies import segments, sources, time_ranges
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ORGANIZATIONS = ["acme", "globex"]
-TABLES = [(name, signal) for name in ORGANIZATIONS for signal in (Signal.LOGS, Signal.SPANS)]
+NAMES = ["logs", "spans"]
+TABLES = [(organization, name) for organization in ORGANIZATIONS for name in NAMES]
 CLOCK = st.integers(0, 5)
 
 
@@ -62,12 +62,11 @@ class CatalogMachine(RuleBasedStateMachine):
         self.seen: set[Source] = set()
         self.purges = 0
 
-    @rule(data=st.data(), table=st.sampled_from(TABLES), now_ns=CLOCK)
-    def commit(self, data: st.DataObject, table: tuple[str, Signal], now_ns: int) -> None:
+    @rule(data=st.data(), organization=st.sampled_from(ORGANIZATIONS), now_ns=CLOCK)
+    def commit(self, data: st.DataObject, organization: str, now_ns: int) -> None:
         """Any commit is applied whole or refused over exactly what the model says."""
-        organization, signal = table
         known = list(self.model.added())
-        live = self.model.live(organization, signal)
+        live = [name for table in NAMES for name in self.model.live(organization, table)]
         old = st.sampled_from(known) if known else st.nothing()
         ids = [f"s{next(self.names)}" for _ in range(data.draw(st.integers(0, 3)))]
         if ids and known and data.draw(st.sampled_from(["new"] * 9 + ["old"])) == "old":
@@ -81,10 +80,14 @@ class CatalogMachine(RuleBasedStateMachine):
             Commit(
                 id=f"c{next(self.names)}",
                 organization=organization,
-                signal=signal,
                 committed_ns=now_ns,
                 add=tuple(
-                    data.draw(segments(i, organization=organization, signal=signal)) for i in ids
+                    data.draw(
+                        segments(
+                            i, organization=organization, table=data.draw(st.sampled_from(NAMES))
+                        )
+                    )
+                    for i in ids
                 ),
                 remove=tuple(i for i in remove if i not in ids),
                 taken=tuple(
@@ -96,17 +99,16 @@ class CatalogMachine(RuleBasedStateMachine):
         )
 
     @rule(data=st.data(), table=st.sampled_from(TABLES), now_ns=CLOCK)
-    def replace(self, data: st.DataObject, table: tuple[str, Signal], now_ns: int) -> None:
+    def replace(self, data: st.DataObject, table: tuple[str, str], now_ns: int) -> None:
         """Live segments give way to a new one, as in a compaction."""
         if live := self.model.live(*table):
-            organization, signal = table
+            organization, name = table
             remove = data.draw(st.lists(st.sampled_from(live), min_size=1, unique=True))
-            added = segments(f"s{next(self.names)}", organization=organization, signal=signal)
+            added = segments(f"s{next(self.names)}", organization=organization, table=name)
             self.submit(
                 Commit(
                     id=f"c{next(self.names)}",
                     organization=organization,
-                    signal=signal,
                     committed_ns=now_ns,
                     add=(data.draw(added),),
                     remove=tuple(remove),
@@ -156,7 +158,7 @@ class CatalogMachine(RuleBasedStateMachine):
         self.catalog = self.open_catalog()
 
     @rule(table=st.sampled_from(TABLES), time_range=time_ranges(), back=st.integers(-1, 8))
-    def look_back(self, table: tuple[str, Signal], time_range: TimeRange, back: int) -> None:
+    def look_back(self, table: tuple[str, str], time_range: TimeRange, back: int) -> None:
         """A range of an earlier state, of the last one, or of one that is yet to come."""
         at = max(0, self.model.sequence - back)
         expected = self.model.segments(*table, time_range, at)
@@ -182,6 +184,7 @@ class CatalogMachine(RuleBasedStateMachine):
             expected = self.model.segments(*table, ALL_TIME)
             assert list(self.catalog.segments(*table)) == expected
             assert self.catalog.snapshot(*table) == self.model.snapshot(*table)
+        assert list(self.catalog.tables()) == self.model.tables()
         states = self.model.sources()
         assert self.catalog.sources(sorted(self.seen)) == {
             source: states[source] for source in self.seen if source in states

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from lakerunner.model.commit import Commit
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Rejection, Source
     from lakerunner.model.times import TimeRange
 
@@ -55,20 +54,36 @@ class CatalogModel:
             if segment_id not in self.purged
         }
 
-    def live(self, organization: str, signal: Signal) -> list[str]:
+    def live(self, organization: str, table: str) -> list[str]:
         """Ids of the segments of a table."""
         removals = self.removals()
         return [
             segment_id
             for segment_id, (_, segment) in self.added().items()
             if segment_id not in removals
-            and (segment.organization, segment.signal) == (organization, signal)
+            and (segment.organization, segment.table) == (organization, table)
         ]
+
+    def tables(self) -> list[tuple[str, str]]:
+        """Organizations and tables with segments, in order."""
+        gone = self.removals()
+        return sorted(
+            {
+                (segment.organization, segment.table)
+                for segment_id, (_, segment) in self.added().items()
+                if segment_id not in gone
+            }
+        )
 
     def conflicts(self, commit: Commit) -> tuple[set[Source], set[str]]:
         """Over which sources and segments the commit must be refused."""
         states = self.sources()
-        live = self.live(commit.organization, commit.signal)
+        live = [
+            segment_id
+            for organization, table in self.tables()
+            if organization == commit.organization
+            for segment_id in self.live(organization, table)
+        ]
         added = self.added()
         sources = {
             taken.source for taken in commit.taken if states.get(taken.source) is SourceState.TAKEN
@@ -77,7 +92,7 @@ class CatalogModel:
         return sources, gone | {segment.id for segment in commit.add if segment.id in added}
 
     def segments(
-        self, organization: str, signal: Signal, time_range: TimeRange, sequence: int | None = None
+        self, organization: str, table: str, time_range: TimeRange, sequence: int | None = None
     ) -> list[Segment]:
         """Segments of a table that may hold rows of the range, in order."""
         at = self.sequence if sequence is None else sequence
@@ -87,16 +102,16 @@ class CatalogModel:
             for segment_id, (added, segment) in self.added().items()
             if added <= at
             and (segment_id not in removals or removals[segment_id][0] > at)
-            and (segment.organization, segment.signal) == (organization, signal)
+            and (segment.organization, segment.table) == (organization, table)
             and segment.min_timestamp_ns < time_range.end_ns
             and segment.max_timestamp_ns >= time_range.start_ns
         ]
         return sorted(found, key=lambda segment: (segment.min_timestamp_ns, segment.id))
 
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+    def snapshot(self, organization: str, table: str) -> Snapshot:
         """The state of a table."""
         added = self.added()
-        live = [added[segment_id][1] for segment_id in self.live(organization, signal)]
+        live = [added[segment_id][1] for segment_id in self.live(organization, table)]
         return Snapshot(
             sequence=self.sequence,
             segments=len(live),

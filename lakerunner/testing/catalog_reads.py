@@ -9,7 +9,6 @@ import pytest
 from lakerunner.errors import CommitConflictError
 from lakerunner.model.commit import ColumnSummary, Snapshot
 from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange
 from lakerunner.testing.catalog_fixture import CatalogFixture, ids
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
@@ -17,13 +16,13 @@ from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, m
 if TYPE_CHECKING:
     from lakerunner.catalog.base import Catalog
 
-LOGS, SPANS = Signal.LOGS, Signal.SPANS
+LOGS, SPANS = "logs", "spans"
 FAR_FUTURE_NS = 2**62
 
 FULL = Segment(
     id="01J",
     organization=ORGANIZATION,
-    signal=LOGS,
+    table=LOGS,
     key="acme/logs/é.parquet",
     window_start_ns=-3600,
     window_ns=7200,
@@ -46,6 +45,9 @@ FULL = Segment(
     siblings=("01J", "01K"),
     replaces=("p0", "p1", "p2"),
     attests=("p3",),
+    resolution_ns=10**10,
+    inputs=("r1", "r2"),
+    made_by="rollup/1",
 )
 
 
@@ -121,17 +123,17 @@ class ReadSuite(CatalogFixture):
         assert ids(catalog) == ["z", "B", "a", "b"]
 
     def test_tables_are_apart(self, catalog: Catalog) -> None:
-        """Nothing of another organization or signal shows, however alike the names."""
+        """Nothing of another organization or table shows, however alike the names."""
         names = ["acme", "ACME", "acme ", "%", "acm_", ""]
         for number, name in enumerate(names):
             segment = make_segment(f"s{number}", organization=name)
             catalog.commit(make_commit(f"c{number}", organization=name, add=[segment]))
-        span = make_segment("span", signal=SPANS)
-        catalog.commit(make_commit("cs", signal=SPANS, add=[span]))
+        span = make_segment("span", table=SPANS)
+        catalog.commit(make_commit("cs", add=[span]))
         for number, name in enumerate(names):
             assert ids(catalog, organization=name) == [f"s{number}"]
             assert catalog.snapshot(name, LOGS).segments == 1
-        assert ids(catalog, signal=SPANS) == ["span"]
+        assert ids(catalog, table=SPANS) == ["span"]
         assert ids(catalog, organization="globex") == []
 
     def test_an_earlier_sequence_shows_the_past(self, catalog: Catalog) -> None:

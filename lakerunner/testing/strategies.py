@@ -5,7 +5,6 @@ from __future__ import annotations
 import hypothesis.strategies as st
 
 from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Source
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange
 from lakerunner.testing.values import ORGANIZATION, make_segment
@@ -56,7 +55,7 @@ def segments(
     segment_id: str,
     *,
     organization: str = ORGANIZATION,
-    signal: Signal = Signal.LOGS,
+    table: str = "logs",
 ) -> Segment:
     """Entries of segments with up to three columns, of a few names and any statistics.
 
@@ -64,7 +63,7 @@ def segments(
         draw: Provided by hypothesis.
         segment_id: Ids must be unique, so the caller gives them.
         organization: Whose it is.
-        signal: Which table it belongs to.
+        table: Which table it belongs to.
     """
     first, last = sorted((draw(TIMES), draw(TIMES)))
     names = st.sampled_from(["timestamp", "body", "attr_é", "attr_x"])
@@ -73,7 +72,7 @@ def segments(
         first,
         last,
         organization=organization,
-        signal=signal,
+        table=table,
         rows=draw(st.integers(1, 10**6)),
         size=draw(st.integers(1, 10**9)),
         columns=draw(st.dictionaries(names, column_stats(), max_size=3)),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from lakerunner.limits import WINDOW_NS
 from lakerunner.model.commit import Commit
 from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, Source, TakenSource
 from lakerunner.model.times import window_start
 
@@ -33,7 +32,7 @@ def make_segment(
     last_ns: int = 0,
     *,
     organization: str = ORGANIZATION,
-    signal: Signal = Signal.LOGS,
+    table: str = "logs",
     rows: int = 1,
     size: int = 100,
     columns: Mapping[str, ColumnStats] | None = None,
@@ -45,7 +44,7 @@ def make_segment(
         first_ns: Smallest timestamp.
         last_ns: Largest timestamp, inclusive; never taken to be below `first_ns`.
         organization: Whose it is.
-        signal: Which table it belongs to.
+        table: Which table it belongs to.
         rows: Number of rows.
         size: Bytes.
         columns: Statistics by column name; by default only `timestamp`.
@@ -58,8 +57,8 @@ def make_segment(
     return Segment(
         id=segment_id,
         organization=organization,
-        signal=signal,
-        key=f"{organization}/{signal}/{segment_id}.parquet",
+        table=table,
+        key=f"{organization}/{table}/{segment_id}.parquet",
         window_start_ns=window_start(first_ns, WINDOW_NS),
         window_ns=WINDOW_NS,
         min_timestamp_ns=first_ns,
@@ -79,7 +78,6 @@ def make_commit(
     commit_id: str,
     *,
     organization: str = ORGANIZATION,
-    signal: Signal = Signal.LOGS,
     add: Iterable[Segment] = (),
     remove: Iterable[str] = (),
     take: Iterable[Source] = (),
@@ -95,7 +93,6 @@ def make_commit(
     return Commit(
         id=commit_id,
         organization=organization,
-        signal=signal,
         committed_ns=committed_ns,
         add=tuple(add),
         remove=tuple(remove),

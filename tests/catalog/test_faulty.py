@@ -10,7 +10,6 @@ from lakerunner.catalog import FaultyCatalog
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.errors import CatalogUnavailableError, CommitConflictError, CommitUnknownError
 from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
-from lakerunner.model.signal import Signal
 from lakerunner.testing.catalog import CatalogSuite
 from lakerunner.testing.catalog_fixture import A, ids
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
 COMMIT = make_commit("c1", add=[make_segment("a")], take=[A])
 CALLS: dict[str, Callable[[Catalog], object]] = {
     "catalog.commit": lambda catalog: catalog.commit(COMMIT),
-    "catalog.segments": lambda catalog: catalog.segments(ORGANIZATION, Signal.LOGS),
+    "catalog.segments": lambda catalog: catalog.segments(ORGANIZATION, "logs"),
     "catalog.sources": lambda catalog: catalog.sources([A]),
-    "catalog.snapshot": lambda catalog: catalog.snapshot(ORGANIZATION, Signal.LOGS),
+    "catalog.snapshot": lambda catalog: catalog.snapshot(ORGANIZATION, "logs"),
     "catalog.rejections": lambda catalog: catalog.rejections(ORGANIZATION),
     "catalog.removed": lambda catalog: catalog.removed(0),
     "catalog.purge": lambda catalog: catalog.purge(["unknown"]),
@@ -57,7 +56,7 @@ def test_every_call_can_be_the_last(name: str, *, after: bool) -> None:
     assert len(plan.calls) == len(CALLS)
     assert ids(inner) == ["a"] * (after or name != "catalog.commit")
     with pytest.raises(SimulatedCrash):
-        catalog.segments(ORGANIZATION, Signal.LOGS)  # a dead process makes no more calls
+        catalog.segments(ORGANIZATION, "logs")  # a dead process makes no more calls
     catalog.close()
 
 

@@ -20,7 +20,6 @@ from lakerunner.catalog.bucket import BucketCatalog, log
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.model.faults import FaultPlan, SimulatedCrash
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Source, SourceState
 from lakerunner.retain import collect_orphans
 from lakerunner.store import FaultyStore, open_store, remote
@@ -236,7 +235,7 @@ class World:
     def bodies(self) -> Counter[str]:
         """The rows of all live segments, read with no code of ours but that of the store."""
         with self.look() as catalog:
-            segments = catalog.segments("default", Signal.LOGS)
+            segments = catalog.segments("default", "logs")
         found: Counter[str] = Counter()
         for segment in segments:
             table = pq.read_table(io.BytesIO(self.lake.get(segment.key).data), columns=["body"])
@@ -282,7 +281,7 @@ class World:
             broken = source.key.endswith(f"/{BROKEN_NAME}")
             assert states[source] is (SourceState.REJECTED if broken else SourceState.TAKEN)
         commits: dict[Source, set[str]] = defaultdict(set)
-        for segment in catalog.segments("default", Signal.LOGS):
+        for segment in catalog.segments("default", "logs"):
             for source in segment.sources:
                 commits[source].add(segment.commit_id)
         assert all(len(ids) == 1 for ids in commits.values())
@@ -291,7 +290,7 @@ class World:
 
     def unnamed(self, catalog: Catalog) -> set[str]:
         """Segment files that no commit names."""
-        segments = catalog.segments("default", Signal.LOGS)
+        segments = catalog.segments("default", "logs")
         listed = {item.key for item in self.lake.list("segments/")}
         return listed - {segment.key for segment in segments}
 

@@ -24,7 +24,6 @@ from lakerunner.errors import (
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
-from lakerunner.model.signal import Signal
 from lakerunner.query import QueryEngine
 from lakerunner.retain import collect_orphans
 from lakerunner.store.faulty import FaultyStore
@@ -83,7 +82,7 @@ class World:
 
     def unnamed(self) -> set[str]:
         """Segment files that no commit names."""
-        segments = self.catalog.segments("default", Signal.LOGS)
+        segments = self.catalog.segments("default", "logs")
         return {item.key for item in self.lake.list()} - {segment.key for segment in segments}
 
 

@@ -117,8 +117,8 @@ def test_of_two_signals_one_may_fail(worlds: Worlds) -> None:
     again = world.ingest()
     assert (again.objects, again.skipped) == (1, 1)
     with world.look() as catalog:
-        assert catalog.snapshot("default", Signal.LOGS).rows == 4
-        assert catalog.snapshot("default", Signal.SPANS).rows == 1
+        assert catalog.snapshot("default", "logs").rows == 4
+        assert catalog.snapshot("default", "spans").rows == 1
     assert world.bodies() == world.expected
 
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lakerunner.model.signal import Signal
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -99,7 +97,7 @@ class Killer:
 
     def look(self) -> None:
         with self.world.look() as catalog:
-            rows = catalog.snapshot("default", Signal.LOGS).rows
+            rows = catalog.snapshot("default", "logs").rows
         self.rounds += 1
         self.progress += rows > self.committed
         self.committed = rows

@@ -73,7 +73,7 @@ class SmallLake:
         segment = Segment(
             id=f"{self.organization}-{number:03d}",
             organization=self.organization,
-            signal=signal,
+            table=signal,
             key=key,
             window_start_ns=min(times) // HOUR * HOUR,
             window_ns=HOUR,
@@ -86,7 +86,7 @@ class SmallLake:
             created_ns=0,
             commit_id=f"c{number}",
         )
-        commit = Commit(f"c{number}", self.organization, signal, 0, add=(segment,))
+        commit = Commit(f"c{number}", self.organization, 0, add=(segment,))
         self.catalog.commit(commit)
         self.segments.append(segment)
         return segment

@@ -153,7 +153,7 @@ def test_organizations_are_apart(make_lake: Callable[..., Any]) -> None:
 def test_a_query_sees_the_state_it_was_planned_in(lake: Any) -> None:
     lake.add_hours(2)
     result = lake.engine.sql("SELECT count(*) AS c FROM logs WHERE level = 'ERROR'")
-    gone = Commit("gone", "default", Signal.LOGS, 0, remove=(lake.segments[0].id,))
+    gone = Commit("gone", "default", 0, remove=(lake.segments[0].id,))
     lake.catalog.commit(gone)
     assert result.to_arrow().to_pylist() == [{"c": 20}]
     assert lake.one("SELECT count(*) FROM logs WHERE level = 'ERROR'") == 10

@@ -24,7 +24,6 @@ from lakerunner.model.predicate import (
     StartsWith,
 )
 from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.model.signal import Signal
 from lakerunner.query.prune import judge
 from lakerunner.schema.id_filter import id_filter
 from lakerunner.schema.types import TIMESTAMP
@@ -145,7 +144,7 @@ def segment_of(rows: list[dict[str, Any]]) -> Segment:
     return Segment(
         id="1",
         organization="acme",
-        signal=Signal.LOGS,
+        table="logs",
         key="1",
         window_start_ns=0,
         window_ns=60,

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.times import TimeRange
 
 HOUR = 3600 * 10**9
@@ -32,13 +31,13 @@ class RecordingCatalog(MemoryCatalog):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
     ) -> Sequence[Segment]:
         self.asked.append(time_range)
-        return super().segments(organization, signal, time_range, sequence=sequence)
+        return super().segments(organization, table, time_range, sequence=sequence)
 
 
 RANGES = {

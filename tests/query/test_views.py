@@ -6,10 +6,9 @@ import pyarrow as pa
 import pytest
 
 from lakerunner.model.commit import ColumnSummary, Snapshot
-from lakerunner.model.signal import Signal
 from lakerunner.query.frontends.sql import read_sql
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
-from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.tables import TABLES, TableSpec
 
 Columns = dict[str, tuple[str, int, int]]
 """Types, segments where it is a column, and segments where it overflowed, by name."""
@@ -21,14 +20,14 @@ def view(text: str, columns: Columns, *, every: bool = False) -> View:
         for name, (types, physical, overflow) in columns.items()
     }
     snapshot = Snapshot(sequence=1, segments=2, rows=3, bytes=4, columns=summaries)
-    return table_view(Signal.LOGS, snapshot, read_sql(text), every=every)
+    return table_view(TABLES["logs"], snapshot, read_sql(text), every=every)
 
 
-@pytest.mark.parametrize("signal", Signal)
-def test_canonical_columns_are_always_there(signal: Signal) -> None:
+@pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
+def test_canonical_columns_are_always_there(spec: TableSpec) -> None:
     empty = Snapshot(0, 0, 0, 0, {})
-    found = table_view(signal, empty, read_sql("SELECT 1"), every=True)
-    assert set(found.schema.names) == set(CANONICAL[signal].names)
+    found = table_view(spec, empty, read_sql("SELECT 1"), every=True)
+    assert set(found.schema.names) == set(spec.schema.names)
     assert found.schema.names[-1] == "attribute_overflow"
     assert not found.computed
 
@@ -36,7 +35,7 @@ def test_canonical_columns_are_always_there(signal: Signal) -> None:
 def test_only_attributes_that_are_mentioned_are_there() -> None:
     columns: Columns = {f"attr_{n}": ("int64", 1, 0) for n in range(5000)}
     found = view("SELECT attr_7 FROM logs WHERE attr_42 > 1", columns)
-    extra = set(found.schema.names) - set(CANONICAL[Signal.LOGS].names)
+    extra = set(found.schema.names) - set(TABLES["logs"].schema.names)
     assert extra == {"attr_7", "attr_42", WITNESS}
     assert WITNESS not in without_witness(found).schema.names
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from lakerunner.schema.canonical import CANONICAL, SORT_ORDER
 from lakerunner.schema.columns import compact_strings
+from lakerunner.schema.tables import TABLES, TableSpec
 from lakerunner.schema.types import TYPES, common_type, type_name
 
 _NAMES = st.sampled_from(sorted(TYPES))
@@ -41,12 +41,11 @@ def test_names_come_back(name: str) -> None:
     assert type_name(TYPES[name]) == name
 
 
-@pytest.mark.parametrize("signal", list(CANONICAL))
-def test_tables_have_unique_columns_and_can_be_sorted(signal: str) -> None:
-    (names,) = (schema.names for kind, schema in CANONICAL.items() if kind == signal)
+@pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
+def test_tables_have_unique_columns_and_can_be_sorted(spec: TableSpec) -> None:
+    names = spec.schema.names
     assert len(set(names)) == len(names)
-    (order,) = (order for kind, order in SORT_ORDER.items() if kind == signal)
-    assert set(order) <= set(names)
+    assert set(spec.sort) | set(spec.ids) <= set(names)
 
 
 def test_only_repeating_text_is_encoded() -> None:

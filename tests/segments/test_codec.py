@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import hypothesis.strategies as st
@@ -16,19 +17,17 @@ from hypothesis import given
 
 from lakerunner.errors import SegmentError
 from lakerunner.limits import SEGMENT_FORMAT_VERSION
-from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL, OVERFLOW_TYPE
+from lakerunner.model.segment import Segment, decode_segment, encode_segment
+from lakerunner.model.source import Source
+from lakerunner.schema.canonical import OVERFLOW_TYPE
 from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.tables import TABLES
 from lakerunner.segments.codec import FOOTER_KEY, encode, order_columns, read_description
 from lakerunner.segments.layout import lay_out
 from lakerunner.segments.stats import column_stats
 from lakerunner.testing.values import make_segment
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lakerunner.model.segment import Segment
-
+GOLDEN = Path(__file__).with_name("golden")
 ORDER = ("resource_service_name", "timestamp")
 
 
@@ -44,7 +43,7 @@ def example() -> pa.Table:
     overflow = [[("attr_a", "1")], None, [("attr_a", "2"), ("attr_b", None)]]
     return pa.table(
         {
-            "timestamp": pa.array([3, 2, 1]).cast(CANONICAL[Signal.LOGS].field("timestamp").type),
+            "timestamp": pa.array([3, 2, 1]).cast(TABLES["logs"].schema.field("timestamp").type),
             "resource_service_name": pa.array(["b", "a", None]).dictionary_encode(),
             "body": ["x", None, "größe 🦜"],
             "attr_n": [1, None, 3],
@@ -119,6 +118,43 @@ def test_a_newer_segment_is_refused() -> None:
     assert caught.value.context["key"] == "k"
 
 
+def test_the_first_version_called_a_table_by_its_signal() -> None:
+    """`golden/v1.parquet` was written by the first version; new versions get files of their own."""
+    data = GOLDEN.joinpath("v1.parquet").read_bytes()
+    said = json.loads(pq.read_metadata(pa.BufferReader(data)).metadata[FOOTER_KEY])
+    assert (said["signal"], said.get("table"), said.get("format_version")) == ("logs", None, None)
+    segment = read_description(pa.BufferReader(data), key="k", size=len(data))
+    assert segment == Segment(
+        id="18867251edfa0000-0000000000000000",
+        organization="acme",
+        table="logs",
+        key="k",
+        window_start_ns=0,
+        window_ns=3600 * 10**9,
+        min_timestamp_ns=1,
+        max_timestamp_ns=5,
+        rows=3,
+        bytes=len(data),
+        sort=ORDER,
+        columns=segment.columns,
+        created_ns=7,
+        commit_id="c1-logs",
+        sources=(Source("s3://raw", "a.binpb", "e1"),),
+        format_version=1,
+        siblings=("18867251edfa0000-0000000000000000",),
+    )
+    assert segment.columns["resource_service_name"].values == ("a",)
+    assert decode_segment(encode_segment(segment)) == segment
+
+
+def test_what_is_no_description_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="missing required field `rows`"):
+        decode_segment(
+            b'{"id":"1","organization":"a","table":"logs","key":"k","window_start_ns":0,'
+            b'"window_ns":1,"min_timestamp_ns":0,"max_timestamp_ns":0}'
+        )
+
+
 def test_fields_of_a_later_minor_change_are_passed_over() -> None:
     file, table, segment = written(example())
     description = json.loads(pq.read_metadata(pa.BufferReader(file)).metadata[FOOTER_KEY])
@@ -152,7 +188,7 @@ def test_a_broken_description_is_refused() -> None:
 def test_columns_stand_in_documented_order() -> None:
     table = example().append_column("attr_b", pa.nulls(3))
     table = table.append_column("organization", pa.array(["o"] * 3))
-    assert order_columns(table, Signal.LOGS).schema.names == [
+    assert order_columns(table, TABLES["logs"]).schema.names == [
         "organization",
         "timestamp",
         "body",

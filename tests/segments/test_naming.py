@@ -6,7 +6,6 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from lakerunner.model.signal import Signal
 from lakerunner.segments.naming import SEGMENTS_PREFIX, segment_id, segment_key
 
 
@@ -21,5 +20,5 @@ def test_ids_sort_by_time(first: int, second: int) -> None:
     [(0, "1970-01-01/00"), (-1, "1969-12-31/23"), (7_258_118_400 * 10**9, "2200-01-01/00")],
 )
 def test_keys_hold_the_window(start: int, folder: str) -> None:
-    key = segment_key("acme", Signal.LOGS, start, "id")
+    key = segment_key("acme", "logs", start, "id")
     assert key == f"{SEGMENTS_PREFIX}acme/logs/{folder}/id.parquet"

@@ -82,7 +82,7 @@ def test_values_of_a_dictionary_that_no_row_uses_are_not_counted() -> None:
 def test_ids_have_a_filter(*, encode: bool) -> None:
     ids = pa.array([f"{number:032x}" for number in range(100)])
     stats = column_stats(
-        pa.table({"trace_id": ids.dictionary_encode() if encode else ids, "x": ids})
+        pa.table({"trace_id": ids.dictionary_encode() if encode else ids, "x": ids}), ["trace_id"]
     )
     assert stats["trace_id"].filter == id_filter(ids)
     assert stats["x"].filter == ""

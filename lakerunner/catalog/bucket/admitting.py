@@ -13,13 +13,14 @@ from lakerunner.catalog.bucket.records import (
     CommitRecord,
     PurgedSegment,
     PurgeRecord,
-    TotalsChange,
+    TableChange,
 )
 from lakerunner.catalog.columns import column_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from lakerunner.catalog.bucket.delta import TableKey
     from lakerunner.catalog.bucket.records import Record
     from lakerunner.catalog.bucket.state import State
     from lakerunner.model.commit import Commit
@@ -71,16 +72,20 @@ class Admission:
 
         if known := claims.get(digests["commit"][0]):
             return known.value
-        key = commit.organization, commit.signal
-        number = self._numbers.setdefault(key, len(self._numbers))
+        tables = list(self._numbers)
+        removed = {
+            name: tables[claim.value]
+            for name, digest in zip(commit.remove, digests["remove"], strict=True)
+            if (claim := claims.get(digest)) and claim.kind is Kind.LIVE
+        }
         taken = list(zip(commit.taken, kinds("taken"), strict=True))
         refuse_conflicts(
             commit,
             taken=[entry.source for entry, kind in taken if kind is Kind.TAKEN],
             gone=[
                 name
-                for name, digest in zip(commit.remove, digests["remove"], strict=True)
-                if claims.get(digest) != Claim.live(number)
+                for name in commit.remove
+                if name not in removed or removed[name][0] != commit.organization
             ],
             known=[
                 segment.id
@@ -98,10 +103,9 @@ class Admission:
                 commit
                 if rejected == commit.rejected
                 else structs.replace(commit, rejected=rejected),
-                self._totals(commit),
+                self._changes(commit, removed),
                 tuple(entry.source for entry, kind in taken if kind is Kind.REJECTED),
-            ),
-            number,
+            )
         )
 
     def purge(self, segment_ids: Sequence[str]) -> None:
@@ -125,26 +129,40 @@ class Admission:
         own = {digest: self._claims[digest] for digest in digests if digest in self._claims}
         return self._state.claims([d for d in digests if d not in own]) | own
 
-    def _totals(self, commit: Commit) -> TotalsChange:
-        own = [self._added[name] for name in commit.remove if name in self._added]
-        older = [name for name in commit.remove if name not in self._added]
-        key = commit.organization, commit.signal
-        removed = own + (self._state.live(key, older) if older else [])
-        return TotalsChange(
-            segments=len(commit.add) - len(removed),
-            rows=sum(s.rows for s in commit.add) - sum(s.rows for s in removed),
-            bytes=sum(s.bytes for s in commit.add) - sum(s.bytes for s in removed),
-            columns=tuple(column_changes(commit.add, removed).items()),
-        )
+    def _changes(self, commit: Commit, removed: Mapping[str, TableKey]) -> dict[str, TableChange]:
+        """What a commit does, by table, in the order in which it names them."""
+        names = dict.fromkeys([one.table for one in commit.add])
+        names |= dict.fromkeys(table for _, table in removed.values())
+        changes = {}
+        for table in names:
+            key = commit.organization, table
+            self._numbers.setdefault(key, len(self._numbers))
+            gone = tuple(name for name in commit.remove if removed[name] == key)
+            older = [name for name in gone if name not in self._added]
+            old = [self._added[name] for name in gone if name in self._added]
+            old += self._state.live(key, older) if older else []
+            new = [segment for segment in commit.add if segment.table == table]
+            changes[table] = TableChange(
+                removed=gone,
+                segments=len(new) - len(old),
+                rows=sum(s.rows for s in new) - sum(s.rows for s in old),
+                bytes=sum(s.bytes for s in new) - sum(s.bytes for s in old),
+                columns=tuple(column_changes(new, old).items()),
+            )
+        return changes
 
-    def _admit(self, record: CommitRecord, number: int) -> int:
+    def _admit(self, record: CommitRecord) -> int:
         commit, sequence = record.commit, self.position
         self.records.append(record)
         self._added |= {segment.id: segment for segment in commit.add}
         claims = self._claims
         claims[commit_digest(commit.id)] = Claim.commit(sequence)
-        claims |= {segment_digest(segment.id): Claim.live(number) for segment in commit.add}
-        claims |= {segment_digest(name): Claim.removed(number) for name in commit.remove}
+        for table, change in record.changes.items():
+            number = self._numbers[commit.organization, table]
+            claims |= {segment_digest(name): Claim.removed(number) for name in change.removed}
+        for segment in commit.add:
+            number = self._numbers[commit.organization, segment.table]
+            claims[segment_digest(segment.id)] = Claim.live(number)
         claims |= {source_digest(r.source): Claim.source(taken=False) for r in commit.rejected}
         claims |= {source_digest(t.source): Claim.source(taken=True) for t in commit.taken}
         return sequence

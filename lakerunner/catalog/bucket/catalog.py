@@ -17,6 +17,7 @@ from lakerunner.catalog.bucket.failures import DamagedCheckpointError, translate
 from lakerunner.catalog.bucket.follower import Follower
 from lakerunner.catalog.bucket.history import look_back, sequence_before
 from lakerunner.catalog.bucket.housekeeping import collect_garbage
+from lakerunner.catalog.bucket.state import State
 from lakerunner.catalog.bucket.writer import Writer
 from lakerunner.errors import CatalogError, StoreError
 from lakerunner.limits import ORPHAN_GRACE_NS
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakerunner.catalog.bucket.manifest import Manifest
-    from lakerunner.catalog.bucket.state import State
     from lakerunner.model.commit import Commit, Snapshot
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Rejection, Source
     from lakerunner.model.times import TimeRange
     from lakerunner.store import ObjectStore
@@ -62,9 +61,8 @@ class BucketCatalog(Catalog):
 
     Example:
         >>> from lakerunner.model.commit import Commit
-        >>> from lakerunner.model.signal import Signal
         >>> catalog = BucketCatalog(open_store("memory://doc/bucket"))
-        >>> catalog.commit(Commit("c1", "acme", Signal.LOGS, committed_ns=0))
+        >>> catalog.commit(Commit("c1", "acme", committed_ns=0))
         1
     """
 
@@ -94,16 +92,22 @@ class BucketCatalog(Catalog):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Find segments in sorted arrays; only their own entries are decoded."""
-        key = organization, signal
+        key = organization, table
         with translated(self.url):
             self._follower.refresh()
             return self._follower.ask(lambda state: state.segments(key, time_range, sequence))
+
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """List the tables, from their totals."""
+        with translated(self.url):
+            self._follower.refresh()
+            return self._follower.ask(State.tables)
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up by their digests."""
@@ -119,11 +123,11 @@ class BucketCatalog(Catalog):
             if digest in claims
         }
 
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+    def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table from its totals."""
         with translated(self.url):
             self._follower.refresh()
-            return self._follower.ask(lambda state: state.snapshot((organization, signal)))
+            return self._follower.ask(lambda state: state.snapshot((organization, table)))
 
     def sequence_at(self, time_ns: int) -> int:
         """Find the state at a time: in the log since a checkpoint that lies before it."""
@@ -205,7 +209,7 @@ def _since_checkpoint(state: State) -> tuple[Manifest, Delta]:
     """The checkpoint, and what followed as a copy that nobody changes."""
     base = state.manifest
     delta = Delta(
-        ((table.organization, table.signal) for table in base.tables),
+        ((table.organization, table.table) for table in base.tables),
         position=base.position,
         sequence=base.sequence,
         entry_id=base.entry_id,

@@ -47,7 +47,7 @@ class Checkpointer:
             DamagedCheckpointError: A part of `base` that is to be merged cannot be read.
             StoreError: A part cannot be written.
         """
-        known = {(table.organization, table.signal): table for table in base.tables}
+        known = {(table.organization, table.table): table for table in base.tables}
         tables = []
         for key in delta.numbers:
             table = known.get(key) or TableManifest(*key)
@@ -79,9 +79,7 @@ class Checkpointer:
                 merge=lambda found, oldest: SegmentPart.merge(found, oldest=oldest),
                 encode=lambda part: part.data,
             )
-        return TableManifest(
-            table.organization, table.signal, parts, table.totals.changed_by(delta)
-        )
+        return TableManifest(table.organization, table.table, parts, table.totals.changed_by(delta))
 
     def _claims(self, base: Manifest, delta: Delta) -> tuple[PartName, ...]:
         if not delta.claims:

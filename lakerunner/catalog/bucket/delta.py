@@ -13,10 +13,9 @@ from lakerunner.model.times import MAX_NS, MIN_NS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lakerunner.catalog.bucket.records import Entry, PurgeRecord, TotalsChange
+    from lakerunner.catalog.bucket.records import Entry, PurgeRecord, TableChange
     from lakerunner.catalog.columns import ColumnKey
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Rejection
 
 LIVE = MAX_NS
@@ -25,7 +24,8 @@ LIVE = MAX_NS
 PURGED = -1
 """As the sequence of a removal: the segment is forgotten, and no state shows it."""
 
-TableKey = tuple[str, "Signal"]
+TableKey = tuple[str, str]
+"""An organization and one of its tables."""
 
 
 class Entered(NamedTuple):
@@ -75,7 +75,7 @@ class TableDelta:
         if self.entered.pop(segment_id, None) is None:
             self.marks[segment_id] = Mark(PURGED, 0)
 
-    def count(self, change: TotalsChange) -> None:
+    def count(self, change: TableChange) -> None:
         """Follow the totals."""
         self.segments += change.segments
         self.rows += change.rows
@@ -147,16 +147,18 @@ class Delta:
 
     def _commit(self, record: CommitRecord, sequence: int) -> None:
         commit = record.commit
-        key = commit.organization, commit.signal
-        table = self._table(key)
-        number = self.numbers[key]
+        for name, change in record.changes.items():
+            key = commit.organization, name
+            table = self._table(key)
+            number = self.numbers[key]
+            for segment_id in change.removed:
+                table.remove(segment_id, sequence, commit.committed_ns)
+                self.claims[segment_digest(segment_id)] = Claim.removed(number)
+            table.count(change)
         for segment in commit.add:
-            table.entered[segment.id] = Entered(segment, sequence, LIVE, 0)
-            self.claims[segment_digest(segment.id)] = Claim.live(number)
-        for segment_id in commit.remove:
-            table.remove(segment_id, sequence, commit.committed_ns)
-            self.claims[segment_digest(segment_id)] = Claim.removed(number)
-        table.count(record.change)
+            key = commit.organization, segment.table
+            self._table(key).entered[segment.id] = Entered(segment, sequence, LIVE, 0)
+            self.claims[segment_digest(segment.id)] = Claim.live(self.numbers[key])
         self.claims[commit_digest(commit.id)] = Claim.commit(sequence)
         self._sources(record)
 
@@ -175,5 +177,5 @@ class Delta:
 
     def _purge(self, record: PurgeRecord) -> None:
         for purged in record.segments:
-            self._table((purged.organization, purged.signal)).purge(purged.id)
+            self._table((purged.organization, purged.table)).purge(purged.id)
             self.claims[segment_digest(purged.id)] = Claim.purged()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lakerunner.catalog.columns import ColumnKey
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import MIN_NS
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class TableManifest(msgspec.Struct, frozen=True):
     """One table; parts from old to new."""
 
     organization: str
-    signal: Signal
+    table: str
     parts: tuple[PartName, ...] = ()
     totals: Totals = Totals()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import zstandard
@@ -11,18 +11,26 @@ from lakerunner.catalog.columns import ColumnKey
 from lakerunner.errors import CatalogError, CatalogVersionError
 from lakerunner.limits import ZSTD_LEVEL
 from lakerunner.model.commit import Commit
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Source
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of log entries, checkpoints and parts. Raise it when an old reader would misread them."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class TotalsChange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """By how much a commit changes the totals of its table; counts of columns may be negative."""
+class TableChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a commit does to one table, beside adding segments to it.
 
+    Attributes:
+        removed: Ids of its segments that are removed.
+        segments: By how much its number of live segments grows, which may be negative.
+        rows: By how much their rows do.
+        bytes: By how much their bytes do.
+        columns: By how much the count of each column does.
+    """
+
+    removed: tuple[str, ...] = ()
     segments: int = 0
     rows: int = 0
     bytes: int = 0
@@ -34,12 +42,12 @@ class CommitRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="commit"
 
     Attributes:
         commit: Without the rejections that came too late: those of sources already taken.
-        change: What it does to the totals of its table.
+        changes: What it does to each table that it changes.
         cleared: Sources it takes that were set aside until then.
     """
 
     commit: Commit
-    change: TotalsChange
+    changes: dict[str, TableChange]
     cleared: tuple[Source, ...] = ()
 
 
@@ -48,7 +56,7 @@ class PurgedSegment(msgspec.Struct, frozen=True):
 
     id: str
     organization: str
-    signal: Signal
+    table: str
 
 
 class PurgeRecord(msgspec.Struct, frozen=True, tag="purge"):
@@ -81,6 +89,24 @@ class Entry(msgspec.Struct, frozen=True):
     def last(self) -> int:
         """Position of the last record."""
         return self.position + len(self.records) - 1
+
+
+def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
+    """What version 1 wrote of a log entry or a manifest, as version 2 would have written it.
+
+    A table was called by the signal that it held, and a commit changed one table.
+    """
+    for table in value.get("tables", ()):
+        table["table"] = table.pop("signal")
+    for record in value.get("records", ()):
+        for segment in record.get("segments", ()):
+            segment["table"] = segment.pop("signal")
+        if commit := record.get("commit"):
+            for segment in commit.get("add", ()):
+                segment["table"] = segment.pop("signal")
+            change = {**record.pop("change"), "removed": commit.get("remove", ())}
+            record["changes"] = {commit["signal"]: change}
+    return value
 
 
 class _Versioned(msgspec.Struct):
@@ -120,6 +146,8 @@ def decode(data: bytes, kind: type[T], key: str) -> T:
                 key=key,
                 version=version,
             )
-        return msgspec.json.decode(text, type=kind)
+        if version > 1:
+            return msgspec.json.decode(text, type=kind)
+        return msgspec.convert(_from_version_1(msgspec.json.decode(text)), kind)
     except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CatalogError(f"{key!r} is damaged: {error}", key=key) from error

@@ -78,7 +78,7 @@ class State:
         if manifest.position < self.manifest.position:
             self._stacks.clear()  # they know of removals that the log is about to tell again
         self.manifest = manifest
-        self._tables = {(table.organization, table.signal): table for table in manifest.tables}
+        self._tables = {(table.organization, table.table): table for table in manifest.tables}
         self.delta = Delta(
             self._tables,
             position=manifest.position,
@@ -161,6 +161,13 @@ class State:
             bytes=totals.bytes,
             columns=summarise_counts(totals.columns),
         )
+
+    def tables(self) -> list[TableKey]:
+        """The tables that have live segments, in order."""
+        live = {key: table.totals.segments for key, table in self._tables.items()}
+        for key, delta in self.delta.tables.items():
+            live[key] = live.get(key, 0) + delta.segments
+        return sorted(key for key, segments in live.items() if segments)
 
     def rejections(self, organization: str) -> list[Rejection]:
         """What is set aside, by (time, source)."""

@@ -31,17 +31,18 @@ if TYPE_CHECKING:
 _KNOWN: LiteralString = "SELECT sequence FROM commits WHERE id = %(commit)s"
 
 # ON CONFLICT would use up a number each time; nobody can be faster, who does not hold the lock.
-_ADD_TABLE: LiteralString = """
-    INSERT INTO tables (organization, signal) SELECT %(organization)s::text, %(signal)s::text
+_ADD_TABLES: LiteralString = """
+    INSERT INTO tables (organization, name)
+    SELECT %(organization)s::text, new.name FROM unnest(%(tables)s::text[]) AS new (name)
     WHERE NOT EXISTS (SELECT FROM tables
-        WHERE organization = %(organization)s AND signal = %(signal)s)"""
+        WHERE organization = %(organization)s AND tables.name = new.name)"""
 
-_TABLE: LiteralString = """
-    SELECT number FROM tables WHERE organization = %(organization)s AND signal = %(signal)s"""
+_TABLES: LiteralString = """
+    SELECT name, number FROM tables WHERE organization = %(organization)s"""
 
 _ADD_COMMIT: LiteralString = """
-    INSERT INTO commits (sequence, id, table_number, committed_ns)
-    VALUES (%(sequence)s, %(commit)s, %(table)s, %(committed_ns)s)"""
+    INSERT INTO commits (sequence, id, committed_ns)
+    VALUES (%(sequence)s, %(commit)s, %(committed_ns)s)"""
 
 _ADD_SEGMENTS: LiteralString = """
     INSERT INTO segments (id, table_number, min_ns, max_ns, added, payload)
@@ -92,8 +93,8 @@ _CLEAR_REJECTIONS: LiteralString = """
         ) AS found))"""
 
 _ADD_REJECTIONS: LiteralString = """
-    INSERT INTO rejections (table_number, bucket, key, etag, payload)
-    SELECT %(table)s, buckets.number, new.key, new.etag, new.payload
+    INSERT INTO rejections (organization, bucket, key, etag, payload)
+    SELECT %(organization)s, buckets.number, new.key, new.etag, new.payload
     FROM unnest(%(bucket)s::text[], %(key)s::text[], %(etag)s::text[], %(payload)s::bytea[])
         WITH ORDINALITY AS new (bucket, key, etag, payload, position)
     JOIN buckets ON buckets.url = new.bucket ORDER BY new.position"""
@@ -106,7 +107,7 @@ class _Found(NamedTuple):
 
     sequence: int
     known: int | None
-    table: int
+    tables: dict[str, int]
     taken: set[Source]
     segments: dict[str, SegmentRow]
 
@@ -129,26 +130,37 @@ def apply_commit(connection: Link, commit: Commit, name: str) -> int:
     if found.known is not None:
         return found.known
     rows = found.segments
-    live = {row.id: row.payload for row in rows.values() if row.live and row.table == found.table}
+    live = {
+        row.id: segment
+        for row in rows.values()
+        if row.live and (segment := decode_segment(row.payload)).organization == commit.organization
+    }
     refuse_conflicts(
         commit,
         taken=[entry.source for entry in commit.taken if entry.source in found.taken],
         gone=[segment_id for segment_id in commit.remove if segment_id not in live],
         known=[segment.id for segment in commit.add if segment.id in rows],
     )
-    removed = [decode_segment(live[segment_id]) for segment_id in commit.remove]
+    changed: dict[str, tuple[list[Segment], list[Segment]]] = {}
+    for segment in commit.add:
+        changed.setdefault(segment.table, ([], []))[0].append(segment)
+    for segment_id in commit.remove:
+        changed.setdefault(live[segment_id].table, ([], []))[1].append(live[segment_id])
     sequence = found.sequence + 1
     values: dict[str, object] = {
         "commit": commit.id,
         "committed_ns": commit.committed_ns,
         "sequence": sequence,
-        "table": found.table,
+        "organization": commit.organization,
     }
     with connection.pipeline():
         connection.execute(_ADD_COMMIT, values)
-        _change_segments(connection, commit, values)
-        if commit.add or removed:
-            _change_totals(connection, commit.add, removed, values)
+        for own, (add, removed) in sorted(changed.items()):
+            table = values | {"table": found.tables[own]}
+            _add_segments(connection, add, table)
+            _change_totals(connection, add, removed, table)
+        if commit.remove:
+            connection.execute(_REMOVE_SEGMENTS, values | {"ids": list(commit.remove)})
         _change_sources(connection, commit, found.taken, values)
         connection.execute(_ADVANCE, values)
     return sequence
@@ -158,42 +170,43 @@ def _look(connection: Link, commit: Commit, name: str) -> _Found:
     sources = [entry.source for entry in commit.taken]
     sources += [entry.source for entry in commit.rejected]
     ids = [*commit.remove, *(segment.id for segment in commit.add)]
-    table = {"organization": commit.organization, "signal": str(commit.signal)}
+    tables = {
+        "organization": commit.organization,
+        "tables": sorted({segment.table for segment in commit.add}),
+    }
     with connection.pipeline():
         # Each statement sees what was committed before it began, so all see what the lock waited
         # for.
         lock = connection.execute(LOCK)
         known = connection.execute(_KNOWN, {"commit": commit.id})
-        connection.execute(_ADD_TABLE, table)
-        number = connection.execute(_TABLE, table)
+        if commit.add:
+            connection.execute(_ADD_TABLES, tables)
+        numbers = connection.execute(_TABLES, tables)
         states = connection.execute(SOURCES, identities(sources)) if sources else None
         segments = connection.execute(SEGMENTS, {"ids": ids}, binary=True) if ids else None
     ((version, sequence),) = lock.fetchall()
     require_current(version, name)
     earlier = known.fetchone()
-    ((table_number,),) = number.fetchall()
     answer = states_of(sources, states.fetchall() if states else ())
     rows: list[tuple[Any, ...]] = segments.fetchall() if segments else []
     return _Found(
         sequence=int(sequence),
         known=int(earlier[0]) if earlier else None,
-        table=int(table_number),
+        tables=dict(numbers.fetchall()),
         taken={source for source, state in answer.items() if state is SourceState.TAKEN},
         segments={row[0]: SegmentRow(*row) for row in rows},
     )
 
 
-def _change_segments(connection: Link, commit: Commit, values: dict[str, object]) -> None:
-    if commit.add:
+def _add_segments(connection: Link, add: Sequence[Segment], values: dict[str, object]) -> None:
+    if add:
         arrays = {
-            "ids": [segment.id for segment in commit.add],
-            "min_ns": [segment.min_timestamp_ns for segment in commit.add],
-            "max_ns": [segment.max_timestamp_ns for segment in commit.add],
-            "payload": [encode_segment(segment) for segment in commit.add],
+            "ids": [segment.id for segment in add],
+            "min_ns": [segment.min_timestamp_ns for segment in add],
+            "max_ns": [segment.max_timestamp_ns for segment in add],
+            "payload": [encode_segment(segment) for segment in add],
         }
         connection.execute(_ADD_SEGMENTS, values | arrays)
-    if commit.remove:
-        connection.execute(_REMOVE_SEGMENTS, values | {"ids": list(commit.remove)})
 
 
 def _change_totals(

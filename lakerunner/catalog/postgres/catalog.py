@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import Source, SourceState
     from lakerunner.model.times import TimeRange
 
@@ -48,7 +47,7 @@ _OVERLAP: LiteralString = """
 
 _OF_TABLE: LiteralString = """
         OFFSET 0) AS found
-    WHERE tables.organization = %(organization)s AND tables.signal = %(signal)s"""
+    WHERE tables.organization = %(organization)s AND tables.name = %(table)s"""
 
 SEGMENTS_NOW: LiteralString = f"SELECT payload {_OVERLAP} removed IS NULL {_OF_TABLE}"
 """Live segments, by the index `segments_live`."""
@@ -76,12 +75,14 @@ SEQUENCE_AT: LiteralString = """
 _SNAPSHOT: LiteralString = """
     SELECT guard.sequence, t.segments, t.rows, t.bytes, c.name, c.type, c.overflow, c.live
     FROM (SELECT) AS one
-    LEFT JOIN tables AS t ON t.organization = %(organization)s AND t.signal = %(signal)s
+    LEFT JOIN tables AS t ON t.organization = %(organization)s AND t.name = %(table)s
     LEFT JOIN columns AS c ON c.table_number = t.number"""
 
 _REJECTIONS: LiteralString = """
-    SELECT rejections.number, payload FROM rejections
-    JOIN tables ON tables.number = table_number WHERE organization = %(organization)s"""
+    SELECT number, payload FROM rejections WHERE organization = %(organization)s"""
+
+_TABLES: LiteralString = """
+    SELECT organization, name FROM tables WHERE segments > 0"""
 
 _PURGE: LiteralString = """
     SELECT id, removed IS NULL FROM segments WHERE id = ANY(%(ids)s::text[])"""
@@ -124,7 +125,7 @@ class PostgresCatalog(Catalog):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
@@ -133,7 +134,7 @@ class PostgresCatalog(Catalog):
         last = _int64(time_range.end_ns - 1)
         values = {
             "organization": organization,
-            "signal": str(signal),
+            "table": table,
             "first": _int64(time_range.start_ns),
             "last": last,
             "longest": MAX_NS,
@@ -143,13 +144,17 @@ class PostgresCatalog(Catalog):
         rows = self._pool.read(SEGMENTS_NOW if sequence is None else SEGMENTS_THEN, values)
         return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
 
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """List the tables, from their totals."""
+        return sorted((organization, name) for organization, name in self._pool.read(_TABLES, {}))
+
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up, all in one statement."""
         return states_of(sources, self._pool.read(SOURCES, identities(sources)))
 
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+    def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table from the totals that each commit maintains."""
-        values = {"organization": organization, "signal": str(signal)}
+        values = {"organization": organization, "table": table}
         rows = self._pool.read(_SNAPSHOT, values)
         sequence, segments, count, size, *_ = rows[0]
         return Snapshot(

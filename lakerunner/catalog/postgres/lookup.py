@@ -30,15 +30,13 @@ SOURCES: LiteralString = """
 """Positions count from 1."""
 
 SEGMENTS: LiteralString = """
-    SELECT id, table_number, removed IS NULL, payload FROM segments WHERE id = ANY(%(ids)s::text[])
-    """
+    SELECT id, removed IS NULL, payload FROM segments WHERE id = ANY(%(ids)s::text[])"""
 
 
 class SegmentRow(NamedTuple):
     """What decides whether a segment may be added, removed or purged."""
 
     id: str
-    table: int
     live: bool
     payload: bytes
 

@@ -98,6 +98,17 @@ STEPS: Sequence[Step] = (
     ),
     # The state at a time: see `catalog.SEQUENCE_AT`.
     ("CREATE INDEX commits_by_time ON commits (committed_ns, sequence)",),
+    # A commit may change several tables, and what is set aside belongs to none.
+    (
+        "ALTER TABLE tables RENAME COLUMN signal TO name",
+        "ALTER TABLE commits DROP COLUMN table_number",
+        """ALTER TABLE rejections ADD COLUMN organization text COLLATE "C" NOT NULL DEFAULT ''""",
+        """UPDATE rejections SET organization = tables.organization FROM tables
+            WHERE tables.number = table_number""",
+        "ALTER TABLE rejections ALTER COLUMN organization DROP DEFAULT",
+        "ALTER TABLE rejections DROP COLUMN table_number",
+        "CREATE INDEX rejections_by_organization ON rejections (organization)",
+    ),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 

@@ -38,7 +38,7 @@ _SET_SOURCE = """
     SET taken = excluded.taken, rows = excluded.rows, sequence = excluded.sequence"""
 
 _ADD_REJECTION = """
-    INSERT INTO rejections (table_number, bucket, key, etag, code, reason, rows, rejected_ns)
+    INSERT INTO rejections (organization, bucket, key, etag, code, reason, rows, rejected_ns)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
@@ -48,40 +48,54 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> int:
     Raises:
         CommitConflictError: It lost a race; the caller must roll back.
     """
-    table = _table_number(connection, commit)
     known = find_sources(connection, _sources(commit.taken, commit.rejected))
     taken = {source for source, state in known.items() if state is SourceState.TAKEN}
-    removed = _refuse(connection, commit, table, taken)
+    changed = _refuse(connection, commit, taken)
     sequence = connection.execute(
-        "INSERT INTO commits (id, table_number, committed_ns) VALUES (?, ?, ?)",
-        (commit.id, table, commit.committed_ns),
+        "INSERT INTO commits (id, committed_ns) VALUES (?, ?)", (commit.id, commit.committed_ns)
     ).lastrowid
     assert sequence is not None  # noqa: S101 - an INSERT always has one
-    _change_segments(connection, commit, table, sequence)
-    _change_totals(connection, table, commit.add, removed)
-    _change_columns(connection, table, commit.add, removed)
+    for name in sorted(changed):
+        add, removed = changed[name]
+        table = _table_number(connection, commit.organization, name)
+        _add_segments(connection, add, table, sequence)
+        _change_totals(connection, table, add, removed)
+        _change_columns(connection, table, add, removed)
+    connection.executemany(
+        "UPDATE segments SET removed = ?, removed_ns = ? WHERE id = ?",
+        ((sequence, commit.committed_ns, segment_id) for segment_id in commit.remove),
+    )
     rejected = [entry for entry in commit.rejected if entry.source not in taken]
-    _change_sources(connection, commit, rejected, table, sequence)
+    _change_sources(connection, commit, rejected, sequence)
     return sequence
 
 
 def _refuse(
-    connection: sqlite3.Connection, commit: Commit, table: int, taken: set[Source]
-) -> list[Segment]:
-    """The segments the commit removes, if it may."""
+    connection: sqlite3.Connection, commit: Commit, taken: set[Source]
+) -> dict[str, tuple[list[Segment], list[Segment]]]:
+    """By table, the segments the commit adds, and those it removes, if it may."""
     rows = find_segments(connection, [*commit.remove, *(segment.id for segment in commit.add)])
-    live = {row.id: row.payload for row in rows.values() if row.live and row.table == table}
+    live = {
+        row.id: segment
+        for row in rows.values()
+        if row.live and (segment := decode_segment(row.payload)).organization == commit.organization
+    }
     refuse_conflicts(
         commit,
         taken=[entry.source for entry in commit.taken if entry.source in taken],
         gone=[segment_id for segment_id in commit.remove if segment_id not in live],
         known=[segment.id for segment in commit.add if segment.id in rows],
     )
-    return [decode_segment(live[segment_id]) for segment_id in commit.remove]
+    changed: dict[str, tuple[list[Segment], list[Segment]]] = {}
+    for segment in commit.add:
+        changed.setdefault(segment.table, ([], []))[0].append(segment)
+    for segment_id in commit.remove:
+        changed.setdefault(live[segment_id].table, ([], []))[1].append(live[segment_id])
+    return changed
 
 
-def _change_segments(
-    connection: sqlite3.Connection, commit: Commit, table: int, sequence: int
+def _add_segments(
+    connection: sqlite3.Connection, add: Sequence[Segment], table: int, sequence: int
 ) -> None:
     connection.executemany(
         _ADD_SEGMENT,
@@ -94,12 +108,8 @@ def _change_segments(
                 sequence,
                 encode_segment(segment),
             )
-            for segment in commit.add
+            for segment in add
         ),
-    )
-    connection.executemany(
-        "UPDATE segments SET removed = ?, removed_ns = ? WHERE id = ?",
-        ((sequence, commit.committed_ns, segment_id) for segment_id in commit.remove),
     )
 
 
@@ -138,7 +148,6 @@ def _change_sources(
     connection: sqlite3.Connection,
     commit: Commit,
     rejected: Sequence[Rejection],
-    table: int,
     sequence: int,
 ) -> None:
     urls = {source.bucket for source in _sources(commit.taken, rejected)}
@@ -161,7 +170,7 @@ def _change_sources(
         _ADD_REJECTION,
         (
             (
-                table,
+                commit.organization,
                 *identity(entry.source),
                 entry.code,
                 entry.reason,
@@ -177,11 +186,11 @@ def _sources(taken: Sequence[TakenSource], rejected: Sequence[Rejection]) -> lis
     return [*(entry.source for entry in taken), *(entry.source for entry in rejected)]
 
 
-def _table_number(connection: sqlite3.Connection, commit: Commit) -> int:
-    key = (commit.organization, str(commit.signal))
-    connection.execute("INSERT OR IGNORE INTO tables (organization, signal) VALUES (?, ?)", key)
+def _table_number(connection: sqlite3.Connection, organization: str, table: str) -> int:
+    key = (organization, table)
+    connection.execute("INSERT OR IGNORE INTO tables (organization, name) VALUES (?, ?)", key)
     (number,) = connection.execute(
-        "SELECT number FROM tables WHERE organization = ? AND signal = ?", key
+        "SELECT number FROM tables WHERE organization = ? AND name = ?", key
     ).fetchone()
     return int(number)
 

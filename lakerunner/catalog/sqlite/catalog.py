@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from lakerunner.model.commit import Commit
     from lakerunner.model.segment import Segment
-    from lakerunner.model.signal import Signal
     from lakerunner.model.source import SourceState
     from lakerunner.model.times import TimeRange
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 # `:longest` may be longer than it says, and bounds nothing.
 _OVERLAP = """
     FROM tables CROSS JOIN segments ON segments.table_number = tables.number
-    WHERE tables.organization = :organization AND tables.signal = :signal
+    WHERE tables.organization = :organization AND tables.name = :table
         AND max_ns >= :first
         AND max_ns <= CASE extent_ns WHEN :longest THEN :longest
             ELSE :last + min(extent_ns, :room) END
@@ -65,7 +64,7 @@ _REJECTIONS = """
     SELECT buckets.url, key, etag, code, reason, rejected_ns, rows
     FROM rejections
     JOIN buckets ON buckets.number = rejections.bucket
-    WHERE table_number IN (SELECT number FROM tables WHERE organization = ?)
+    WHERE organization = ?
     ORDER BY rejected_ns, buckets.url, key, etag, rejections.number"""
 
 _BY_TIME = attrgetter("min_timestamp_ns", "id")
@@ -91,9 +90,8 @@ class SqliteCatalog(Catalog):
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> from lakerunner.model.commit import Commit
-        >>> from lakerunner.model.signal import Signal
         >>> with TemporaryDirectory() as directory, SqliteCatalog(f"{directory}/c.db") as catalog:
-        ...     catalog.commit(Commit("c1", "acme", Signal.LOGS, committed_ns=0))
+        ...     catalog.commit(Commit("c1", "acme", committed_ns=0))
         1
     """
 
@@ -114,7 +112,7 @@ class SqliteCatalog(Catalog):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
@@ -123,7 +121,7 @@ class SqliteCatalog(Catalog):
         last = _int64(time_range.end_ns - 1)
         values = {
             "organization": organization,
-            "signal": str(signal),
+            "table": table,
             "first": _int64(time_range.start_ns),
             "last": last,
             "longest": MAX_NS,
@@ -135,19 +133,27 @@ class SqliteCatalog(Catalog):
             rows = connection.execute(statement, values).fetchall()
         return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
 
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """List the tables, from their totals."""
+        with self._pool.reading() as connection:
+            return connection.execute(
+                "SELECT organization, name FROM tables WHERE segments > 0"
+                " ORDER BY organization, name"
+            ).fetchall()
+
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up, hundreds in one statement."""
         with self._pool.reading() as connection:
             return find_sources(connection, sources)
 
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
+    def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table from the totals that each commit maintains."""
         with self._pool.reading() as connection:
             (sequence,) = connection.execute("SELECT max(sequence) FROM commits").fetchone()
             totals = connection.execute(
                 "SELECT number, segments, rows, bytes FROM tables"
-                " WHERE organization = ? AND signal = ?",
-                (organization, str(signal)),
+                " WHERE organization = ? AND name = ?",
+                (organization, table),
             ).fetchone()
             number, segments, rows, size = totals or (None, 0, 0, 0)
             columns = connection.execute(

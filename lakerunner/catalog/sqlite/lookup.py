@@ -23,7 +23,7 @@ _SOURCES = """
 
 _SEGMENTS = """
     WITH asked (id) AS (VALUES {rows})
-    SELECT segments.id, segments.table_number, segments.removed IS NULL, segments.payload
+    SELECT segments.id, segments.removed IS NULL, segments.payload
     FROM asked CROSS JOIN segments ON segments.id = asked.id"""
 
 
@@ -31,7 +31,6 @@ class SegmentRow(NamedTuple):
     """What decides whether a segment may be added, removed or purged."""
 
     id: str
-    table: int
     live: bool
     payload: bytes
 

@@ -93,6 +93,37 @@ STEPS: Sequence[Step] = (
     ),
     # The state at a time: see `catalog.SEQUENCE_AT`.
     ("CREATE INDEX commits_by_time ON commits (committed_ns, sequence)",),
+    # A commit may change several tables, and what is set aside belongs to none. SQLite before 3.35
+    # cannot drop a column, so two tables are made anew.
+    (
+        "ALTER TABLE tables RENAME COLUMN signal TO name",
+        """CREATE TABLE new_commits (
+            sequence INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            committed_ns INTEGER NOT NULL)""",
+        "INSERT INTO new_commits SELECT sequence, id, committed_ns FROM commits ORDER BY sequence",
+        "DROP TABLE commits",
+        "ALTER TABLE new_commits RENAME TO commits",
+        "CREATE INDEX commits_by_time ON commits (committed_ns, sequence)",
+        """CREATE TABLE new_rejections (
+            number INTEGER PRIMARY KEY,
+            organization TEXT NOT NULL,
+            bucket INTEGER NOT NULL,
+            key TEXT NOT NULL,
+            etag TEXT NOT NULL,
+            code TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            rows INTEGER,
+            rejected_ns INTEGER NOT NULL)""",
+        """INSERT INTO new_rejections
+            SELECT rejections.number, organization, bucket, key, etag, code, reason,
+                rejections.rows, rejected_ns
+            FROM rejections JOIN tables ON tables.number = table_number""",
+        "DROP TABLE rejections",
+        "ALTER TABLE new_rejections RENAME TO rejections",
+        "CREATE INDEX rejections_by_organization ON rejections (organization)",
+        "CREATE INDEX rejections_by_source ON rejections (bucket, key, etag)",
+    ),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 

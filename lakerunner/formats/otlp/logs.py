@@ -11,15 +11,14 @@ import pyarrow.compute as pc
 from lakerunner.formats.otlp.nesting import text
 from lakerunner.formats.otlp.origin import own_attributes, spread
 from lakerunner.formats.otlp.values import NESTED, SCALARS, nested_json, scalar_text
-from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL, SERVICE
+from lakerunner.schema.canonical import LOGS, SERVICE
 from lakerunner.schema.columns import absent_if_empty, absent_if_zero, compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
 from lakerunner.schema.ids import hex_ids
 from lakerunner.schema.levels import derive_levels
 from lakerunner.schema.timestamps import choose_times
 
-_RESERVED = frozenset(CANONICAL[Signal.LOGS].names) - {SERVICE}
+_RESERVED = frozenset(LOGS.names) - {SERVICE}
 
 
 def decode_logs(batch: Any, fallback_ns: Any) -> Decoded:

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 from lakerunner.formats.otlp.nesting import text
 from lakerunner.formats.otlp.origin import own_attributes, spread
 from lakerunner.formats.otlp.span_lists import event_lists, link_lists
-from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL, SERVICE
+from lakerunner.schema.canonical import SERVICE, SPANS
 from lakerunner.schema.columns import absent_if_empty, compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
 from lakerunner.schema.enumerations import KINDS, STATUS_CODES, enum_names
@@ -20,7 +19,7 @@ from lakerunner.schema.ids import hex_ids
 from lakerunner.schema.span_fingerprint import fingerprint_inputs, span_fingerprints
 from lakerunner.schema.timestamps import TimeSource, choose_times, optional_times
 
-_RESERVED = frozenset(CANONICAL[Signal.SPANS].names) - {SERVICE}
+_RESERVED = frozenset(SPANS.names) - {SERVICE}
 
 
 def decode_spans(batch: Any, fallback_ns: Any) -> Decoded:

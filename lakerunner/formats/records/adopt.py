@@ -18,12 +18,13 @@ from lakerunner.formats.records.times import take_moments
 from lakerunner.formats.records.unwrap import unwrap
 from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL, SERVICE
+from lakerunner.schema.canonical import SERVICE
 from lakerunner.schema.columns import compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
 from lakerunner.schema.json_text import json_text
 from lakerunner.schema.series import series_ids
 from lakerunner.schema.span_fingerprint import span_fingerprints
+from lakerunner.schema.tables import TABLE_OF
 
 if TYPE_CHECKING:
     from lakerunner.formats.records.read import Records
@@ -96,7 +97,7 @@ def adopt(
     service = _service(fields, wanted)
     if service is not None:
         fields.put(_SERVICE_FIELD, service)
-    reserved = frozenset(CANONICAL[signal].names) - {SERVICE}
+    reserved = frozenset(TABLE_OF[signal].schema.names) - {SERVICE}
     attributes = to_attributes(fields, reserved)
     overflow += [attributes.overflow] if attributes.overflow is not None else []
     made = decoded(columns, attributes.columns, overflow, PayloadRows(payload, len(fallback)), {})

@@ -28,10 +28,10 @@ from lakerunner.formats.records.lists import to_list
 from lakerunner.formats.records.roles import DURATIONS, END, NAMES, OBSERVED, START
 from lakerunner.formats.records.times import take_time
 from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL
 from lakerunner.schema.columns import absent_if_zero, compact_strings
 from lakerunner.schema.enumerations import KINDS, STATUS_CODES, TEMPORALITIES
 from lakerunner.schema.levels import derive_levels
+from lakerunner.schema.tables import TABLE_OF
 from lakerunner.schema.types import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def make_columns(context: Context) -> dict[str, Any]:
 
 def take_column(context: Context, column: str) -> Any:
     """Fill one column, or None where nothing fills it."""
-    converter = _converter(column, CANONICAL[context.signal].field(column).type)
+    converter = _converter(column, TABLE_OF[context.signal].schema.field(column).type)
     said = context.mapping.columns.get(column)
     names = NAMES[context.signal].get(column, ())
     exact = [column] if column in context.fields else []
@@ -156,7 +156,7 @@ def _body(
 
 
 def _take_all(context: Context, columns: Iterable[str]) -> dict[str, Any]:
-    present = CANONICAL[context.signal].names
+    present = TABLE_OF[context.signal].schema.names
     taken = {column: take_column(context, column) for column in columns if column in present}
     return {column: values for column, values in taken.items() if values is not None}
 

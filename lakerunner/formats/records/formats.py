@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lakerunner.errors import ConfigurationError
 from lakerunner.formats.records.adopt import adopt, signal_of
 from lakerunner.formats.records.patterns import apply_pattern
-from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.tables import TABLE_OF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lakerunner.schema.decoded import Decoded
 
 _HEAD_BYTES = 64 * 1024
-_COLUMNS = frozenset(name for schema in CANONICAL.values() for name in schema.names)
+_COLUMNS = frozenset(name for table in TABLE_OF.values() for name in table.schema.names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,9 @@ from lakerunner.formats.records.convert import to_integer, to_word
 from lakerunner.formats.records.fields import Preferred
 from lakerunner.model.signal import Signal
 from lakerunner.schema.attribute import OverflowPairs
-from lakerunner.schema.canonical import CANONICAL, OVERFLOW_TYPE
+from lakerunner.schema.canonical import OVERFLOW_TYPE
 from lakerunner.schema.names import OVERFLOW, RECORD, RESOURCE, SCOPE
+from lakerunner.schema.tables import TABLE_OF
 
 if TYPE_CHECKING:
     from lakerunner.formats.records.fields import Fields
@@ -104,7 +105,7 @@ def take_lake_columns(fields: Fields, signal: Signal, rows: Any) -> dict[str, An
         rows: bool per row: which came from a lake.
     """
     fields.drop(_DROPPED.get(signal, _MARKS[:1]), rows)
-    schema = CANONICAL[signal]
+    schema = TABLE_OF[signal].schema
     taken = {}
     for name in _TAKEN:
         if name in schema.names:

@@ -12,6 +12,7 @@ import re
 from lakerunner.errors import UnsupportedQueryError
 from lakerunner.query.complexity import refuse_deep
 from lakerunner.query.mention import Mention
+from lakerunner.schema.tables import TABLES
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*([A-Za-z]\w*)?", re.DOTALL)
@@ -50,7 +51,7 @@ def read_sql(text: str) -> Mention:
         )
     if first == "SHOW":
         raise UnsupportedQueryError(
-            "SHOW is refused: the tables are logs, spans and metrics; DESCRIBE shows their columns",
+            f"SHOW is refused: the tables are {', '.join(TABLES)}; DESCRIBE shows their columns",
             query=text,
         )
     refuse_deep(text)

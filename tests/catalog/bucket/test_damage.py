@@ -11,6 +11,7 @@ import zstandard
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.checkpoints import CHECKPOINTS_PREFIX, HINT_KEY, PARTS_PREFIX
 from lakerunner.catalog.bucket.log import LOG_PREFIX, numbered
+from lakerunner.catalog.bucket.records import FORMAT_VERSION
 from lakerunner.errors import (
     CatalogError,
     CatalogUnavailableError,
@@ -20,7 +21,6 @@ from lakerunner.errors import (
     StoreUnavailableError,
 )
 from lakerunner.model.faults import Fault, FaultPlan
-from lakerunner.model.signal import Signal
 from lakerunner.store import FaultyStore, PutMode
 from lakerunner.store.probe import PROBE_KEY
 from lakerunner.store.wrapper import WrapperStore
@@ -169,8 +169,8 @@ def test_without_checkpoints_the_log_is_enough(lake: CountingStore) -> None:
 @pytest.mark.parametrize("key", [numbered(LOG_PREFIX, 23), numbered(CHECKPOINTS_PREFIX, 20)])
 def test_a_newer_version_is_refused_and_left_alone(lake: CountingStore, key: str) -> None:
     content = msgspec.json.decode(zstandard.ZstdDecompressor().decompress(lake.get(key).data))
-    newer = zstandard.ZstdCompressor().compress(msgspec.json.encode({**content, "version": 2}))
-    lake.put(key, newer)
+    newer = msgspec.json.encode({**content, "version": FORMAT_VERSION + 1})
+    lake.put(key, zstandard.ZstdCompressor().compress(newer))
     before = {meta.key: meta.etag for meta in lake.list()}
     catalog = BucketCatalog(lake)
     for call in (lambda: ids(catalog), lambda: catalog.commit(make_commit("c"))):
@@ -195,8 +195,8 @@ def test_a_store_that_fails_is_an_unavailable_catalog(
     plan = FaultPlan(Fault(1, call, error=error))
     catalog = BucketCatalog(FaultyStore(lake, plan))
     with pytest.raises(CatalogUnavailableError):
-        catalog.snapshot(ORGANIZATION, Signal.LOGS)
-    assert catalog.snapshot(ORGANIZATION, Signal.LOGS).segments == ENTRIES
+        catalog.snapshot(ORGANIZATION, "logs")
+    assert catalog.snapshot(ORGANIZATION, "logs").segments == ENTRIES
 
 
 def test_a_bucket_that_may_only_be_read(lake: CountingStore) -> None:

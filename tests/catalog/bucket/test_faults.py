@@ -15,7 +15,6 @@ from lakerunner.catalog.base import ALL_TIME
 from lakerunner.catalog.bucket import BucketCatalog, log
 from lakerunner.errors import CatalogUnavailableError, CommitUnknownError, StoreUnavailableError
 from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
-from lakerunner.model.signal import Signal
 from lakerunner.store import open_store
 from lakerunner.store.faulty import FaultyStore
 from lakerunner.testing.catalog_fixture import A, B, ids
@@ -74,20 +73,23 @@ class Insistent(Catalog):
     def segments(
         self,
         organization: str,
-        signal: Signal,
+        table: str,
         time_range: TimeRange = ALL_TIME,
         *,
         sequence: int | None = None,
     ) -> Sequence[Segment]:
         return self.insist(
-            lambda catalog: catalog.segments(organization, signal, time_range, sequence=sequence)
+            lambda catalog: catalog.segments(organization, table, time_range, sequence=sequence)
         )
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         return self.insist(lambda catalog: catalog.sources(sources))
 
-    def snapshot(self, organization: str, signal: Signal) -> Snapshot:
-        return self.insist(lambda catalog: catalog.snapshot(organization, signal))
+    def tables(self) -> Sequence[tuple[str, str]]:
+        return self.insist(lambda catalog: catalog.tables())
+
+    def snapshot(self, organization: str, table: str) -> Snapshot:
+        return self.insist(lambda catalog: catalog.snapshot(organization, table))
 
     def sequence_at(self, time_ns: int) -> int:
         return self.insist(lambda catalog: catalog.sequence_at(time_ns))
@@ -162,7 +164,7 @@ def test_a_process_may_die_at_any_call(*, after: bool) -> None:
         catalog = BucketCatalog(open_store(url), checkpoint_every=3)
         history(catalog)
         found = BucketCatalog(open_store(url))
-        snapshot = found.snapshot(ORGANIZATION, Signal.LOGS)
+        snapshot = found.snapshot(ORGANIZATION, "logs")
         state = (
             ids(found),
             (snapshot.segments, snapshot.rows, snapshot.columns),
@@ -198,5 +200,5 @@ def test_a_put_that_never_arrived_is_unknown_and_then_done() -> None:
     catalog = BucketCatalog(FaultyStore(store, plan))
     with pytest.raises(CommitUnknownError):
         catalog.commit(make_commit("c2"))
-    assert BucketCatalog(store).snapshot(ORGANIZATION, Signal.LOGS).sequence == 1
+    assert BucketCatalog(store).snapshot(ORGANIZATION, "logs").sequence == 1
     assert catalog.commit(make_commit("c2")) == 2

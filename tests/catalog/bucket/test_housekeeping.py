@@ -98,7 +98,7 @@ def test_a_reader_that_was_outrun_goes_on_from_a_checkpoint(store: CountingStore
 def test_parts_that_vanish_under_a_reader_are_found_elsewhere(store: CountingStore) -> None:
     catalog, reader = (BucketCatalog(store, checkpoint_every=5, grace_ns=0) for _ in range(2))
     fill(catalog, 0, 7)
-    reader.snapshot("acme", make_segment("").signal)  # a manifest, and no part of it
+    reader.snapshot("acme", "logs")  # a manifest, and no part of it
     fill(catalog, 7, 23)
     catalog.purge([])
     assert len(ids(reader)) == 23

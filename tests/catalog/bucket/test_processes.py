@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from lakerunner.catalog import open_catalog
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.errors import CommitConflictError
-from lakerunner.model.signal import Signal
 from lakerunner.store import open_store
 from lakerunner.testing.catalog_fixture import ids
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
@@ -43,7 +42,7 @@ def test_workers_of_several_processes(tmp_path: Path) -> None:
     assert sorted(number for numbers in won for number in numbers) == list(range(EACH))
     expected = {f"{number}-{worker}" for worker, numbers in enumerate(won) for number in numbers}
     assert set(ids(catalog)) == expected
-    assert catalog.snapshot(ORGANIZATION, Signal.LOGS).sequence == EACH
+    assert catalog.snapshot(ORGANIZATION, "logs").sequence == EACH
 
 
 def test_it_travels_with_its_store(tmp_path: Path) -> None:

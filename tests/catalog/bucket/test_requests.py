@@ -11,7 +11,6 @@ import pytest
 
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.log import LOG_PREFIX
-from lakerunner.model.signal import Signal
 from lakerunner.store.counting import Counts
 from lakerunner.testing.catalog_fixture import A, ids
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
@@ -89,7 +88,7 @@ def test_a_lake_is_opened_by_its_newest_checkpoint(store: CountingStore) -> None
     for number in range(23):
         add(catalog, number)
     store.reset()
-    snapshot = BucketCatalog(store).snapshot(ORGANIZATION, Signal.LOGS)
+    snapshot = BucketCatalog(store).snapshot(ORGANIZATION, "logs")
     assert (snapshot.segments, snapshot.sequence) == (23, 23)
     # Hint, manifest, three entries; no part is needed.
     assert requests(store.reset()) == Counts(list=1, get=5)

@@ -8,7 +8,6 @@ from hypothesis import given
 from lakerunner.catalog.postgres import PostgresCatalog
 from lakerunner.catalog.postgres.lookup import fold
 from lakerunner.model.commit import Commit
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Source, SourceState
 from lakerunner.testing.strategies import TEXT
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_rejection
@@ -29,7 +28,7 @@ def test_any_source_can_be_kept(url: str) -> None:
     reasons = tuple(make_rejection(source, "why\0 " * 999) for source in sources[1::2])
     with PostgresCatalog(url) as catalog:
         catalog.commit(make_commit("c1", take=sources[::2]))
-        catalog.commit(Commit("c2", ORGANIZATION, Signal.LOGS, 0, rejected=reasons))
+        catalog.commit(Commit("c2", ORGANIZATION, 0, rejected=reasons))
         states = catalog.sources(sources)
         assert [states[source] for source in sources] == [
             SourceState.REJECTED if number % 2 else SourceState.TAKEN

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lakerunner.catalog.postgres import PostgresCatalog, applying, catalog, leases, lookup
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import TimeRange
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
 
@@ -81,7 +80,7 @@ def rows_read(one: PostgresCatalog, time_range: TimeRange) -> int:
     """How many segments the server looks at to answer."""
     values = {
         "organization": ORGANIZATION,
-        "signal": "logs",
+        "table": "logs",
         "first": time_range.start_ns,
         "last": time_range.end_ns - 1,
         "longest": 2**63 - 1,
@@ -104,4 +103,4 @@ def test_work_is_bounded_by_the_answer(url: str) -> None:
         assert rows_read(one, TimeRange(50 * HOUR, 51 * HOUR)) == 1
         one.commit(make_commit("replace", remove=[f"{n:06d}" for n in range(60, 3000)]))
         assert rows_read(one, TimeRange(70 * HOUR, 10**6 * HOUR)) == 0
-        assert len(one.segments(ORGANIZATION, Signal.LOGS)) == 60
+        assert len(one.segments(ORGANIZATION, "logs")) == 60

@@ -18,7 +18,6 @@ import pytest
 
 from lakerunner.catalog.postgres import PostgresCatalog
 from lakerunner.errors import CommitConflictError
-from lakerunner.model.signal import Signal
 from lakerunner.testing.catalog_fixture import ids
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
 
@@ -97,7 +96,7 @@ def start(program: str, url: str) -> subprocess.Popen[str]:
 def check(url: str, commits: int) -> None:
     """Everything in the catalog agrees with everything else."""
     with PostgresCatalog(url) as catalog:
-        snapshot = catalog.snapshot(ORGANIZATION, Signal.LOGS)
+        snapshot = catalog.snapshot(ORGANIZATION, "logs")
         assert snapshot.sequence == commits
         assert (snapshot.segments, snapshot.rows) == (10 * commits, 10 * commits)
         assert snapshot.columns["timestamp"].physical == 10 * commits
@@ -121,7 +120,7 @@ def test_killed_in_the_middle_of_commits(url: str, acknowledged: int) -> None:
         missing = sequence - 1
         rows = catalog._pool.read("SELECT count(*) FROM sources", {})
         assert rows == [(missing,)]
-        assert catalog.snapshot(ORGANIZATION, Signal.LOGS).segments == 10 * missing
+        assert catalog.snapshot(ORGANIZATION, "logs").segments == 10 * missing
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -174,7 +173,7 @@ def test_numbers_become_visible_in_their_order(url: str) -> None:
     with PostgresCatalog(url) as catalog, ThreadPoolExecutor(4) as threads:
         writers = [threads.submit(write, writer) for writer in range(4)]
         while not all(writer.done() for writer in writers):
-            before = catalog.snapshot(ORGANIZATION, Signal.LOGS)
+            before = catalog.snapshot(ORGANIZATION, "logs")
             assert before.sequence == before.segments
             seen = ids(catalog, sequence=before.sequence)
             assert len(seen) == before.segments

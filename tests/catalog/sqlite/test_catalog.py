@@ -19,7 +19,6 @@ from lakerunner.catalog.sqlite.catalog import (
     SEQUENCE_AT,
 )
 from lakerunner.errors import CatalogError, CatalogUnavailableError, ConfigurationError
-from lakerunner.model.signal import Signal
 from lakerunner.model.times import TimeRange
 from lakerunner.testing.catalog import CatalogSuite
 from lakerunner.testing.catalog_fixture import A, ids
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog import Catalog
 
 HOUR = 3600 * 10**9
-NAMES = ["organization", "signal", "first", "last", "longest", "room", "sequence"]
+NAMES = ["organization", "table", "first", "last", "longest", "room", "sequence"]
 
 
 class TestSqliteCatalog(CatalogSuite):
@@ -74,7 +73,7 @@ def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
         catalog.commit(make_commit("c1"))
         assert (tmp_path / name).is_file()
         with open_catalog(catalog.url) as other:
-            assert other.snapshot(ORGANIZATION, Signal.LOGS).sequence == 1
+            assert other.snapshot(ORGANIZATION, "logs").sequence == 1
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite://catalog.db", "sqlite://~/c"])
@@ -148,7 +147,7 @@ def steps_of(catalog: SqliteCatalog, time_range: TimeRange) -> int:
 
     connection = idle(catalog)
     connection.set_progress_handler(count, 1)
-    catalog.segments(ORGANIZATION, Signal.LOGS, time_range)
+    catalog.segments(ORGANIZATION, "logs", time_range)
     connection.set_progress_handler(None, 1)
     return steps
 
@@ -205,7 +204,7 @@ def test_a_damaged_file_says_so(path: Path) -> None:
     content[8192:-8192] = b"\x5a" * (len(content) - 16384)
     path.write_bytes(content)
     with SqliteCatalog(path) as catalog, pytest.raises(CatalogError, match=r"damaged.*rebuild"):
-        catalog.segments(ORGANIZATION, Signal.LOGS)
+        catalog.segments(ORGANIZATION, "logs")
 
 
 def test_a_file_that_disappears_is_not_replaced(path: Path, catalog: SqliteCatalog) -> None:

@@ -15,8 +15,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.model.signal import Signal
 from lakerunner.schema.attribute import field_key, field_types, overflow_types
-from lakerunner.schema.canonical import CANONICAL, SERVICE
+from lakerunner.schema.canonical import SERVICE
 from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -137,7 +138,7 @@ def rows_of(table: pa.Table) -> dict[str, list[Any]]:
 
 def attribute_fields(table: pa.Table) -> dict[tuple[str, str], pa.Field]:
     """The field of every attribute column, by prefix and original key."""
-    canonical = set(CANONICAL[Signal.LOGS].names) - {SERVICE}
+    canonical = set(TABLES["logs"].schema.names) - {SERVICE}
     found = {}
     for field in table.schema:
         if field.name not in canonical:
@@ -211,8 +212,8 @@ def check(request: Any) -> None:
         if record.severity_text in {"", *LEVEL_WORDS}:
             assert columns["level"][row] == level(record)
     for field in decoded.table.schema:
-        if field.name in CANONICAL[Signal.LOGS].names and field.name != SERVICE:
-            wanted_type = CANONICAL[Signal.LOGS].field(field.name).type
+        if field.name in TABLES["logs"].schema.names and field.name != SERVICE:
+            wanted_type = TABLES["logs"].schema.field(field.name).type
             held = getattr(field.type, "value_type", field.type)
             assert wanted_type in (field.type, held), field
     check_attributes(decoded.table, records)

@@ -18,8 +18,9 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.model.signal import Signal
 from lakerunner.schema.attribute import field_key, overflow_types
-from lakerunner.schema.canonical import CANONICAL, EXEMPLAR_TYPE, SERVICE
+from lakerunner.schema.canonical import EXEMPLAR_TYPE, SERVICE
 from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.tables import TABLES
 
 FALLBACK = 42
 KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
@@ -316,7 +317,7 @@ def rows_of(table: pa.Table) -> dict[str, list[Any]]:
 
 def places_of(table: pa.Table) -> dict[str, tuple[str, str]]:
     """Prefix and original key of every column name that holds an attribute."""
-    canonical = set(CANONICAL[Signal.METRICS].names) - {SERVICE}
+    canonical = set(TABLES["metrics"].schema.names) - {SERVICE}
     keys = {f.name: field_key(f) for f in table.schema if f.name not in canonical}
     if OVERFLOW in table.schema.names:
         types = overflow_types(table.schema.field(OVERFLOW))
@@ -360,8 +361,8 @@ def check(table: pa.Table, points: list[Entry]) -> None:
         assert unjson(columns.get("metadata", nothing)[row]) == pairs(entry[2].metadata)
         check_exemplars(columns.get("exemplars", nothing)[row], entry[4])
     for field in table.schema:
-        if field.name in CANONICAL[Signal.METRICS].names and field.name != SERVICE:
-            wanted = CANONICAL[Signal.METRICS].field(field.name).type
+        if field.name in TABLES["metrics"].schema.names and field.name != SERVICE:
+            wanted = TABLES["metrics"].schema.field(field.name).type
             assert wanted in (field.type, getattr(field.type, "value_type", None)), field
     check_attributes(table, points)
 

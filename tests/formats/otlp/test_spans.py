@@ -16,8 +16,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.model.signal import Signal
 from lakerunner.schema.attribute import field_key, overflow_types
-from lakerunner.schema.canonical import CANONICAL, EVENT_TYPE, SERVICE
+from lakerunner.schema.canonical import EVENT_TYPE, SERVICE
 from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.tables import TABLES
 from lakerunner.segments.codec import order_columns
 
 FALLBACK = 42
@@ -226,7 +227,7 @@ def rows_of(table: pa.Table) -> dict[str, list[Any]]:
 
 def attribute_cells(table: pa.Table) -> list[dict[tuple[str, str], list[Any]]]:
     """By row: prefix and original key to the values held, in its column and in the overflow."""
-    canonical = set(CANONICAL[Signal.SPANS].names) - {SERVICE}
+    canonical = set(TABLES["spans"].schema.names) - {SERVICE}
     rows: list[dict[tuple[str, str], list[Any]]] = [{} for _ in range(table.num_rows)]
     for field in table.schema:
         if field.name not in canonical:
@@ -296,10 +297,10 @@ def test_every_field_is_what_the_reference_reads(otlp_parts: Any, data: st.DataO
     assert decoded.rows.tolist() == [len(entries(message)) for message in reference]
     check_table(decoded.table, [entry for message in reference for entry in entries(message)])
     for field in decoded.table.schema:
-        if field.name in CANONICAL[Signal.SPANS].names and field.name != SERVICE:
-            wanted = CANONICAL[Signal.SPANS].field(field.name).type
+        if field.name in TABLES["spans"].schema.names and field.name != SERVICE:
+            wanted = TABLES["spans"].schema.field(field.name).type
             assert wanted in (field.type, getattr(field.type, "value_type", field.type)), field
-    order_columns(decoded.table, Signal.SPANS).validate(full=True)
+    order_columns(decoded.table, TABLES["spans"]).validate(full=True)
 
 
 @given(data=st.data())

@@ -14,7 +14,7 @@ from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.records.parquet import parquet_sample, read_parquet
 from lakerunner.formats.table import FORMATS
 from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL
+from lakerunner.schema.tables import TABLE_OF
 
 
 def stream_of(table: pa.Table) -> bytes:
@@ -109,7 +109,7 @@ def test_every_type_may_stand_under_the_name_of_any_column(kind: str, signal: Si
     values, _ = EXOTIC[kind]
     sent = len(values) - values.null_count
     known = {"metric_name": ["m"] * 3, "trace_id": ["0a"] * 3}
-    for name in CANONICAL[signal].names:
+    for name in TABLE_OF[signal].schema.names:
         columns = {**known, name: values}
         try:
             made = FORMATS["arrow"].decode([stream_of(pa.table(columns))], signal, [0]).table

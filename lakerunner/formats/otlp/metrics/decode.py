@@ -16,8 +16,7 @@ from lakerunner.formats.otlp.metrics.numbers import number_columns
 from lakerunner.formats.otlp.metrics.points import Points, data_points, gather, stack
 from lakerunner.formats.otlp.metrics.streams import stream_columns
 from lakerunner.formats.otlp.origin import own_attributes, pass_down, spread
-from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import CANONICAL, SERVICE
+from lakerunner.schema.canonical import METRICS, SERVICE
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
 from lakerunner.schema.series import series_ids
 from lakerunner.schema.timestamps import choose_times, optional_times
@@ -25,7 +24,7 @@ from lakerunner.schema.timestamps import choose_times, optional_times
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RESERVED = frozenset(CANONICAL[Signal.METRICS].names) - {SERVICE}
+_RESERVED = frozenset(METRICS.names) - {SERVICE}
 
 _OWN_COLUMNS: dict[str, Callable[[Points], dict[str, Any]]] = {
     "gauge": number_columns,

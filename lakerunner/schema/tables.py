@@ -1,0 +1,79 @@
+"""The tables of a lake: what each one is made of. The only place that lists them.
+
+A table is where rows lie; a signal (`lakerunner.model.signal`) is what kind of telemetry an input
+holds. Catalogs, segments, plans and query languages speak of tables by name, and whatever they need
+to know of one is here: to add a table is to add an entry to `TABLES`.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.errors import ConfigurationError
+from lakerunner.model.signal import Signal
+from lakerunner.schema.canonical import ID_COLUMNS, LOGS, METRICS, REPEATING, SERVICE, SPANS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class TableSpec(NamedTuple):
+    """What a table is made of.
+
+    Attributes:
+        name: In SQL, in catalogs and in the keys of its segments: lower-case, `[a-z0-9_]`.
+        schema: Its canonical columns in order; attribute columns follow them, in name order.
+        sort: Declared order of a segment: ascending, NULLs last. Columns of the schema.
+        ids: Columns that are looked up by single values; segments carry filters for them.
+        repeating: Text columns of few distinct values, stored and read as dictionaries.
+        window_ns: Length of a window of its own, in nanoseconds; None for `Config.window_ns`.
+
+    Example:
+        >>> TABLES["spans"].sort
+        ('resource_service_name', 'timestamp')
+    """
+
+    name: str
+    schema: pa.Schema
+    sort: tuple[str, ...]
+    ids: tuple[str, ...] = ID_COLUMNS
+    repeating: frozenset[str] = REPEATING
+    window_ns: int | None = None
+
+
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        TableSpec("logs", LOGS, (SERVICE, "timestamp")),
+        TableSpec("spans", SPANS, (SERVICE, "timestamp")),
+        TableSpec("metrics", METRICS, ("metric_name", "series_id", "timestamp")),
+    )
+}
+"""Every table by name, in the order in which people are told of them."""
+
+TABLE_OF: dict[Signal, TableSpec] = {
+    Signal.LOGS: TABLES["logs"],
+    Signal.SPANS: TABLES["spans"],
+    Signal.METRICS: TABLES["metrics"],
+}
+"""The table that takes the rows of each kind of telemetry."""
+
+
+def table_spec(name: str) -> TableSpec:
+    """The table of a name.
+
+    Raises:
+        ConfigurationError: There is none.
+
+    Example:
+        >>> table_spec("log")
+        Traceback (most recent call last):
+        lakerunner.errors.ConfigurationError: no table 'log'; did you mean 'logs'?
+    """
+    found = TABLES.get(name)
+    if found is None:
+        close = get_close_matches(name, TABLES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the tables are {', '.join(TABLES)}"
+        raise ConfigurationError(f"no table {name!r}; {hint}", table=name)
+    return found
