@@ -6,7 +6,8 @@ LakerunnerError
 │   ├── UnknownSchemeError               no adapter is known for this URL
 │   ├── MissingExtraError (ImportError)  run the `pip install` line in the message
 │   ├── InvalidTimeError                 a time nobody can read
-│   └── ReadOnlyError (PermissionError)  the lake was opened with `read_only=True`
+│   ├── ReadOnlyError (PermissionError)  the lake was opened with `read_only=True`
+│   └── ForkedProcessError               queries ran before this process was forked: use spawn
 ├── StoreError (OSError)                 an object store said no
 │   ├── ObjectNotFoundError (FileNotFoundError)
 │   ├── ObjectExistsError (FileExistsError)
@@ -30,6 +31,9 @@ LakerunnerError
     ├── QuerySyntaxError                 the text cannot be parsed, or names an unknown column
     ├── UnsupportedQueryError            understood, and refused
     ├── QueryExecutionError              the query failed while it ran
+    │   ├── QueryLimitError              it would take more than a setting allows
+    │   └── QueryTimeoutError (TimeoutError)  it took longer than it may
+    ├── QueryBusyError                   try again later: too many other queries are running
     └── SnapshotExpiredError             the past that is asked for is not kept any more
 ```
 
@@ -74,6 +78,10 @@ class ErrorCode(StrEnum):
     SNAPSHOT_EXPIRED = "snapshot_expired"
     UNKNOWN_OWNER = "unknown_owner"
     DECODER_FAILED = "decoder_failed"
+    FORKED_PROCESS = "forked_process"
+    QUERY_LIMIT = "query_limit"
+    QUERY_TIMEOUT = "query_timeout"
+    QUERY_BUSY = "query_busy"
 
 
 class LakerunnerError(Exception):
@@ -136,6 +144,12 @@ class ReadOnlyError(ConfigurationError, PermissionError):
     """A write was asked of a lake that was opened read-only."""
 
     code = ErrorCode.READ_ONLY
+
+
+class ForkedProcessError(ConfigurationError):
+    """A query was asked of a process that was forked from one that had run queries."""
+
+    code = ErrorCode.FORKED_PROCESS
 
 
 class StoreError(LakerunnerError, OSError):
@@ -274,6 +288,24 @@ class QueryExecutionError(QueryError):
     """The query failed while it ran."""
 
     code = ErrorCode.QUERY_EXECUTION
+
+
+class QueryLimitError(QueryExecutionError):
+    """The query would take more than a limit allows; `context["limit"]` names the setting."""
+
+    code = ErrorCode.QUERY_LIMIT
+
+
+class QueryTimeoutError(QueryExecutionError, TimeoutError):
+    """The query took longer than `query_timeout`, or than its own `timeout`."""
+
+    code = ErrorCode.QUERY_TIMEOUT
+
+
+class QueryBusyError(QueryError):
+    """Too many queries are running, and none ended in time: try again later."""
+
+    code = ErrorCode.QUERY_BUSY
 
 
 class SnapshotExpiredError(QueryError):

@@ -274,9 +274,9 @@ class Lake:
         vars(view).update(catalog=past, _queries=queries, _read_only=True, _borrows=True)
         return view
 
-    def sql(self, text: str) -> Result:
+    def sql(self, text: str, *, timeout: float | None = None) -> Result:
         """Ask in SQL; see `QueryEngine.sql`."""
-        return self._queries.sql(text)
+        return self._queries.sql(text, timeout=timeout)
 
     def explain(self, text: str) -> Explanation:
         """Say which segments a query would read, and why; see `QueryEngine.explain`."""

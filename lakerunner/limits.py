@@ -115,6 +115,16 @@ QUERY_MEMORY_BYTES: Final = 1024 * MIB
 """Bytes that the sorts, joins and aggregations of all queries of one engine may hold together;
 beyond it, sorts and aggregations spill to disk. Scans and results in flight come on top."""
 
+QUERY_CONCURRENCY: Final = 32
+"""Queries of one engine that work at the same time, in its own process; further ones wait for their
+turn. A result that nobody reads from has none."""
+
+QUERY_CONCURRENCY_EACH: Final = 16
+"""Queries of one organization that work at the same time."""
+
+QUERY_WAIT_SECONDS: Final = 60.0
+"""Seconds that a query waits for its turn before it is told to come later."""
+
 QUERY_CACHE_BYTES: Final = 4096 * MIB
 """Bytes of segments that an engine keeps as local files between queries, for stores whose objects
 are no files and which DataFusion cannot read by itself. More save downloads and fill the disk."""

@@ -12,8 +12,10 @@ from lakerunner.compute.scans import Scan
 from lakerunner.compute.segment_files import SegmentFiles
 from lakerunner.compute.session import Session
 from lakerunner.compute.table import Recast, ScanMode, Table
+from lakerunner.compute.turns import Allowance, Turns
 
 __all__ = [
+    "Allowance",
     "Execution",
     "PlannedQuery",
     "Recast",
@@ -23,4 +25,5 @@ __all__ = [
     "SegmentFiles",
     "Session",
     "Table",
+    "Turns",
 ]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from lakerunner.compute.driving import Pull, drive
 from lakerunner.compute.failures import running_failures
 from lakerunner.compute.scanned_files import scanned_files
+from lakerunner.compute.turns import Allowance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from datafusion import DataFrame, ExecutionPlan
 
@@ -28,17 +31,23 @@ class ScanMetrics(NamedTuple):
 
 
 class Execution:
-    """A stream of batches. To stop early, close its iterator or drop it: the scans end then.
+    """A stream of batches. To stop early, close its iterator or drop it: the work ends then.
+
+    It also ends when whoever waits for a batch is interrupted, and when its time is over.
 
     Args:
         frame: What runs; it is used for this run alone.
         schema: Arrow schema of the batches.
         text: The query, for messages.
+        allowance: Turns and time of this run; None for no limits.
     """
 
-    def __init__(self, frame: DataFrame, schema: Any, text: str) -> None:
+    def __init__(
+        self, frame: DataFrame, schema: Any, text: str, allowance: Allowance | None = None
+    ) -> None:
         self._frame = frame
         self._text = text
+        self._allowance = Allowance("", text=text) if allowance is None else allowance
         self.schema = schema
 
     def __iter__(self) -> Iterator[Any]:
@@ -46,10 +55,26 @@ class Execution:
 
         Raises:
             QueryExecutionError: The query failed.
+            QueryTimeoutError: Its time is over.
+            QueryBusyError: It waited too long for a turn among others.
+            ForkedProcessError: This process was forked from one that had run queries.
         """
         with running_failures(self._text):
-            for batch in self._frame.execute_stream():
-                yield _as_schema(batch.to_pyarrow(), self.schema)
+            start = self._frame.execute_stream
+            pull = Pull(self._turn(lambda: asyncio.to_thread(start)))
+            try:
+                while batches := self._turn(pull):
+                    for batch in batches:
+                        yield _as_schema(batch, self.schema)
+            finally:
+                pull.drop()
+
+    def _turn(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        with self._allowance.turn() as seconds:
+            try:
+                return drive(work, seconds)
+            except TimeoutError as error:
+                raise self._allowance.expired() from error
 
     def read_all(self) -> Any:
         """All batches as one `pyarrow.Table`.

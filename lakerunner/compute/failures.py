@@ -11,6 +11,7 @@ import pyarrow as pa
 from lakerunner.errors import (
     QueryError,
     QueryExecutionError,
+    QueryLimitError,
     QuerySyntaxError,
     UnsupportedQueryError,
 )
@@ -134,9 +135,10 @@ def running_error(message: str, text: str) -> QueryExecutionError:
         'Divide by zero error'
     """
     if _MEMORY.search(message):
-        return QueryExecutionError(
+        return QueryLimitError(
             "the query needs more memory than query_memory_bytes allows: raise it, or ask for less",
             query=text,
+            limit="query_memory_bytes",
             detail=clean(message),
         )
     return QueryExecutionError(clean(message), query=text)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
+    from lakerunner.compute.turns import Allowance
 
 
 class PlannedQuery:
@@ -75,9 +76,13 @@ class PlannedQuery:
         with planning_failures(self.text):
             return find_scans(self._frame.logical_plan(), self._tables, self._computed)
 
-    def execute(self) -> Execution:
-        """Start a run. Nothing is read before the first batch is asked for."""
-        return Execution(self._copy(), self.schema, self.text)
+    def execute(self, allowance: Allowance | None = None) -> Execution:
+        """Start a run. Nothing is read before the first batch is asked for.
+
+        Args:
+            allowance: Turns and time of this run; None for no limits.
+        """
+        return Execution(self._copy(), self.schema, self.text, allowance)
 
     def physical_text(self) -> str:
         """The physical plan as text. Opens the files, for their statistics.

@@ -23,6 +23,7 @@ from datafusion import (
     col,
 )
 
+from lakerunner.compute.driving import mark_threads, refuse_fork
 from lakerunner.compute.failures import planning_failures
 from lakerunner.compute.file_scan import choose_file_scan
 from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
@@ -98,6 +99,8 @@ class Session:
     """
 
     def __init__(self, *, memory_bytes: int = QUERY_MEMORY_BYTES, threads: int = 0) -> None:
+        refuse_fork()
+        mark_threads()
         self.directory = Path(tempfile.mkdtemp(prefix="lakerunner-"))
         self._remove = weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self._lock = threading.Lock()
@@ -146,7 +149,9 @@ class Session:
             QuerySyntaxError: It cannot be parsed, does not fit the types of its columns, or names
                 a column (`context["column"]`) or a table (`context["table"]`) that is not there.
             UnsupportedQueryError: It would do more than read, or DataFusion cannot do it.
+            ForkedProcessError: This process was forked from one that had run queries.
         """
+        refuse_fork()
         with planning_failures(text):
             frames = {table.name: self._frame(table) for table in tables}
             with self._registered(frames):

@@ -14,7 +14,10 @@ from lakerunner.limits import (
     MIB,
     ORPHAN_GRACE_NS,
     QUERY_CACHE_BYTES,
+    QUERY_CONCURRENCY,
+    QUERY_CONCURRENCY_EACH,
     QUERY_MEMORY_BYTES,
+    QUERY_WAIT_SECONDS,
     REMOVED_GRACE_NS,
     WATCH_SECONDS,
     WINDOW_NS,
@@ -48,6 +51,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         query_cache_bytes: Segments that a query engine keeps as local files between queries, in
             bytes, where the store's objects are not files already.
         query_threads: Threads of a query engine; 0 means one per core.
+        query_timeout: Seconds that a query may work, unless it says otherwise; None for no limit.
+        query_concurrency: Queries that work at the same time; further ones wait for their turn.
+        query_concurrency_each: Those of one organization.
+        query_wait_seconds: How long a query waits for its turn at most.
 
     Example:
         >>> Config(memory_bytes=1024 * MIB).batch_bytes // MIB
@@ -66,17 +73,26 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_memory_bytes: int = QUERY_MEMORY_BYTES
     query_cache_bytes: int = QUERY_CACHE_BYTES
     query_threads: int = 0
+    query_timeout: float | None = None
+    query_concurrency: int = QUERY_CONCURRENCY
+    query_concurrency_each: int = QUERY_CONCURRENCY_EACH
+    query_wait_seconds: float = QUERY_WAIT_SECONDS
 
     def __post_init__(self) -> None:
         for name in (
             *("window_ns", "workers", "batch_objects", "attempts"),
             *("orphan_grace_ns", "removed_grace_ns"),
+            *("query_concurrency", "query_concurrency_each"),
         ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1", setting=name)
-        for name in ("query_threads", "query_cache_bytes", "watch_seconds"):
+        for name in ("query_threads", "query_cache_bytes", "query_wait_seconds", "watch_seconds"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative", setting=name)
+        if self.query_timeout is not None and not self.query_timeout > 0:
+            raise ConfigurationError(
+                "query_timeout must be more than 0 seconds, or None", setting="query_timeout"
+            )
         if self.query_memory_bytes < 16 * MIB:
             raise ConfigurationError(
                 f"query_memory_bytes must be at least {16 * MIB}", setting="query_memory_bytes"

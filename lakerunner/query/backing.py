@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lakerunner.compute.segment_files import SegmentFiles
 from lakerunner.compute.session import Session
+from lakerunner.compute.turns import Allowance, Turns
 from lakerunner.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,6 +33,23 @@ class Backing:
         self._session: Session | None = None
         self._files: SegmentFiles | None = None
         self._closed = False
+        self._turns = Turns(
+            "query_concurrency",
+            config.query_concurrency,
+            config.query_concurrency_each,
+            config.query_wait_seconds,
+        )
+
+    def allowance(self, organization: str, timeout: float | None, text: str) -> Allowance:
+        """What a query may take.
+
+        Args:
+            organization: Whose it is.
+            timeout: Seconds that it may work; None for what the settings say.
+            text: The query.
+        """
+        seconds = self._config.query_timeout if timeout is None else timeout
+        return Allowance(organization, seconds, self._turns, text)
 
     def open(self) -> tuple[Session, SegmentFiles]:
         """The session, and the segments as it can read them.

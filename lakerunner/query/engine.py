@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
 from lakerunner.query.backing import Backing
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.segment_files import SegmentFiles
+    from lakerunner.compute.turns import Allowance
     from lakerunner.model.config import Config
     from lakerunner.query.plan import QueryPlan
     from lakerunner.store.base import ObjectStore
@@ -64,20 +66,28 @@ class QueryEngine:
         self._backing = Backing(store, self._config) if backing is None else backing
         self._borrows = backing is not None
 
-    def sql(self, text: str) -> Result:
+    def sql(self, text: str, *, timeout: float | None = None) -> Result:
         """Plan a query. It runs when the result is consumed.
 
         Args:
             text: One SQL statement, in the dialect of DataFusion.
+            timeout: Seconds that planning and each run of it may take, its waits for other queries
+                included; the time between two batches that the caller takes does not count. By
+                default what the setting `query_timeout` says.
 
         Raises:
             QuerySyntaxError: The text cannot be parsed, its types do not fit, or it names a table
                 or a column that is not there; the message says what is.
             UnsupportedQueryError: It would do more than read, or cannot be answered.
+            QueryTimeoutError: Planning took longer than it may.
+            QueryBusyError: Too many queries are running.
             CatalogUnavailableError: The catalog cannot be read.
         """
-        plan, _, files = self._plan(text)
-        return Result(plan, files)
+        if timeout is not None and not timeout > 0:
+            raise ConfigurationError("timeout must be more than 0 seconds", setting="timeout")
+        allowance = self._backing.allowance(self._organization, timeout, text)
+        plan, _, files = self._plan(text, allowance)
+        return Result(plan, files, allowance)
 
     def explain(self, text: str) -> Explanation:
         """Say how a query would be answered: every segment, kept or dropped and why, and the plan.
@@ -89,7 +99,8 @@ class QueryEngine:
             QueryError: As for `sql`, or the file of a segment is missing.
             CatalogUnavailableError: The catalog cannot be read.
         """
-        plan, planner, files = self._plan(text)
+        allowance = self._backing.allowance(self._organization, None, text)
+        plan, planner, files = self._plan(text, allowance)
         verdicts = []
         for table in plan.tables:
             kept = {segment.id for segment in table.segments}
@@ -101,11 +112,14 @@ class QueryEngine:
         modes = {table.name: table.mode for table in plan.tables}
         return Explanation(text, tuple(verdicts), modes, physical)
 
-    def _plan(self, text: str) -> tuple[QueryPlan, Planner, SegmentFiles]:
+    def _plan(self, text: str, allowance: Allowance) -> tuple[QueryPlan, Planner, SegmentFiles]:
         mention = read_sql(text)
         session, files = self._backing.open()
         planner = Planner(session, files, self._catalog, self._organization)
-        return planner.plan(text, mention), planner, files
+        with allowance.turn():
+            plan = planner.plan(text, mention)
+        allowance.left()
+        return plan, planner, files
 
     def for_organization(self, organization: str) -> QueryEngine:
         """An engine over the same lake for another organization.

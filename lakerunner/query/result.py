@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from lakerunner.compute.segment_files import SegmentFiles
+    from lakerunner.compute.turns import Allowance
     from lakerunner.query.plan import QueryPlan
 
 _SHOWN_ROWS = 20
@@ -46,8 +47,9 @@ class Result:
         1 row
     """
 
-    def __init__(self, plan: QueryPlan, files: SegmentFiles) -> None:
+    def __init__(self, plan: QueryPlan, files: SegmentFiles, allowance: Allowance) -> None:
         self._plan = plan
+        self._allowance = allowance
         self._files = files
         self._table: Any = None
         self._preview: tuple[Any, bool] | None = None
@@ -71,13 +73,15 @@ class Result:
 
         Raises:
             QueryExecutionError: The query failed while it ran.
+            QueryTimeoutError: It took longer than it may.
+            QueryBusyError: Too many queries are running.
             StoreUnavailableError: A segment could not be copied from the store.
         """
         return iter(self._table.to_batches()) if self._table is not None else self._run()
 
     def _run(self) -> Iterator[Any]:
         with self._files.held(self._plan.segments) as held:
-            execution = self._plan.planned.execute()
+            execution = self._plan.planned.execute(self._allowance.again())
             held.listed = execution.listed
             batches = iter(execution)
             rows, seconds = 0, 0.0

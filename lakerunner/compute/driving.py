@@ -1,0 +1,138 @@
+"""Waiting for DataFusion so that the wait can end: by a time limit, by Ctrl-C, by a closed result.
+
+DataFusion's blocking calls look up from their work once a second, and know no time limit. So its
+streams are asked through their asynchronous side, in one thread of an event loop that does nothing
+else: whoever waits can leave at once, and what is left is cancelled there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from lakerunner.errors import ForkedProcessError
+from lakerunner.limits import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from concurrent.futures import Future
+
+Answer = TypeVar("Answer")
+
+_AHEAD_BATCHES: Final = 16
+_AHEAD_BYTES: Final = 4 * MIB
+_QUICK_SECONDS: Final = 0.005
+
+
+class _Driver:
+    """The event loop and its thread, started when first needed; one a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.forked = False
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=self._loop.run_forever, name="lakerunner-queries", daemon=True
+                ).start()
+            return self._loop
+
+    def after_fork(self) -> None:
+        self.forked = self.forked or self._loop is not None
+        self._lock = threading.Lock()
+
+
+_DRIVER = _Driver()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_DRIVER.after_fork)
+
+
+def refuse_fork() -> None:
+    """Refuse to go on in a process that was forked from one that had run a query.
+
+    The threads of DataFusion stay behind in the parent; whoever waits for them waits for ever.
+
+    Raises:
+        ForkedProcessError: This is such a process.
+    """
+    if _DRIVER.forked:
+        raise ForkedProcessError(
+            "this process was forked from one that had run queries, and the threads that answer "
+            'them stayed there: start processes by "spawn" '
+            '(multiprocessing.get_context("spawn")), or open the lake with '
+            'config={"query_isolation": "process"}'
+        )
+
+
+def mark_threads() -> None:
+    """Say that this process has threads of DataFusion from now on."""
+    _DRIVER.loop()
+
+
+def drive(work: Callable[[], Awaitable[Answer]], seconds: float | None = None) -> Answer:
+    """Do asynchronous work and wait for its answer; whoever stops waiting cancels it.
+
+    Args:
+        work: Makes what is awaited, in the thread of the event loop.
+        seconds: How long to wait; None for as long as it takes.
+
+    Raises:
+        TimeoutError: It took longer.
+        ForkedProcessError: This process was forked from one that had run queries.
+
+    Example:
+        >>> drive(lambda: asyncio.sleep(0, "done"))
+        'done'
+    """
+    refuse_fork()
+
+    async def awaited() -> Answer:
+        return await work()
+
+    future: Future[Answer] = asyncio.run_coroutine_threadsafe(awaited(), _DRIVER.loop())
+    try:
+        return future.result(seconds)
+    finally:
+        future.cancel()  # of no effect on what is done
+
+
+class Pull:
+    """Takes the batches of a stream: one at first, several at once while they come quickly.
+
+    Args:
+        stream: A `RecordBatchStream` of DataFusion.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._count = 1
+        self._ended = False
+
+    async def __call__(self) -> list[Any]:
+        """The next batches of `pyarrow`; none at the end."""
+        started = time.perf_counter()
+        found: list[Any] = []
+        size = 0
+        while len(found) < self._count and size < _AHEAD_BYTES and not self._ended:
+            try:
+                batch = (await anext(self._stream)).to_pyarrow()
+            except StopAsyncIteration:
+                self._ended = True
+                break
+            found.append(batch)
+            size += batch.nbytes
+        quick = time.perf_counter() - started < _QUICK_SECONDS * self._count
+        self._count = min(2 * self._count, _AHEAD_BATCHES) if quick else 1
+        return found
+
+    def drop(self) -> None:
+        """Let go of the stream: what still runs for it ends."""
+        self._stream = None
+        self._ended = True
