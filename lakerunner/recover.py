@@ -9,9 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lakerunner.errors import (
-    CatalogUnavailableError,
     CommitConflictError,
-    CommitUnknownError,
     ConfigurationError,
     ObjectNotFoundError,
     ObjectRangeError,
@@ -24,6 +22,7 @@ from lakerunner.model.recovery import BrokenSegment, RecoveryReport
 from lakerunner.model.source import UNKNOWN_ROWS, TakenSource
 from lakerunner.model.times import MAX_NS
 from lakerunner.policies.recovery import Adopted, Found, Recovery, recover
+from lakerunner.publish.committing import send_commit
 from lakerunner.segments.codec import read_description
 from lakerunner.segments.naming import SEGMENTS_PREFIX
 from lakerunner.store import ByteRange
@@ -194,7 +193,11 @@ def _commit(
     live = {segment.id for table in catalog.tables() for segment in catalog.segments(*table)}
 
     def send(adopted: Adopted) -> tuple[Adopted, bool]:
-        return adopted, _send(catalog, _again(adopted, live), config)
+        try:
+            send_commit(catalog, _again(adopted, live), config)
+        except CommitConflictError:
+            return adopted, False
+        return adopted, True
 
     for compacted in (False, True):
         some = [one for one in decided.adopted if bool(one.replaces) is compacted]
@@ -218,22 +221,6 @@ def _again(adopted: Adopted, live: set[str]) -> Commit:
         remove=tuple(name for name in adopted.replaces if name in live),
         taken=tuple(TakenSource(source, UNKNOWN_ROWS) for source in adopted.sources),
     )
-
-
-def _send(catalog: Catalog, commit: Commit, config: Config) -> bool:
-    """Send a commit until there is an answer; False if it is refused."""
-    for attempt in range(config.attempts):
-        try:
-            catalog.commit(commit)
-        except CommitConflictError:
-            return False
-        except (CommitUnknownError, CatalogUnavailableError):
-            if attempt + 1 == config.attempts:
-                raise
-            time.sleep(config.backoff_seconds * 2**attempt)
-        else:
-            return True
-    return False
 
 
 def _keys(segments: Iterable[Segment]) -> tuple[str, ...]:

@@ -22,10 +22,10 @@ from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal, signal_by_name
 from lakerunner.ingest.lines import Found, reject_lines
 from lakerunner.ingest.prefetch import opened_in_order
-from lakerunner.ingest.task import IngestOutcome, IngestTask
-from lakerunner.ingest.writing import SegmentWriter, make_segments
+from lakerunner.ingest.task import IngestOutcome, IngestTask, commit_id
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, Source, TakenSource
+from lakerunner.publish.writing import Origin, SegmentWriter, make_segments
 from lakerunner.schema.fingerprints import with_fingerprints
 from lakerunner.schema.tables import TABLE_OF
 
@@ -126,7 +126,7 @@ class _Batch:
         self._formats: dict[str, Format] = {}
         self._pending: dict[_Kind, list[_Payload]] = {}
         self._pending_bytes = 0
-        self._writer = SegmentWriter(task)
+        self._writer = SegmentWriter(task.lake, task.config)
         self._taken: dict[str, list[TakenSource]] = {}
         self._aside: dict[str, list[Rejection]] = {}
         self._rejected: list[Rejection] = []
@@ -308,7 +308,9 @@ class _Batch:
         if kind.signal is Signal.LOGS:
             table = with_fingerprints(table)
         sources = tuple(payload.source for payload in payloads)
-        for made in make_segments(self._task, table, kind.table, sources):
+        name = commit_id(self._task.batch_id, kind.table.name)
+        origin = Origin(self._task.account, name, sources)
+        for made in make_segments(table, kind.table, origin, self._task.config.window_ns):
             with _putting():
                 writer.add(made)
         aside = [

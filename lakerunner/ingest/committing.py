@@ -6,16 +6,16 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from lakerunner.errors import CommitConflictError, CommitUnknownError
+from lakerunner.errors import CommitConflictError
 from lakerunner.formats.detect import signal_by_name
 from lakerunner.ingest.batch import ingest_batch
-from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.task import commit_id
-from lakerunner.ingest.writing import discard_segments
 from lakerunner.model.commit import Commit
 from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection
+from lakerunner.publish.committing import publish_commit
+from lakerunner.retrying import retrying
 from lakerunner.schema.tables import TABLE_OF, TABLES
 
 if TYPE_CHECKING:
@@ -42,16 +42,15 @@ def commit_outcome(
             longer be committed; nothing is visible.
         CatalogError: A commit failed. Of each table, all of the batch is visible or nothing.
     """
+    task = outcome.task
     report = IngestReport(failed=outcome.failed, bytes_read=outcome.bytes_read)
     if not record:
         aside = tuple(line for lines in outcome.aside.values() for line in lines)
         report += IngestReport(rejected=(*outcome.rejected, *aside))
     for table, commit in _commits(outcome, record=record):
         try:
-            _refuse_expired(outcome)
-            _send(catalog, commit, outcome)
+            publish_commit(catalog, task.lake, commit, task.config, begun_ns=task.started_ns)
         except CommitConflictError as conflict:
-            discard_segments(outcome.task.lake, commit.add)
             if not record:
                 raise
             report += _again(catalog, outcome, commit, conflict, attempt)
@@ -91,25 +90,6 @@ def _commits(outcome: IngestOutcome, *, record: bool) -> list[tuple[str, Commit]
         for table in TABLES
         if table in outcome.taken or table in rejected
     ]
-
-
-def _refuse_expired(outcome: IngestOutcome) -> None:
-    """Refuse a batch whose segments the orphan collection might soon take for leftovers."""
-    age_ns = time.time_ns() - outcome.task.started_ns
-    if age_ns > outcome.task.config.orphan_grace_ns // 2:
-        raise CommitConflictError("the segments are so old that they may be collected")
-
-
-def _send(catalog: Catalog, commit: Commit, outcome: IngestOutcome) -> None:
-    """Send a commit until there is an answer; sending it again is harmless."""
-    config = outcome.task.config
-    for _ in range(config.attempts - 1):
-        try:
-            retrying(lambda: catalog.commit(commit), config)
-        except CommitUnknownError:
-            continue
-        return
-    retrying(lambda: catalog.commit(commit), config)
 
 
 def _again(

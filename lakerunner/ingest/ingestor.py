@@ -25,7 +25,6 @@ from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
 from lakerunner.ingest.new_objects import NewObjects
 from lakerunner.ingest.owners import owned_inputs, profiled_buckets, read_ownership
 from lakerunner.ingest.request import Request, read_request
-from lakerunner.ingest.retrying import retrying
 from lakerunner.ingest.screening import Screen
 from lakerunner.ingest.task import IngestTask
 from lakerunner.ingest.watching import Watcher, WatchSettings, gather_limits
@@ -37,6 +36,7 @@ from lakerunner.model.report import IngestReport
 from lakerunner.model.source import Rejection
 from lakerunner.policies.batching import batches
 from lakerunner.policies.ownership import Owner, owner_of
+from lakerunner.retrying import retrying
 from lakerunner.store.opening import open_store
 
 if TYPE_CHECKING:

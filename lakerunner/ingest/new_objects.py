@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakerunner.ingest.retrying import retrying
 from lakerunner.model.source import Source, SourceState
+from lakerunner.retrying import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

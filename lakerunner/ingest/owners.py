@@ -14,7 +14,6 @@ import msgspec
 
 from lakerunner.errors import ConfigurationError, StoreError
 from lakerunner.ingest.inputs import inputs_below
-from lakerunner.ingest.retrying import retrying
 from lakerunner.model.organization import check_organization
 from lakerunner.model.profile import (
     PrefixMapping,
@@ -26,6 +25,7 @@ from lakerunner.model.profile import (
 from lakerunner.model.source import Rejection, Source
 from lakerunner.policies.ownership import Ownership
 from lakerunner.registry import split_scheme
+from lakerunner.retrying import retrying
 from lakerunner.store.urls import Location, locate
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lakerunner.errors import ObjectRangeError, StoreUnavailableError
-from lakerunner.ingest.retrying import retrying
 from lakerunner.limits import MIB
+from lakerunner.retrying import retrying
 from lakerunner.store import ByteRange
 
 if TYPE_CHECKING:

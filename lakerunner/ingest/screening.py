@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from lakerunner.errors import ConfigurationError
 from lakerunner.ingest.announced import Waiting
 from lakerunner.ingest.inputs import lake_prefix_in
-from lakerunner.ingest.retrying import retrying
 from lakerunner.model.source import Source
 from lakerunner.policies.batching import is_input
+from lakerunner.retrying import retrying
 from lakerunner.store.checks import check_key
 from lakerunner.store.urls import locate
 

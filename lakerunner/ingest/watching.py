@@ -31,7 +31,6 @@ from lakerunner.ingest.announced import (
     wanted,
 )
 from lakerunner.ingest.leases import LeaseKeeper
-from lakerunner.ingest.retrying import retrying
 from lakerunner.limits import (
     MISSING_ATTEMPTS,
     WATCH_BACKOFF_SECONDS,
@@ -43,6 +42,7 @@ from lakerunner.model.report import IngestReport
 from lakerunner.model.source import Rejection, Source
 from lakerunner.policies.batching import expected_bytes
 from lakerunner.policies.gathering import Gathered, GatherLimits, retry_delay_s, wait_s
+from lakerunner.retrying import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

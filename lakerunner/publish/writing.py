@@ -1,4 +1,4 @@
-"""Turn decoded rows into segments and put them: of each commit, the one of the last window last."""
+"""Turn rows into segments and put them: of each commit, the one of the last window last."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 from msgspec.structs import replace
 
-from lakerunner.errors import LakerunnerError, ObjectExistsError
-from lakerunner.ingest.retrying import retrying
-from lakerunner.ingest.task import commit_id
+from lakerunner.errors import ObjectExistsError
 from lakerunner.limits import SEGMENT_FORMAT_VERSION
 from lakerunner.model.segment import Segment
+from lakerunner.publish.committing import discard_segments
+from lakerunner.retrying import retrying
 from lakerunner.segments.codec import OpenSegment, order_columns
 from lakerunner.segments.layout import WindowTable, lay_out
 from lakerunner.segments.naming import segment_id, segment_key
@@ -21,12 +21,40 @@ from lakerunner.segments.stats import column_stats
 from lakerunner.store import PutMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from lakerunner.ingest.task import IngestTask
+    from lakerunner.model.config import Config
     from lakerunner.model.source import Source
     from lakerunner.schema.tables import TableSpec
     from lakerunner.store import ObjectStore
+
+
+class Origin(NamedTuple):
+    """Where the segments of one commit come from; see `Segment` for what each means.
+
+    Attributes:
+        organization: Whose rows they are.
+        commit_id: The commit that they are made for.
+        sources: The input objects their rows came from.
+        parents: Segments that they replace.
+        level: 0 as ingested.
+        replaces: All that `parents` stand for, and they themselves.
+        attests: What `parents` speak of as committed.
+        resolution_ns: Length of the buckets that the rows sum up; 0 for rows as sent.
+        inputs: Segments that they are made of and do not replace.
+        made_by: The rule that made them, with its version.
+    """
+
+    organization: str
+    commit_id: str
+    sources: tuple[Source, ...] = ()
+    parents: tuple[str, ...] = ()
+    level: int = 0
+    replaces: tuple[str, ...] = ()
+    attests: tuple[str, ...] = ()
+    resolution_ns: int = 0
+    inputs: tuple[str, ...] = ()
+    made_by: str = ""
 
 
 class MadeSegment(NamedTuple):
@@ -42,22 +70,25 @@ class MadeSegment(NamedTuple):
 
 
 class SegmentWriter:
-    """Puts the segments of one batch, and of each table the one that closes the commit last.
+    """Puts the segments of some commits, and of each commit the one that closes it last.
 
     The closing segment names all others of its commit. It is put when all of them are durable, so
     whoever finds it in the bucket knows the whole commit; see `lakerunner.recover`. It is the one
     of the last window, and the youngest of these, so that retention removes it last. Until the end,
-    one segment of each table is held back, compressed.
+    one segment of each commit is held back, compressed. Not safe to use from
+    several threads at once.
 
     Args:
-        task: The batch.
+        lake: Where segments go.
+        config: How often a put is tried.
 
     Attributes:
         segments: What was put.
     """
 
-    def __init__(self, task: IngestTask) -> None:
-        self._task = task
+    def __init__(self, lake: ObjectStore, config: Config) -> None:
+        self._lake = lake
+        self._config = config
         self._held: dict[str, MadeSegment] = {}
         self.segments: list[Segment] = []
 
@@ -67,18 +98,18 @@ class SegmentWriter:
         Raises:
             StoreError: It could not be put.
         """
-        table = made.described.table
-        held = self._held.get(table)
+        commit = made.described.commit_id
+        held = self._held.get(commit)
         if held is None:
-            self._held[table] = made
+            self._held[commit] = made
             return
         if made.described.window_start_ns >= held.described.window_start_ns:
-            self._held[table], made = made, held
+            self._held[commit], made = made, held
         self._put(made)
 
     def branch(self) -> SegmentWriter:
         """A writer for segments of the same commits that may yet be given up."""
-        return SegmentWriter(self._task)
+        return SegmentWriter(self._lake, self._config)
 
     def merge(self, branch: SegmentWriter) -> None:
         """Adopt the segments of a branch.
@@ -93,19 +124,19 @@ class SegmentWriter:
     def discard(self) -> None:
         """Delete what was put; what cannot be deleted now is collected later as an orphan."""
         self._held.clear()
-        discard_segments(self._task.lake, self.segments)
+        discard_segments(self._lake, self.segments)
 
     def finish(self) -> tuple[Segment, ...]:
         """Put what closes each commit.
 
         Returns:
-            All segments of the batch.
+            All segments of all commits.
 
         Raises:
             StoreError: One could not be put.
         """
-        for table, made in self._held.items():
-            ids = tuple(one.id for one in self.segments if one.table == table)
+        for commit, made in self._held.items():
+            ids = tuple(one.id for one in self.segments if one.commit_id == commit)
             self._put(made, siblings=(*ids, made.described.id))
         self._held.clear()
         return tuple(self.segments)
@@ -113,61 +144,58 @@ class SegmentWriter:
     def _put(self, made: MadeSegment, siblings: tuple[str, ...] = ()) -> None:
         described = replace(made.described, siblings=siblings)
         data = made.file.finish(described)
-        self.segments.append(_put(self._task, replace(described, bytes=data.size), data))
+        segment = replace(described, bytes=data.size)
+        view = memoryview(data)
+
+        def attempt() -> None:
+            try:
+                self._lake.put(segment.key, view, PutMode.CREATE)
+            except ObjectExistsError:
+                # The key is unique to this segment, so what is there is our own put, whose reply
+                # was lost; a put is whole or not there at all.
+                if self._lake.head(segment.key).size != segment.bytes:
+                    raise
+
+        retrying(attempt, self._config)
+        self.segments.append(segment)
 
 
 def make_segments(
-    task: IngestTask, table: pa.Table, spec: TableSpec, sources: tuple[Source, ...]
+    table: pa.Table, spec: TableSpec, origin: Origin, window_ns: int
 ) -> Iterator[MadeSegment]:
     """Sort rows, cut them at windows, and encode one segment for each window.
 
     Args:
-        task: The batch they belong to.
-        table: Decoded rows; one chunk per column.
-        spec: Where they belong.
-        sources: The objects they came from.
+        table: Rows in any order, without the column `organization`; one chunk per column.
+        spec: The table they belong to.
+        origin: Where they come from.
+        window_ns: Length of a window in nanoseconds, unless the table has its own.
 
     Yields:
         Each segment, in order of time.
     """
-    owner = pa.array([task.account]).dictionary_encode()
+    owner = pa.array([origin.organization]).dictionary_encode()
     column = pa.DictionaryArray.from_arrays(
         pa.nulls(table.num_rows, pa.int32()).fill_null(0), owner.dictionary
     )
     whole = order_columns(table.append_column("organization", column), spec)
-    window_ns = spec.window_ns or task.config.window_ns
+    window_ns = spec.window_ns or window_ns
     for window in lay_out(whole, window_ns, spec.sort):
-        described = _describe(task, window, spec, sources)
+        described = _describe(window, window_ns, spec, origin)
         yield MadeSegment(described, OpenSegment(window.table, window.sort, spec.ids))
 
 
-def discard_segments(lake: ObjectStore, segments: Iterable[Segment]) -> None:
-    """Delete segments that no commit will name; what cannot be deleted is collected later.
-
-    A segment that closes a commit goes first: without it the others count for nothing, whatever
-    happens in between.
-    """
-    for segment in sorted(segments, key=lambda one: not one.siblings):
-        try:
-            lake.delete(segment.key)
-        except LakerunnerError:
-            continue
-
-
-def _describe(
-    task: IngestTask, window: WindowTable, spec: TableSpec, sources: tuple[Source, ...]
-) -> Segment:
+def _describe(window: WindowTable, window_ns: int, spec: TableSpec, origin: Origin) -> Segment:
     created_ns = time.time_ns()
     identifier = segment_id(created_ns, os.urandom(8))
     columns = column_stats(window.table, spec.ids)
     bounds = columns["timestamp"]
     return Segment(
         id=identifier,
-        organization=task.account,
         table=spec.name,
-        key=segment_key(task.account, spec.name, window.start_ns, identifier),
+        key=segment_key(origin.organization, spec.name, window.start_ns, identifier),
         window_start_ns=window.start_ns,
-        window_ns=spec.window_ns or task.config.window_ns,
+        window_ns=window_ns,
         min_timestamp_ns=int(bounds.min or 0),
         max_timestamp_ns=int(bounds.max or 0),
         rows=window.table.num_rows,
@@ -175,23 +203,6 @@ def _describe(
         sort=window.sort,
         columns=columns,
         created_ns=created_ns,
-        commit_id=commit_id(task.batch_id, spec.name),
         format_version=SEGMENT_FORMAT_VERSION,
-        sources=sources,
+        **origin._asdict(),
     )
-
-
-def _put(task: IngestTask, segment: Segment, data: pa.Buffer) -> Segment:
-    view = memoryview(data)
-
-    def attempt() -> None:
-        try:
-            task.lake.put(segment.key, view, PutMode.CREATE)
-        except ObjectExistsError:
-            # The key is unique to this segment, so what is there is our own put, whose reply was
-            # lost; a put is whole or not there at all.
-            if task.lake.head(segment.key).size != segment.bytes:
-                raise
-
-    retrying(attempt, task.config)
-    return segment

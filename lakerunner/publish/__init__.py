@@ -1,0 +1,20 @@
+"""From rows to a commit: what every worker that adds segments to a lake goes through.
+
+`writing` makes segments of sorted rows, whole or in a stream, and puts them; `committing` makes
+them visible at once, or deletes them again. Nothing here knows where rows came from.
+"""
+
+from __future__ import annotations
+
+from lakerunner.publish.committing import discard_segments, publish_commit, send_commit
+from lakerunner.publish.writing import MadeSegment, Origin, SegmentWriter, make_segments
+
+__all__ = [
+    "MadeSegment",
+    "Origin",
+    "SegmentWriter",
+    "discard_segments",
+    "make_segments",
+    "publish_commit",
+    "send_commit",
+]
