@@ -154,6 +154,9 @@ WATCH_BACKOFF_SECONDS: Final = 60.0
 """Seconds at most before an event whose object could not be taken for now is handed out again;
 begins at one and doubles."""
 
+LISTED_ATTEMPTS: Final = 3
+"""Times an object that was listed is read before its absence is believed and recorded."""
+
 MISSING_ATTEMPTS: Final = 4
 """Times an announced object is looked for before it counts as gone."""
 

@@ -110,7 +110,10 @@ def _again(
     skipped = IngestReport(skipped=len(sources) - len(left))
     if not left:
         return skipped
-    if attempt >= task.config.attempts:
+    # Whoever loses a part of its sources to others has fewer each time, so that this ends: only
+    # refusals that leave all of them count as attempts.
+    attempt += len(left) == len(sources)
+    if attempt > task.config.attempts:
         now_ns = time.time_ns()
         lost = (Rejection(s, conflict.code.value, conflict.message, now_ns) for s in left.values())
         return skipped + IngestReport(failed=tuple(lost))
@@ -119,4 +122,4 @@ def _again(
         objects=tuple(item for item in task.objects if item.key in left),
         started_ns=time.time_ns(),
     )
-    return skipped + commit_outcome(catalog, ingest_batch(smaller), attempt=attempt + 1)
+    return skipped + commit_outcome(catalog, ingest_batch(smaller), attempt=attempt)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from lakerunner.errors import ObjectRangeError, StoreUnavailableError
-from lakerunner.limits import MIB
+from lakerunner.errors import ObjectNotFoundError, ObjectRangeError, StoreUnavailableError
+from lakerunner.limits import LISTED_ATTEMPTS, MIB
 from lakerunner.retrying import retrying
 from lakerunner.store import ByteRange
 
@@ -29,33 +30,47 @@ class ObjectReader:
         store: Where it lies.
         listed: What the listing said of it.
         config: How often to try again.
+        announced: Nobody saw it in a listing; whoever heard of it looks for it again by himself.
 
     Attributes:
         meta: Of the version that is read. The listed one until `open` was called.
         content_type: Its media type, once it is open and if the store keeps one.
     """
 
-    def __init__(self, store: ObjectStore, listed: ObjectMeta, config: Config) -> None:
+    def __init__(
+        self, store: ObjectStore, listed: ObjectMeta, config: Config, *, announced: bool = False
+    ) -> None:
         self._store = store
         self._config = config
+        self._looks = 1 if announced else LISTED_ATTEMPTS
         self.meta = listed
         self.content_type = ""
 
     def open(self) -> Iterator[bytes]:
         """Read the first block now, and return an iterator over all blocks.
 
+        A listed object that is not there is looked for again: its producer may be replacing it, and
+        whoever sets it aside under its version never sees the same bytes under the same key again.
+
         Raises:
-            ObjectNotFoundError: It is gone.
+            ObjectNotFoundError: It is gone, and stays gone.
             ObjectDeniedError: It may not be read.
             StoreUnavailableError: The store does not answer, or the object was overwritten while
                 it was read.
         """
-        if self.meta.size <= _WHOLE_BYTES:
-            first = self._get(None)
-        else:
-            first = self._get(ByteRange(0, _BLOCK_BYTES))
+        first = self._first()
         self.meta, self.content_type = first.meta, first.content_type
         return self._blocks(first)
+
+    def _first(self) -> GetResult:
+        whole = self.meta.size <= _WHOLE_BYTES
+        byte_range = None if whole else ByteRange(0, _BLOCK_BYTES)
+        for look in range(1, self._looks):
+            try:
+                return self._get(byte_range)
+            except ObjectNotFoundError:
+                time.sleep(self._config.backoff_seconds * 2 ** (look - 1))
+        return self._get(byte_range)
 
     def _blocks(self, first: GetResult) -> Iterator[bytes]:
         data, position = first.data, 0

@@ -23,7 +23,7 @@ from lakerunner.model.times import MAX_NS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.catalog.postgres.pool import Link
+    from lakerunner.catalog.postgres.pool import Link, Transaction
     from lakerunner.model.commit import Commit
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source
@@ -112,21 +112,21 @@ class _Found(NamedTuple):
     segments: dict[str, SegmentRow]
 
 
-def apply_commit(connection: Link, commit: Commit, name: str) -> int:
+def apply_commit(transaction: Transaction, commit: Commit, name: str) -> int:
     """Write a commit if it is not in the catalog yet, and return its sequence.
 
     Two round trips: all questions, then all changes. The first one waits for its turn.
 
     Args:
-        connection: In a transaction, which the caller ends.
+        transaction: One that was not begun; it is durable on return.
         commit: What to write.
         name: The catalog, for messages.
 
     Raises:
-        CommitConflictError: It lost a race; the caller must roll back.
+        CommitConflictError: It lost a race; nothing was changed.
         CatalogVersionError: A newer version brought the catalog forward.
     """
-    found = _look(connection, commit, name)
+    found = _look(transaction, commit, name)
     if found.known is not None:
         return found.known
     rows = found.segments
@@ -153,7 +153,7 @@ def apply_commit(connection: Link, commit: Commit, name: str) -> int:
         "sequence": sequence,
         "organization": commit.organization,
     }
-    with connection.pipeline():
+    with transaction.changing() as connection:
         connection.execute(_ADD_COMMIT, values)
         for own, (add, removed) in sorted(changed.items()):
             table = values | {"table": found.tables[own]}
@@ -166,7 +166,7 @@ def apply_commit(connection: Link, commit: Commit, name: str) -> int:
     return sequence
 
 
-def _look(connection: Link, commit: Commit, name: str) -> _Found:
+def _look(transaction: Transaction, commit: Commit, name: str) -> _Found:
     sources = [entry.source for entry in commit.taken]
     sources += [entry.source for entry in commit.rejected]
     ids = [*commit.remove, *(segment.id for segment in commit.add)]
@@ -174,7 +174,7 @@ def _look(connection: Link, commit: Commit, name: str) -> _Found:
         "organization": commit.organization,
         "tables": sorted({segment.table for segment in commit.add}),
     }
-    with connection.pipeline():
+    with transaction.asking() as connection:
         # Each statement sees what was committed before it began, so all see what the lock waited
         # for.
         lock = connection.execute(LOCK)

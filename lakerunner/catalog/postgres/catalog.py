@@ -87,6 +87,8 @@ _TABLES: LiteralString = """
 _PURGE: LiteralString = """
     SELECT id, removed IS NULL FROM segments WHERE id = ANY(%(ids)s::text[])"""
 
+_FORGET: LiteralString = "DELETE FROM segments WHERE id = ANY(%(ids)s::text[])"
+
 _BY_TIME = attrgetter("min_timestamp_ns", "id")
 _REJECTION = msgspec.json.Decoder(Rejection)
 
@@ -117,10 +119,10 @@ class PostgresCatalog(Catalog):
         self._pool = Pool(self._address)
 
     def commit(self, commit: Commit) -> int:
-        """Apply a commit in one transaction, in four round trips."""
+        """Apply a commit in one transaction, in two round trips."""
         check_commit(commit)
-        with self._pool.writing() as connection:
-            return apply_commit(connection, commit, self.url)
+        with self._pool.writing() as transaction:
+            return apply_commit(transaction, commit, self.url)
 
     def segments(
         self,
@@ -188,12 +190,16 @@ class PostgresCatalog(Catalog):
     def purge(self, segment_ids: Sequence[str]) -> None:
         """Forget removed segments."""
         ids = list(dict.fromkeys(segment_ids))
-        with self._pool.writing() as connection:
-            ((version, _),) = connection.execute(LOCK).fetchall()
+        with self._pool.writing() as transaction:
+            with transaction.asking() as connection:
+                lock = connection.execute(LOCK)
+                found = connection.execute(_PURGE, {"ids": ids})
+            ((version, _),) = lock.fetchall()
             require_current(version, self.url)
-            known = dict(connection.execute(_PURGE, {"ids": ids}).fetchall())
+            known = dict(found.fetchall())
             refuse_live([segment_id for segment_id in ids if known.get(segment_id)])
-            connection.execute("DELETE FROM segments WHERE id = ANY(%s::text[])", (list(known),))
+            with transaction.changing() as connection:
+                connection.execute(_FORGET, {"ids": list(known)})
 
     def leases(self) -> Leases:
         """Leases for work, shared by all who open this catalog, by the clock of the server."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, LiteralString, TypeAlias
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from lakerunner.catalog.postgres.failures import translate
@@ -28,19 +29,65 @@ _SETTINGS: LiteralString = """
         set_config('statement_timeout', %(busy)s, false),
         set_config('idle_in_transaction_session_timeout', %(busy)s, false),
         set_config('plan_cache_mode', 'force_generic_plan', false),
+        set_config('jit', 'off', false),
         set_config('enable_seqscan', 'off', false),
         set_config('enable_hashjoin', 'off', false),
         set_config('enable_mergejoin', 'off', false)"""
 # A process that is stopped in the middle of a commit holds the others up until the second timeout,
 # and no longer. The rest pins the plans: every statement is made to walk an index for each key it
 # is given. Left alone, the server plans them while the tables are nearly empty, reads them whole,
-# and keeps these plans as they grow: after 200 commits a commit took 0.1 s.
+# and keeps these plans as they grow: after 200 commits a commit took 0.1 s. A plan that cannot do
+# without what is switched off counts as so dear that the server would compile it, every time anew:
+# that takes 75 ms, and the plan a tenth of one.
 
 _GUARDED: LiteralString = (
     "SELECT guard.version, found.* FROM lakerunner_catalog AS guard"
     " LEFT JOIN LATERAL ({query}) AS found ON true"
 )
 """One statement sees one state: the version is that of the tables that the query read."""
+
+
+class Transaction:
+    """One transaction in two round trips: everything that is asked, then everything that changes.
+
+    Args:
+        link: The connection, which is in no transaction.
+
+    Attributes:
+        ending: The server was told to make it durable.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._pipeline = ExitStack()
+        self.ending = False
+
+    @contextmanager
+    def asking(self) -> Iterator[Link]:
+        """Begin, and ask what the block asks; the answers are there when it ends."""
+        # The pipeline stays open: leaving it sends a Flush behind the Sync, at which the server
+        # forgets how long the client may keep it waiting.
+        pipeline = self._pipeline.enter_context(self._link.pipeline())
+        self._link.execute("BEGIN")
+        yield self._link
+        pipeline.sync()
+
+    @contextmanager
+    def changing(self) -> Iterator[Link]:
+        """Change what the block changes, and make it durable: when it ends, it is."""
+        with self._pipeline:
+            yield self._link
+            self.ending = True
+            # If a change before it fails, the server passes over it.
+            self._link.execute("COMMIT")
+
+    def undo(self) -> None:
+        """Undo what was not made durable, if there is anything."""
+        link = self._link
+        with suppress(psycopg.Error):  # what is wrong with the connection was said before
+            self._pipeline.close()
+            if not link.closed and link.info.transaction_status is not TransactionStatus.IDLE:
+                link.rollback()
 
 
 class Pool:
@@ -85,23 +132,21 @@ class Pool:
         return [row[1:] for row in rows if row[1] is not None]
 
     @contextmanager
-    def writing(self) -> Iterator[Link]:
-        """Lend a connection for one transaction, which is durable when the block ends.
-
-        An exception in the block undoes everything.
+    def writing(self) -> Iterator[Transaction]:
+        """Lend a connection for one transaction, which an exception in the block undoes.
 
         Raises:
             CommitUnknownError: The connection broke while the server was making it durable.
         """
         with self._lent() as connection:
-            ending = False
+            transaction = Transaction(connection)
             try:
-                with connection.transaction():
-                    yield connection
-                    ending = True
+                yield transaction
             except psycopg.Error as error:
-                unknown = ending and connection.closed
+                unknown = transaction.ending and connection.closed
                 raise translate(error, self.address, committing=unknown) from error
+            finally:
+                transaction.undo()
 
     def execute(self, query: LiteralString, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
         """The rows of one statement, which is a transaction of its own.

@@ -195,9 +195,12 @@ def test_closing_ends_all_connections(url: str, server: PostgresServer) -> None:
     catalog = PostgresCatalog(url)
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: ids(catalog), range(20)))
-    with catalog._pool.writing() as connection:
+    with catalog._pool.writing() as transaction:
         catalog.close()
-        connection.execute("INSERT INTO buckets (url) VALUES ('s3://late')")
+        with transaction.asking():
+            pass
+        with transaction.changing() as connection:
+            connection.execute("INSERT INTO buckets (url) VALUES ('s3://late')")
     with psycopg.connect(server.url(), autocommit=True) as admin:
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lakerunner'"
         deadline = time.monotonic() + 5
