@@ -50,9 +50,7 @@ def opened_in_order(task: IngestTask) -> Generator[tuple[ObjectReader, OpenObjec
     """
     if len(task.objects) == 1 or split_scheme(task.source.url)[0] in _LOCAL:
         for listed in task.objects:
-            reader = ObjectReader(
-                task.source, listed, task.config, announced=task.announced
-            )
+            reader = ObjectReader(task.source, listed, task.config, announced=task.announced)
             yield reader, reader.open
         return
     limit = min(_AHEAD_BYTES, task.config.batch_bytes)
@@ -66,9 +64,7 @@ def opened_in_order(task: IngestTask) -> Generator[tuple[ObjectReader, OpenObjec
                 waiting and len(fetched) < _AHEAD and (not held or held + waiting[0].size <= limit)
             ):
                 listed = waiting.popleft()
-                reader = ObjectReader(
-                task.source, listed, task.config, announced=task.announced
-            )
+                reader = ObjectReader(task.source, listed, task.config, announced=task.announced)
                 fetched.append(_Fetched(reader, threads.submit(reader.open), listed.size))
                 held += listed.size
             current = fetched.popleft()

@@ -19,7 +19,7 @@ from lakerunner.errors import (
 )
 from lakerunner.generate import logs_request
 from lakerunner.ingest import reading
-from lakerunner.limits import ATTRIBUTE_COLUMNS, MEMORY_FLOOR_BYTES, MIB
+from lakerunner.limits import ATTRIBUTE_COLUMNS, LISTED_ATTEMPTS, MEMORY_FLOOR_BYTES, MIB
 from lakerunner.model.config import Config
 from lakerunner.model.faults import Fault, FaultPlan
 from lakerunner.store.faulty import FaultyStore
@@ -145,11 +145,21 @@ def test_an_object_that_is_deleted_before_it_is_read(
 
 def test_not_found_is_set_aside(disk: Bucket) -> None:
     disk.put("a.binpb", "one")
-    plan = FaultPlan(Fault(call=1, name="store.get", error=ObjectNotFoundError("gone")))
-    report = disk.ingestor(lambda store: FaultyStore(store, plan)).ingest(disk.url)
+    fault = Fault(1, "store.get", error=ObjectNotFoundError("gone"), times=LISTED_ATTEMPTS)
+    plan = FaultPlan(fault)
+    report = disk.ingestor(lambda store: FaultyStore(store, plan), config=SMALL).ingest(disk.url)
     assert [r.reason for r in report.rejected] == ["gone"]
     assert disk.lake.retry_rejected().rows == 1
     assert not disk.lake.rejected()
+
+
+def test_a_listed_object_that_is_away_for_a_moment_is_taken(disk: Bucket) -> None:
+    """Its producer deletes it and puts it again: in S3, the same bytes are the same version."""
+    disk.put("a.binpb", "one")
+    away = ObjectNotFoundError("404")
+    plan = FaultPlan(Fault(1, "store.get", error=away, times=LISTED_ATTEMPTS - 1))
+    report = disk.ingestor(lambda store: FaultyStore(store, plan), config=SMALL).ingest(disk.url)
+    assert (report.rows, report.rejected) == (1, ())
 
 
 @pytest.mark.parametrize("error", [ObjectDeniedError("403"), StoreUnavailableError("503")])

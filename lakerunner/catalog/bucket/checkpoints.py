@@ -51,11 +51,18 @@ class Checkpoints:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def newest(self, damaged: Collection[int] = (), *, trust_hint: bool = True) -> Manifest:
+    def newest(
+        self,
+        damaged: Collection[int] = (),
+        parts: Collection[str] = (),
+        *,
+        trust_hint: bool = True,
+    ) -> Manifest:
         """The newest checkpoint that can be read; an empty one if there is none.
 
         Args:
             damaged: Positions of checkpoints that are known to be of no use.
+            parts: Keys of parts that are; checkpoints that name one are passed over.
             trust_hint: Ask the hint first, which may be stale, and list only if it is of no use.
 
         Raises:
@@ -72,7 +79,7 @@ class Checkpoints:
         for position in sorted((p for p in listed if p is not None), reverse=True):
             if position not in unusable:
                 found = self._read(position)
-                if found is not None:
+                if found is not None and found.parts().isdisjoint(parts):
                     return found
         return Manifest()
 

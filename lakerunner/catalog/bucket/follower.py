@@ -25,7 +25,11 @@ _ATTEMPTS = 5
 
 
 class _OutrunError(Exception):
-    """The log does not go on where the state ends: older entries were deleted meanwhile."""
+    """The log does not go on at a position: it was deleted there meanwhile."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
 
 
 class Follower:
@@ -52,6 +56,7 @@ class Follower:
         self._started = self._done = 0
         self._opened = False
         self._damaged: set[int] = set()
+        self._damaged_parts: set[str] = set()
         self._looked_at = 0
 
     def open(self) -> None:
@@ -77,7 +82,7 @@ class Follower:
         Raises:
             CatalogError: Neither this checkpoint nor an older one with its log can be read.
         """
-        for _ in range(_ATTEMPTS):
+        while True:  # each time round, another checkpoint or part is known to be of no use
             with self._state_lock:
                 base = self._state.manifest.position
                 try:
@@ -85,7 +90,6 @@ class Follower:
                 except DamagedCheckpointError as error:
                     failure = error
             self.abandon(base, failure)
-        raise failure
 
     def advance(self, stored: Stored) -> None:
         """Apply an entry of our own, unless it was read back in the meantime."""
@@ -116,14 +120,13 @@ class Follower:
             CatalogError: There is none beyond; an entry of the log is missing.
         """
         with self._refresh_lock:
-            self._restart()
+            self._restart(self._state.position + 1)
             self._catch_up()
 
-    def _restart(self) -> None:
-        position = self._state.position
-        manifest = self.checkpoints.newest(self._damaged, trust_hint=False)
-        if manifest.position <= position:
-            key = numbered(LOG_PREFIX, position + 1)
+    def _restart(self, missing: int) -> None:
+        manifest = self._newest()
+        if manifest.position < missing:
+            key = numbered(LOG_PREFIX, missing)
             raise CatalogError(
                 f"{key!r} is missing or does not follow what was before it, and no checkpoint "
                 "beyond it can be read",
@@ -140,15 +143,22 @@ class Follower:
         """
         _LOG.warning("checkpoint %d passed over: %s", base, failure)
         with self._refresh_lock:
+            if base == 0:
+                raise failure  # not even the log is of use
             self._damaged.add(base)
+            if (key := failure.context.get("key")) is not None:
+                self._damaged_parts.add(str(key))  # others may name it as well
             if self._state.manifest.position == base:
-                manifest = self.checkpoints.newest(self._damaged, trust_hint=False)
+                manifest = self._newest()
                 with self._state_lock:
                     self._state.rebase(manifest)
             try:
                 self._catch_up()
             except CatalogError as error:
                 raise error from failure
+
+    def _newest(self) -> Manifest:
+        return self.checkpoints.newest(self._damaged, self._damaged_parts, trust_hint=False)
 
     def _catch_up(self) -> None:
         if not self._opened:
@@ -161,23 +171,49 @@ class Follower:
             reached = self._state.position
             try:
                 self._extend(self.log.read([p for p in positions if p > reached]))
-            except (ObjectNotFoundError, _OutrunError):
-                self._restart()
+            except ObjectNotFoundError:
+                self._restart(reached + 1)
+                continue
+            except _OutrunError as outrun:
+                self._restart(outrun.position)
                 continue
             self._shorten()
             return
         raise CatalogUnavailableError("the log is deleted faster than it can be read")
 
     def _extend(self, entries: Sequence[Stored]) -> None:
+        """Apply what follows the state; nothing of it, if it is no unbroken chain to its end.
+
+        A listing may lack an entry that is there: a directory is read while it changes. So what it
+        seems to lack is asked for by its number.
+        """
         with self._state_lock:
-            state = self._state
-            for stored in entries:
-                entry = stored.entry
-                if entry.last <= state.position:
-                    continue  # our own, applied while we read
-                if entry.position != state.position + 1 or entry.previous != state.delta.entry_id:
-                    raise _OutrunError
-                state.apply(stored)
+            position, entry_id = self._state.position, self._state.delta.entry_id
+        chain: list[Stored] = []
+        for stored in entries:
+            if stored.entry.last <= position:
+                continue  # our own, applied while we read
+            while stored.entry.position > position + 1:
+                try:
+                    (missed,) = self.log.read([position + 1])
+                except ObjectNotFoundError:
+                    raise _OutrunError(position + 1) from None
+                position, entry_id = self._linked(chain, missed, position, entry_id)
+            position, entry_id = self._linked(chain, stored, position, entry_id)
+        with self._state_lock:
+            for stored in chain:
+                if stored.entry.position == self._state.position + 1:
+                    self._state.apply(stored)
+
+    @staticmethod
+    def _linked(
+        chain: list[Stored], stored: Stored, position: int, entry_id: str
+    ) -> tuple[int, str]:
+        entry = stored.entry
+        if entry.position != position + 1 or entry.previous != entry_id:
+            raise _OutrunError(position + 1)
+        chain.append(stored)
+        return entry.last, entry.id
 
     def _shorten(self) -> None:
         """Look for a newer checkpoint now and then, so that the tail in memory stays short."""

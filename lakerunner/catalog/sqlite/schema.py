@@ -176,6 +176,27 @@ def require_current(connection: sqlite3.Connection, name: str) -> None:
         raise _newer(name, version, len(STEPS))
 
 
+def require_same(connection: sqlite3.Connection, name: str) -> None:
+    """Refuse to read a file that is not of exactly this version, and cannot be brought to it.
+
+    Args:
+        connection: In a transaction.
+        name: The file, for messages.
+
+    Raises:
+        CatalogVersionError: The file is newer or older than this code.
+        CatalogError: The file belongs to another program.
+    """
+    version = _header(connection, name, STEPS)
+    if version < len(STEPS):
+        raise CatalogVersionError(
+            f"catalog {name} has version {version} and this lakerunner needs {len(STEPS)}; open it "
+            "once where it can be written",
+            path=name,
+            version=version,
+        )
+
+
 def _version(connection: sqlite3.Connection, name: str, steps: Sequence[Step]) -> int:
     connection.execute("BEGIN")  # the header is one state, not three reads of three states
     try:

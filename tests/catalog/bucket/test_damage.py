@@ -28,7 +28,7 @@ from lakerunner.testing.catalog_fixture import everything, ids
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lakerunner.store import CountingStore, ObjectMeta, ObjectStore
     from lakerunner.store.base import Buffer
@@ -238,3 +238,47 @@ def test_a_store_without_conditional_puts_is_refused(store: ObjectStore) -> None
     with pytest.raises(ConfigurationError, match="If-None-Match is ignored"):
         catalog.commit(make_commit("c"))
     assert [meta.key for meta in store.list()] == [PROBE_KEY]
+
+
+class Forgetful(WrapperStore):
+    """A store whose listing lacks one object, once: it was put while the listing was made."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.lacks = ""
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectMeta]:
+        lacks, self.lacks = self.lacks, ""
+        found = self.inner.list(prefix, start_after=start_after)
+        return (meta for meta in found if meta.key != lacks)
+
+
+@pytest.mark.parametrize("lacks", [24, 25])
+def test_an_entry_that_a_listing_lacks_is_asked_for(lake: CountingStore, lacks: int) -> None:
+    store = Forgetful(lake)
+    reader, writer = BucketCatalog(store), BucketCatalog(lake)
+    ids(reader)
+    for number in range(3):
+        writer.commit(make_commit(f"more {number}", add=[make_segment(f"more {number}")]))
+    store.lacks = numbered(LOG_PREFIX, lacks)
+    assert len(ids(reader)) == ENTRIES + 3
+    store.lacks = numbered(LOG_PREFIX, lacks)
+    assert len(ids(BucketCatalog(store))) == ENTRIES + 3
+
+
+def test_a_damaged_part_that_many_checkpoints_name(store: CountingStore) -> None:
+    """As long as the log is whole, nothing is lost with it."""
+    catalog = BucketCatalog(store, checkpoint_every=10)
+    for number in range(400):
+        segment, source = make_segment(f"s{number}", number), make_source(f"o{number}")
+        catalog.commit(make_commit(f"c{number}", add=[segment], take=[source]))
+    checkpoints = catalog._follower.checkpoints
+    manifests = [checkpoints.read(position) for position in range(10, 401, 10)]
+    victim = manifests[-1].tables[0].parts[0].key
+    assert sum(victim in manifest.parts() for manifest in manifests) > 6
+    store.put(victim, b"rot")
+    late = BucketCatalog(store, checkpoint_every=10)
+    assert len(ids(late)) == 400
+    late.commit(make_commit("late", remove=["s7"]))
+    assert late.checkpoint()
+    assert len(ids(BucketCatalog(store))) == 399

@@ -234,7 +234,7 @@ def test_a_writer_that_falls_asleep_holds_nobody_up_for_ever(
                 with transaction.changing():
                     pass
 
-        with pytest.raises(CommitUnknownError, match="idle-in-transaction|did not answer"):
+        with pytest.raises(CommitUnknownError, match=r"idle-in-transaction|did not answer"):
             sleep_in_a_transaction()
         assert sleeper.commit(COMMIT) == 1
 

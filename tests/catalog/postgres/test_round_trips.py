@@ -46,7 +46,7 @@ class Turns:
                 self._threads.append(thread)
                 thread.start()
 
-    def _pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:  # noqa: FBT001 - of a thread
+    def _pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
         held = b""
         while data := _received(source):
             if counted:

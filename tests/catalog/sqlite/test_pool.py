@@ -188,7 +188,9 @@ def test_closing_while_a_transaction_runs(path: Path) -> None:
     with SqliteCatalog(path) as catalog:
         with catalog._pool.writing() as connection:
             catalog.close()
-            connection.execute("INSERT INTO commits VALUES (1, 'c1', 1, 0)")
+            connection.execute(
+                "INSERT INTO commits (sequence, id, committed_ns) VALUES (1, 'c1', 0)"
+            )
         assert catalog._pool._idle == []
         assert catalog.commit(make_commit("c1")) == 1
 
