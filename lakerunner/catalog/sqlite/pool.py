@@ -58,6 +58,7 @@ class ConnectionPool:
         self._queue = WriterQueue(path)
         self._writer = threading.Lock()
         self._changed = threading.Condition()
+        weakref.finalize(self, self._queue.forget)
         weakref.finalize(self, _close_all, self._idle)
         with _FORK_LOCK:
             _POOLS.add(self)
