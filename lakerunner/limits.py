@@ -53,6 +53,9 @@ BLOOM_FALSE_SHARE: Final = 0.01
 ROW_GROUP_ROWS: Final = 131_072
 """Rows in a Parquet row group. Larger groups compress no better and prune worse."""
 
+ROW_GROUP_BYTES: Final = 128 * MIB
+"""Bytes of Arrow data in a row group, about: what a segment that is written in a stream holds."""
+
 PAGE_ROWS: Final = 2048
 """Rows in a Parquet page: the finest unit that the page index can skip. Costs 2 % of size."""
 

@@ -7,11 +7,18 @@ them visible at once, or deletes them again. Nothing here knows where rows came 
 from __future__ import annotations
 
 from lakerunner.publish.committing import discard_segments, publish_commit, send_commit
-from lakerunner.publish.writing import MadeSegment, Origin, SegmentWriter, make_segments
+from lakerunner.publish.writing import (
+    MadeSegment,
+    Origin,
+    SegmentStream,
+    SegmentWriter,
+    make_segments,
+)
 
 __all__ = [
     "MadeSegment",
     "Origin",
+    "SegmentStream",
     "SegmentWriter",
     "discard_segments",
     "make_segments",

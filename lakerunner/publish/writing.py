@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import mmap
 import os
+import tempfile
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from msgspec.structs import replace
 
-from lakerunner.errors import ObjectExistsError
+from lakerunner.errors import ObjectExistsError, SegmentError
 from lakerunner.limits import SEGMENT_FORMAT_VERSION
 from lakerunner.model.segment import Segment
 from lakerunner.publish.committing import discard_segments
 from lakerunner.retrying import retrying
-from lakerunner.segments.codec import OpenSegment, order_columns
-from lakerunner.segments.layout import WindowTable, lay_out
+from lakerunner.segments.codec import Forecast, OpenSegment, forecast_table, order_columns
+from lakerunner.segments.layout import lay_out
 from lakerunner.segments.naming import segment_id, segment_key
-from lakerunner.segments.stats import column_stats
 from lakerunner.store import PutMode
 
 if TYPE_CHECKING:
@@ -181,26 +183,138 @@ def make_segments(
     whole = order_columns(table.append_column("organization", column), spec)
     window_ns = spec.window_ns or window_ns
     for window in lay_out(whole, window_ns, spec.sort):
-        described = _describe(window, window_ns, spec, origin)
-        yield MadeSegment(described, OpenSegment(window.table, window.sort, spec.ids))
+        rows = window.table
+        file = OpenSegment(rows.schema, window.sort, spec.ids, forecast_table(rows, spec.ids))
+        file.write(rows)
+        described = _describe(file, window.start_ns, window_ns, window.sort, spec, origin)
+        yield MadeSegment(described, file)
 
 
-def _describe(window: WindowTable, window_ns: int, spec: TableSpec, origin: Origin) -> Segment:
+class SegmentStream:
+    """One segment whose rows come batch by batch, in their order: merged, summed up, or live.
+
+    Its rows are never held as a whole: what is written lies compressed in a temporary file until
+    the segment is put. Not safe to use from several threads at once.
+
+    Args:
+        schema: All columns that any of the rows has, `organization` among them; see
+            `segments.codec.order_columns` for their order.
+        spec: The table they belong to.
+        origin: Where they come from.
+        window_start_ns: Start of the window that holds all rows.
+        window_ns: Its length in nanoseconds.
+        forecast: What is known of the rows beforehand; nothing need be.
+
+    Example:
+        >>> from lakerunner.schema.tables import TABLES
+        >>> from lakerunner.schema.types import TIMESTAMP
+        >>> rows = pa.table({"timestamp": pa.array([5, 7]).cast(TIMESTAMP), "body": ["a", "b"]})
+        >>> stream = SegmentStream(rows.schema, TABLES["logs"], Origin("acme", "c1"), 0, 3600)
+        >>> stream.write(rows.slice(0, 1))
+        >>> stream.write(rows.slice(1))
+        >>> stream.made().described.max_timestamp_ns
+        7
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        spec: TableSpec,
+        origin: Origin,
+        window_start_ns: int,
+        window_ns: int,
+        forecast: Forecast | None = None,
+    ) -> None:
+        self._spec = spec
+        self._origin = origin
+        self._window = window_start_ns, window_ns
+        self._sort = tuple(name for name in spec.sort if name in schema.names)
+        known = Forecast() if forecast is None else forecast
+        self._file = OpenSegment(schema, self._sort, spec.ids, known, _Spool())
+
+    @property
+    def rows(self) -> int:
+        """Rows written so far."""
+        return self._file.stats.rows
+
+    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Add rows that follow the earlier ones in the order of the table.
+
+        Raises:
+            SegmentError: The forecast does not hold for them.
+        """
+        if isinstance(rows, pa.RecordBatch):
+            rows = pa.Table.from_batches([rows])
+        self._file.write(rows)
+
+    def made(self) -> MadeSegment:
+        """The segment, for `SegmentWriter.add`; to be called once, and after a row was written.
+
+        Raises:
+            SegmentError: There is no row, or one lies outside the window.
+        """
+        start_ns, window_ns = self._window
+        described = _describe(self._file, start_ns, window_ns, self._sort, self._spec, self._origin)
+        first, last = described.min_timestamp_ns, described.max_timestamp_ns
+        if not start_ns <= first <= last < start_ns + window_ns:
+            raise SegmentError(
+                f"rows from {first} to {last} lie outside the window of {described.key}",
+                key=described.key,
+            )
+        return MadeSegment(described, self._file)
+
+
+class _Spool(io.RawIOBase):
+    """A temporary file without a name; its bytes are mapped when it is done, and never read in."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its map
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def getvalue(self) -> pa.Buffer:
+        self._file.flush()
+        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.close()  # the map keeps the bytes
+        return pa.py_buffer(mapped)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _describe(
+    file: OpenSegment,
+    start_ns: int,
+    window_ns: int,
+    sort: tuple[str, ...],
+    spec: TableSpec,
+    origin: Origin,
+) -> Segment:
     created_ns = time.time_ns()
     identifier = segment_id(created_ns, os.urandom(8))
-    columns = column_stats(window.table, spec.ids)
+    columns = file.stats.columns()
+    if "timestamp" not in columns:
+        raise SegmentError("a segment needs rows with a timestamp")
     bounds = columns["timestamp"]
     return Segment(
         id=identifier,
         table=spec.name,
-        key=segment_key(origin.organization, spec.name, window.start_ns, identifier),
-        window_start_ns=window.start_ns,
+        key=segment_key(origin.organization, spec.name, start_ns, identifier),
+        window_start_ns=start_ns,
         window_ns=window_ns,
         min_timestamp_ns=int(bounds.min or 0),
         max_timestamp_ns=int(bounds.max or 0),
-        rows=window.table.num_rows,
+        rows=file.stats.rows,
         bytes=0,
-        sort=window.sort,
+        sort=sort,
         columns=columns,
         created_ns=created_ns,
         format_version=SEGMENT_FORMAT_VERSION,

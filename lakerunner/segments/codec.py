@@ -7,7 +7,8 @@ the bucket.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -18,6 +19,7 @@ from lakerunner.errors import SegmentError
 from lakerunner.limits import (
     BLOOM_FALSE_SHARE,
     PAGE_ROWS,
+    ROW_GROUP_BYTES,
     ROW_GROUP_ROWS,
     SEGMENT_FORMAT_VERSION,
     ZSTD_LEVEL,
@@ -25,9 +27,10 @@ from lakerunner.limits import (
 from lakerunner.model.segment import Segment, decode_segment, encode_segment
 from lakerunner.schema.names import OVERFLOW
 from lakerunner.schema.tables import table_spec
+from lakerunner.segments.stats import TableStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from lakerunner.schema.tables import TableSpec
 
@@ -44,45 +47,168 @@ def order_columns(table: pa.Table, spec: TableSpec) -> pa.Table:
     return table.select([*first, *rest, *last])
 
 
-class OpenSegment:
-    """A segment file whose rows are written, and whose description is not yet.
+class Forecast(NamedTuple):
+    """What holds for all rows of a segment, and must be known before the first one is written.
 
-    It holds the rows as compressed as the file will, so one may be kept until its description is
-    known.
-
-    Args:
-        table: Rows in the order that `sort` declares.
-        sort: The declared order.
-        ids: Columns that get Bloom filters.
+    Attributes:
+        without_nan: Columns of floating-point numbers none of which is NaN. Parquet's bounds leave
+            NaN out, so an engine that sorts NaN above all numbers, as SQL does, would skip rows by
+            them; all other such columns get no bounds.
+        distinct: By column of ids, how many distinct ones a row group holds at most. A Bloom filter
+            is made as large as they need.
     """
 
-    def __init__(self, table: pa.Table, sort: Sequence[str], ids: Iterable[str]) -> None:
-        names = table.schema.names
-        dictionaries = [field.name for field in table.schema if _repeats(field)]
-        self._sink = pa.BufferOutputStream()
+    without_nan: frozenset[str] = frozenset()
+    distinct: Mapping[str, int] = MappingProxyType({})
+
+
+def forecast_table(table: pa.Table, ids: Collection[str]) -> Forecast:
+    """What holds for rows that are there as a whole."""
+    return Forecast(
+        frozenset(
+            field.name
+            for field in table.schema
+            if pa.types.is_floating(field.type) and not pc.any(pc.is_nan(table[field.name])).as_py()
+        ),
+        {
+            name: pc.count_distinct(table[name].cast(pa.string())).as_py()
+            for name in ids
+            if name in table.schema.names
+        },
+    )
+
+
+def forecast_merge(segments: Iterable[Segment], ids: Collection[str]) -> Forecast:
+    """What holds for the rows of some segments together, judged by their statistics alone.
+
+    A column of numbers without bounds may hold NaN; one whose bounds are known holds none.
+
+    Example:
+        >>> from lakerunner.testing.values import make_segment
+        >>> one = make_segment("s", columns={"value": ColumnStats("double", min=1.0, max=2.0)})
+        >>> forecast_merge([one], ["trace_id"])
+        Forecast(without_nan=frozenset({'value'}), distinct={'trace_id': 0})
+    """
+    unsure: set[str] = set()
+    sure: set[str] = set()
+    distinct = dict.fromkeys(ids, 0)
+    for segment in segments:
+        for name, stats in segment.columns.items():
+            known = stats.min is not None or stats.nulls == segment.rows
+            (sure if known else unsure).add(name)
+            if name in distinct:
+                distinct[name] += segment.rows - stats.nulls
+    return Forecast(frozenset(sure - unsure), distinct)
+
+
+_NOTHING_KNOWN = Forecast()
+
+
+class Sink(Protocol):
+    """Where the bytes of a file go: `pa.BufferOutputStream`, or a file that has `getvalue`."""
+
+    def write(self, data: Any, /) -> Any:
+        """Take further bytes."""
+
+    def getvalue(self) -> pa.Buffer:
+        """All bytes."""
+
+
+class OpenSegment:
+    """A segment file that is being written, and whose description is not known yet.
+
+    Beside the compressed file it holds one row group of rows at most, and the statistics of those
+    written. Not safe to use from several threads at once.
+
+    Args:
+        schema: Of all rows. Columns without any value cost little and are in no description.
+        sort: The declared order: columns of the schema.
+        ids: Columns that get filters.
+        forecast: What is known of the rows beforehand.
+        sink: Where the file goes; memory if not given.
+
+    Attributes:
+        stats: Statistics of the rows written so far.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        sort: Sequence[str],
+        ids: Collection[str] = (),
+        forecast: Forecast = _NOTHING_KNOWN,
+        sink: Sink | None = None,
+    ) -> None:
+        self.stats = TableStats(ids)
+        self._schema = schema
+        self._without_nan = sorted(forecast.without_nan)
+        self._pending: list[pa.Table] = []
+        self._sink: Any = pa.BufferOutputStream() if sink is None else sink
         self._writer = pq.ParquetWriter(
             self._sink,
-            table.schema,
+            schema,
             compression="zstd",
             compression_level=ZSTD_LEVEL,
-            use_dictionary=dictionaries,
-            column_encoding=_encodings(table.schema),
+            use_dictionary=[field.name for field in schema if _repeats(field)],
+            column_encoding=_encodings(schema),
             sorting_columns=[
-                pq.SortingColumn(names.index(name), nulls_first=False) for name in sort
+                pq.SortingColumn(schema.names.index(name), nulls_first=False) for name in sort
             ],
             write_page_index=True,
             max_rows_per_page=PAGE_ROWS,
-            write_statistics=_bounded(table),
-            bloom_filter_options=_blooms(table, ids),
+            write_statistics=_bounded(schema, forecast.without_nan),
+            bloom_filter_options={
+                name: {
+                    "ndv": max(1, min(forecast.distinct.get(name, ROW_GROUP_ROWS), ROW_GROUP_ROWS)),
+                    "fpp": BLOOM_FALSE_SHARE,
+                }
+                for name in ids
+                if name in schema.names
+            },
             version="2.6",
         )
-        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows, which follow the earlier ones in the declared order.
+
+        Args:
+            table: Columns of the schema; those it lacks are NULL.
+
+        Raises:
+            SegmentError: A column that was said to hold no NaN holds one: its bounds, which are
+                written already, would be wrong.
+            pa.ArrowInvalid: A column has another type than the schema says.
+        """
+        table = _conformed(table, self._schema)
+        self.stats.add(table)
+        if wrong := self.stats.hold_nan(self._without_nan):
+            raise SegmentError(f"column '{wrong[0]}' was said to hold no NaN, and holds one")
+        width = max(1, table.nbytes // max(1, table.num_rows))
+        most = max(PAGE_ROWS, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // width))
+        start = 0
+        while start < table.num_rows:
+            room = most - sum(each.num_rows for each in self._pending)
+            if room <= 0:
+                self._write_group()
+                continue
+            self._pending.append(table.slice(start, room))
+            start += room
+
+    def _write_group(self) -> None:
+        if self._pending:
+            group = pa.concat_tables(self._pending)
+            if len(self._pending) > 1:
+                group = group.unify_dictionaries()
+            self._pending.clear()
+            self._writer.write_table(group, row_group_size=max(1, group.num_rows))
 
     def finish(self, segment: Segment) -> pa.Buffer:
         """Write the description and return the file; to be called once."""
+        self._write_group()
         self._writer.add_key_value_metadata({FOOTER_KEY.decode(): encode_segment(segment).decode()})
         self._writer.close()
-        return self._sink.getvalue()
+        data: pa.Buffer = self._sink.getvalue()
+        return data
 
 
 def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
@@ -95,32 +221,37 @@ def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
     Returns:
         The file. Its size is what `segment.bytes` must be.
     """
-    return OpenSegment(table, segment.sort, table_spec(segment.table).ids).finish(segment)
+    ids = table_spec(segment.table).ids
+    file = OpenSegment(table.schema, segment.sort, ids, forecast_table(table, ids))
+    file.write(table)
+    return file.finish(segment)
 
 
-def _blooms(table: pa.Table, ids: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Bloom filters of the id columns, one for each row group, as large as they need to be."""
-    blooms = {}
-    for name in set(ids) & set(table.schema.names):
-        distinct = pc.count_distinct(table[name].cast(pa.string())).as_py()
-        blooms[name] = {"ndv": max(1, min(distinct, ROW_GROUP_ROWS)), "fpp": BLOOM_FALSE_SHARE}
-    return blooms
+def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The same rows with all columns of a schema, in its order."""
+    if table.schema.names == schema.names:
+        return table.cast(schema) if table.schema != schema else table
+    columns = [
+        table[field.name] if field.name in table.schema.names else _nulls(table.num_rows, field)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, names=schema.names).cast(schema)
 
 
-def _bounded(table: pa.Table) -> list[str] | bool:
-    """Columns whose Parquet bounds hold for every value.
+def _nulls(rows: int, field: pa.Field) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.nulls(rows, field.type)])
 
-    The bounds of a column leave NaN out, so an engine that sorts NaN above all numbers, as SQL
-    does, would skip rows by them.
-    """
+
+def _bounded(schema: pa.Schema, without_nan: Collection[str]) -> list[str] | bool:
+    """Columns whose Parquet bounds hold for every value."""
     hiding = {
         field.name
-        for field in table.schema
-        if pa.types.is_floating(field.type) and pc.any(pc.is_nan(table[field.name])).as_py()
+        for field in schema
+        if pa.types.is_floating(field.type) and field.name not in without_nan
     }
     if not hiding:
         return True  # nested columns have bounds too, and a list would have to name their leaves
-    return [name for name in table.schema.names if name not in hiding]
+    return [name for name in schema.names if name not in hiding]
 
 
 def _repeats(field: pa.Field) -> bool:

@@ -22,7 +22,7 @@ from lakerunner.schema.attribute import (
 from lakerunner.schema.id_filter import id_filter
 from lakerunner.schema.names import OVERFLOW
 from lakerunner.segments.layout import lay_out
-from lakerunner.segments.stats import column_stats
+from lakerunner.segments.stats import TableStats, column_stats
 
 
 @given(data=st.data())
@@ -45,6 +45,44 @@ def test_statistics_hold_for_every_row(
                 assert column.max == max(cells)
             if column.values is not None:
                 assert list(column.values) == sorted(set(cells), key=str.encode)
+
+
+@given(data=st.data())
+def test_statistics_of_parts_are_those_of_the_whole(
+    log_tables: st.SearchStrategy[Any], data: st.DataObject
+) -> None:
+    whole = data.draw(log_tables)
+    cuts = sorted(data.draw(st.lists(st.integers(0, whole.num_rows), max_size=4)))
+    edges = list(zip([0, *cuts], [*cuts, whole.num_rows], strict=True))
+    parts = [whole.slice(start, end - start) for start, end in edges]
+    ids = ["body", "resource_service_name"]
+    folded, added = TableStats(ids), TableStats(ids)
+    for part in data.draw(st.permutations(parts)):
+        one = TableStats(ids)
+        one.add(part)
+        folded.merge(one)
+        added.add(part)
+    expected = column_stats(whole, ids)
+    assert folded.columns() == added.columns() == expected
+    assert folded.rows == added.rows == whole.num_rows
+
+
+def test_many_texts_in_parts_are_not_listed() -> None:
+    stats = TableStats()
+    for start in range(0, STAT_VALUES + 1, 5):
+        texts = [f"{number:03}" for number in range(start, min(start + 5, STAT_VALUES + 1))]
+        stats.add(pa.table({"attr_x": pa.array(texts).dictionary_encode()}))
+    found = stats.columns()["attr_x"]
+    assert (found.min, found.max, found.values) == ("000", f"{STAT_VALUES:03}", None)
+
+
+def test_a_slice_of_the_overflow_is_described_by_its_own_rows() -> None:
+    types: dict[str, tuple[str, tuple[str, ...]]] = {}
+    types |= {"attr_a": ("a", ("string",)), "attr_b": ("b", ("string",))}
+    pairs = OverflowPairs(np.array([0, 1]), pa.array(["attr_a", "attr_b"]), pa.array("xy"), types)
+    schema = pa.schema([overflow_field(OVERFLOW, types)])
+    table = pa.Table.from_arrays([overflow_map([pairs], 2).values], schema=schema)
+    assert column_stats(table.slice(1)).keys() == {OVERFLOW, "attr_b"}
 
 
 def text_stats(*texts: str) -> Any:
