@@ -76,11 +76,12 @@ RANGE_GAP_BYTES: Final = 64 * 1024
 READ_ATTEMPTS: Final = 5
 """Reads of one object that keeps changing under its reader before the store is unavailable."""
 
-STORE_ATTEMPTS: Final = 4
-"""Times a request to a storage service is sent, at most, while it fails in a way that may pass."""
+ATTEMPTS: Final = 5
+"""Times a request is made, at most, while it fails in a way that may pass. Each further one doubles
+the time before a failure is told."""
 
-STORE_BACKOFF_SECONDS: Final = 0.1
-"""Seconds before the first repetition; doubles each time, spread at random over the upper half."""
+BACKOFF_SECONDS: Final = 0.2
+"""Seconds before the first repetition; the pause doubles with each further one."""
 
 STORE_REQUESTS: Final = 16
 """Requests that one query has under way at once when it looks for its segments in a bucket."""

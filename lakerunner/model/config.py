@@ -8,6 +8,8 @@ import msgspec
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.limits import (
+    ATTEMPTS,
+    BACKOFF_SECONDS,
     BATCH_OBJECTS,
     MEMORY_BYTES,
     MEMORY_FLOOR_BYTES,
@@ -44,7 +46,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         watch_seconds: How long an announced object may wait for others to share a segment with.
         removed_grace_ns: How long in nanoseconds a removed segment stays readable, which is as far
             as `Lake.at` looks back. The same for all who use a lake.
-        attempts: How often a request that may succeed later is tried in all.
+        attempts: How often what may succeed later is tried in all; what a store of a service has
+            tried `limits.ATTEMPTS` times is not tried again.
         backoff_seconds: Pause before the second attempt; it doubles with each further one.
         query_memory_bytes: What the sorts, joins and aggregations of one query engine may hold in
             memory, in bytes; beyond it they spill to disk.
@@ -68,8 +71,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     orphan_grace_ns: int = ORPHAN_GRACE_NS
     watch_seconds: float = WATCH_SECONDS
     removed_grace_ns: int = REMOVED_GRACE_NS
-    attempts: int = 5
-    backoff_seconds: float = 0.2
+    attempts: int = ATTEMPTS
+    backoff_seconds: float = BACKOFF_SECONDS
     query_memory_bytes: int = QUERY_MEMORY_BYTES
     query_cache_bytes: int = QUERY_CACHE_BYTES
     query_threads: int = 0

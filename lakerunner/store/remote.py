@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
-import time
 from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -18,8 +16,9 @@ from lakerunner.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from lakerunner.limits import STORE_ATTEMPTS, STORE_BACKOFF_SECONDS
+from lakerunner.limits import BACKOFF_SECONDS
 from lakerunner.registry import split_scheme
+from lakerunner.retrying import GIVEN_UP, repeating
 from lakerunner.store.base import GetResult, ObjectMeta, PutMode
 from lakerunner.store.checks import bounds, check_key
 from lakerunner.store.filesystem import FilesystemStore
@@ -58,10 +57,11 @@ class RemoteStore(FilesystemStore):
     """A bucket of a storage service, or a prefix of one.
 
     A request that fails in a way that may pass (5xx, 429, a timeout, a broken connection) is sent
-    again after a pause that doubles and is spread at random: `STORE_ATTEMPTS` times in all. Clients
-    underneath repeat nothing on their own. A create-only put is repeated only while the service
-    cannot have acted on it; else `StoreUnavailableError` is raised with `context["lost"]`, because
-    a repetition would find the object of the first attempt and take it for somebody else's.
+    again after a pause that doubles and is spread at random: `ATTEMPTS` times in all. Clients
+    underneath repeat nothing on their own, and nobody above repeats what was given up here. A
+    create-only put is repeated only while the service cannot have acted on it; else
+    `StoreUnavailableError` is raised with `context["lost"]`, because a repetition would find the
+    object of the first attempt and take it for somebody else's.
 
     `modified_ns` is in whole seconds: services tell no more along with the bytes. Keys that no
     store can have (a part is empty, `.` or `..`) are left out of listings, with a line in the log
@@ -186,24 +186,28 @@ class RemoteStore(FilesystemStore):
         Raises:
             StoreError: What the last attempt came to.
         """
-        pause = STORE_BACKOFF_SECONDS
-        for left in range(STORE_ATTEMPTS - 1, -1, -1):
+
+        def attempt() -> R:
             filesystem = self.filesystem
             try:
                 answer: R = sync(filesystem.loop, send, filesystem, *arguments)
             except Exception as error:
                 ours = self.translate(error, self.url, key)
-                passing = isinstance(ours, StoreUnavailableError)
-                lost = passing and bool(getattr(ours, "context", {}).get("lost", True))
-                if not passing or not left or (once and lost):
-                    if ours is error:
-                        raise
-                    raise ours from error
-            else:
-                return answer
-            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret depends on it
-            pause *= 2
-        raise AssertionError("the last attempt returns or raises")
+                if ours is error:
+                    raise
+                raise ours from error
+            return answer
+
+        def passing(error: Exception) -> bool:
+            lost = getattr(error, "context", {}).get("lost", True)
+            return isinstance(error, StoreUnavailableError) and not (once and lost)
+
+        try:
+            return repeating(attempt, passing, backoff_seconds=BACKOFF_SECONDS)
+        except StoreUnavailableError as error:
+            if passing(error):
+                error.context[GIVEN_UP] = True
+            raise
 
     # -- connections -------------------------------------------------------------------------
 

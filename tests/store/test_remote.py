@@ -16,7 +16,9 @@ from lakerunner.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from lakerunner.limits import STORE_ATTEMPTS
+from lakerunner.limits import ATTEMPTS
+from lakerunner.model.config import Config
+from lakerunner.retrying import retrying
 from lakerunner.store import (
     ByteRange,
     ObjectStore,
@@ -65,7 +67,7 @@ def bucket(
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "STORE_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "BACKOFF_SECONDS", 0.01)
 
 
 class Times:
@@ -96,8 +98,16 @@ def test_what_may_pass_is_repeated(bucket: Bucket, status: int) -> None:
         lambda: list(store.list()),
         lambda: store.delete("a"),
     ):
-        bucket.proxy.spoil = Times(STORE_ATTEMPTS - 1, Spoil(status))
+        bucket.proxy.spoil = Times(ATTEMPTS - 1, Spoil(status))
         call()
+
+
+def test_what_the_store_gave_up_is_not_asked_for_again(bucket: Bucket) -> None:
+    bucket.proxy.spoil = lambda _method, _path: Spoil(503)
+    bucket.proxy.reset()
+    with pytest.raises(StoreUnavailableError):
+        retrying(lambda: bucket.store.head("a"), Config(attempts=9))
+    assert len(bucket.proxy.reset()) == ATTEMPTS
 
 
 @pytest.mark.parametrize("status", [0, 503])
@@ -109,7 +119,7 @@ def test_repetition_is_bounded(bucket: Bucket, status: int) -> None:
         bucket.proxy.reset()
         with pytest.raises(StoreUnavailableError):
             call("a")
-        assert len(bucket.proxy.reset()) == STORE_ATTEMPTS
+        assert len(bucket.proxy.reset()) == ATTEMPTS
 
 
 @pytest.mark.parametrize("status", [0, 500, 503])
