@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lakerunner.model.times import TimeLike
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import Explanation, Result
+    from lakerunner.query.params import Params
     from lakerunner.store import ObjectStore
 
 
@@ -274,13 +275,30 @@ class Lake:
         vars(view).update(catalog=past, _queries=queries, _read_only=True, _borrows=True)
         return view
 
-    def sql(self, text: str, *, timeout: float | None = None) -> Result:
-        """Ask in SQL; see `QueryEngine.sql`."""
-        return self._queries.sql(text, timeout=timeout)
+    def sql(
+        self, text: str, *, params: Params | None = None, timeout: float | None = None
+    ) -> Result:
+        """Ask in SQL; see `QueryEngine.sql`.
 
-    def explain(self, text: str) -> Explanation:
+        Args:
+            text: One SQL statement.
+            params: Values for its placeholders `$1`, `?` or `$name`: a sequence, or a mapping.
+            timeout: Seconds that it may take.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/params")
+            >>> _ = lake.ingest(b'{"message": "hello"}')
+            >>> lake.sql("SELECT body FROM logs WHERE body = $1", params=["hello"]).to_arrow()[
+            ...     "body"
+            ... ].to_pylist()
+            ['hello']
+        """
+        return self._queries.sql(text, params=params, timeout=timeout)
+
+    def explain(self, text: str, *, params: Params | None = None) -> Explanation:
         """Say which segments a query would read, and why; see `QueryEngine.explain`."""
-        return self._queries.explain(text)
+        return self._queries.explain(text, params=params)
 
     def segments(
         self,

@@ -115,6 +115,10 @@ QUERY_CHAIN: Final = 5000
 """Words and operators that a query may chain without a comma, as in `a AND b AND c`. Each link
 makes the parse tree deeper, and some thousands more would exhaust the stack."""
 
+QUERY_LISTED_VALUES: Final = 2000
+"""Values of a bound list up to which `IN` names them one by one, so that segments are pruned by
+them; a longer list is joined like a table."""
+
 QUERY_MEMORY_BYTES: Final = 1024 * MIB
 """Bytes that the sorts, joins and aggregations of all queries of one engine may hold together;
 beyond it, sorts and aggregations spill to disk. Scans and results in flight come on top."""

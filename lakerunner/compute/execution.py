@@ -40,12 +40,19 @@ class Execution:
         schema: Arrow schema of the batches.
         text: The query, for messages.
         allowance: Turns and time of this run; None for no limits.
+        places: Which columns of the plan the batches have; None means all.
     """
 
     def __init__(
-        self, frame: DataFrame, schema: Any, text: str, allowance: Allowance | None = None
+        self,
+        frame: DataFrame,
+        schema: Any,
+        text: str,
+        allowance: Allowance | None = None,
+        places: list[int] | None = None,
     ) -> None:
         self._frame = frame
+        self._places = places
         self._text = text
         self._allowance = Allowance("", text=text) if allowance is None else allowance
         self.schema = schema
@@ -65,7 +72,8 @@ class Execution:
             try:
                 while batches := self._turn(pull):
                     for batch in batches:
-                        yield _as_schema(batch, self.schema)
+                        kept = batch if self._places is None else batch.select(self._places)
+                        yield _as_schema(kept, self.schema)
             finally:
                 pull.drop()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from lakerunner.compute.execution import Execution, plain_schema
 from lakerunner.compute.failures import planning_failures
 from lakerunner.compute.faults import cast_bounds_fault, quantified_fault
@@ -11,7 +13,7 @@ from lakerunner.compute.scans import find_scans
 from lakerunner.errors import UnsupportedQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from datafusion import DataFrame, LogicalPlan, SessionContext
 
@@ -29,6 +31,7 @@ class PlannedQuery:
         text: The query.
         tables: What it reads.
         computed: By table, the names of computed columns by the text of their expression.
+        places: Which columns of the plan are returned, given their names; None means all.
 
     Attributes:
         schema: Arrow schema of its result.
@@ -42,13 +45,19 @@ class PlannedQuery:
         text: str,
         tables: Sequence[Table],
         computed: Mapping[str, Mapping[str, str]],
+        places: Callable[[list[str]], list[int] | None] | None = None,
     ) -> None:
         self._context = context
         self._frame = frame
         self._tables = tables
         self._computed = computed
         self.text = text
-        self.schema: Any = plain_schema(frame.schema())
+        self._choose = places
+        schema = frame.schema()
+        self._places = places(schema.names) if places is not None else None
+        if self._places is not None:
+            schema = pa.schema([schema.field(place) for place in self._places])
+        self.schema: Any = plain_schema(schema)
 
     def optimized(self) -> PlannedQuery:
         """The same query with all constants computed: the clock stands still from here on.
@@ -66,7 +75,9 @@ class PlannedQuery:
             if fault is not None:
                 raise UnsupportedQueryError(fault, query=self.text)
             frame = self._context.create_dataframe_from_logical_plan(plan)
-        return PlannedQuery(self._context, frame, self.text, self._tables, self._computed)
+        return PlannedQuery(
+            self._context, frame, self.text, self._tables, self._computed, self._choose
+        )
 
     def scans(self) -> list[Scan]:
         """What the query needs from each of its tables, one scan for each time one is read.
@@ -82,7 +93,7 @@ class PlannedQuery:
         Args:
             allowance: Turns and time of this run; None for no limits.
         """
-        return Execution(self._copy(), self.schema, self.text, allowance)
+        return Execution(self._copy(), self.schema, self.text, allowance, self._places)
 
     def physical_text(self) -> str:
         """The physical plan as text. Opens the files, for their statistics.

@@ -28,12 +28,15 @@ from lakerunner.compute.failures import planning_failures
 from lakerunner.compute.file_scan import choose_file_scan
 from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
 from lakerunner.compute.planned import PlannedQuery
-from lakerunner.compute.table import ScanMode
+from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, ScanMode
 from lakerunner.limits import FOOTER_CACHE_BYTES, QUERY_MEMORY_BYTES
 from lakerunner.registry import split_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from datafusion import Expr
 
     from lakerunner.compute.file_scan import FileScan
     from lakerunner.compute.table import Recast, Table
@@ -138,12 +141,16 @@ class Session:
             context.register_object_store(native.scheme, native.client, native.bucket)
         return native
 
-    def plan(self, text: str, tables: Sequence[Table]) -> PlannedQuery:
+    def plan(
+        self, text: str, tables: Sequence[Table], values: Mapping[str, Any] | None = None
+    ) -> PlannedQuery:
         """Plan one SQL query; no file is read.
 
         Args:
             text: One statement, which may only read.
             tables: What it may read.
+            values: What its placeholders stand for, by name without the `$`. An array is a table
+                `"$name"` of one column, `value`.
 
         Raises:
             QuerySyntaxError: It cannot be parsed, does not fit the types of its columns, or names
@@ -154,54 +161,104 @@ class Session:
         refuse_fork()
         with planning_failures(text):
             frames = {table.name: self._frame(table) for table in tables}
-            with self._registered(frames):
-                frame = self._context.sql_with_options(text, _READ_ONLY)
+            aliases = {one: frames[table.name] for table in tables for one in table.aliases}
+            scalars, lists = _split(values or {})
+            with self._registered(frames | aliases, lists):
+                frame = self._context.sql_with_options(text, _READ_ONLY, scalars)
             computed = {
                 table.name: _computed_texts(frames[table.name])
                 for table in tables
                 if table.computed
             }
-            return PlannedQuery(self._context, frame, text, tables, computed)
+            places = _shown_places if any(table.named for table in tables) else None
+            return PlannedQuery(self._context, frame, text, tables, computed, places)
 
     def _frame(self, table: Table) -> DataFrame:
-        frames = [self._recast(table, recast) for recast in table.recast]
+        frames = [
+            _with_named(self._recast(table, recast), table, recast.named) for recast in table.recast
+        ]
         if table.files or not frames:
             scan = self.file_scan.frame(table.name, table.schema, table.files, table.mode)
-            frames.insert(0, scan)
+            frames.insert(0, _with_named(scan, table, table.named_from))
         frame = reduce(DataFrame.union, frames)
         if not table.computed:
             return frame
-        selected = {name: col(f'"{name}"') for name in table.schema.names}
+        selected = {name: _column(name) for name in table.schema.names}
         for name in sorted(table.computed):
             selected[name] = frame.parse_sql_expr(table.computed[name]).alias(name)
-        return frame.select(*selected.values())
+        return frame.select(*selected.values(), *map(_column, table.named))
 
     def _recast(self, table: Table, recast: Recast) -> DataFrame:
         own = pa.schema(
             [one.with_type(recast.types.get(one.name, one.type)) for one in table.schema]
         )
         frame = self.file_scan.frame(table.name, own, recast.files, table.mode)
-        columns = [col(f'"{name}"') for name in own.names]
+        columns = [_column(name) for name in own.names]
         for index, field in enumerate(table.schema):
             if field.name in recast.types:
                 columns[index] = columns[index].try_cast(field.type).alias(field.name)
         return frame.select(*columns)
 
     @contextmanager
-    def _registered(self, frames: dict[str, DataFrame]) -> Iterator[None]:
+    def _registered(self, frames: dict[str, DataFrame], lists: dict[str, Any]) -> Iterator[None]:
         # A plan keeps the tables it was made from, so names are needed for this moment only.
         with self._lock:
             try:
                 for name, frame in frames.items():
                     self._context.register_view(name, frame)
+                for name, array in lists.items():
+                    self._context.from_arrow(pa.table({"value": array}), name=name)
                 yield
             finally:
-                for name in frames:
+                for name in (*frames, *lists):
                     self._context.deregister_table(name)
 
     def close(self) -> None:
         """Remove the session's files. Queries that still run may fail."""
         self._remove()
+
+
+def _shown_places(names: list[str]) -> list[int] | None:
+    """Which columns of a result are shown: not those that only a `*` brought along.
+
+    Example:
+        >>> _shown_places(["body", NAMED_FIRST, "http.route", NAMED_LAST, "n"])
+        [0, 4]
+        >>> _shown_places(["http.route"])
+    """
+    if NAMED_FIRST not in names:
+        return None
+    places, inside = [], False
+    for place, name in enumerate(names):
+        inside = name == NAMED_FIRST or (inside and name != NAMED_LAST)
+        if not inside and name != NAMED_LAST:
+            places.append(place)
+    return places
+
+
+def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values that are bound as scalars, and those that are read as tables."""
+    lists = {f"${name}": value for name, value in values.items() if isinstance(value, pa.Array)}
+    return {name: value for name, value in values.items() if f"${name}" not in lists}, lists
+
+
+def _column(name: str) -> Expr:
+    escaped = name.replace('"', '""')
+    return col(f'"{escaped}"')
+
+
+def _with_named(frame: DataFrame, table: Table, named_from: Mapping[str, str]) -> DataFrame:
+    """Add the columns that these files have under another name, each as the table's type."""
+    if not table.named:
+        return frame
+    columns = [_column(name) for name in table.schema.names]
+    for name, dtype in table.named.items():
+        column = frame.parse_sql_expr(named_from.get(name, "NULL"))
+        if frame.select(column.alias(name)).schema().field(name).type != dtype:
+            # Not a plain cast: one that is pushed into a scan would cast bounds of files too.
+            column = column.try_cast(dtype)
+        columns.append(column.alias(name))
+    return frame.select(*columns)
 
 
 def _config(mode: ScanMode, partitions: int) -> SessionConfig:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+NAMED_FIRST, NAMED_LAST = "__own_names", "__own_names_end"
+"""Columns around those of `Table.named`. A `*` returns them all in a row, which is left out of the
+result: only what a query names is shown under that name."""
 
 
 class ScanMode(StrEnum):
@@ -30,10 +36,12 @@ class Recast(NamedTuple):
     Attributes:
         files: URLs of the files.
         types: Arrow type of the columns concerned, by name.
+        named: As `Table.named_from`, for these files.
     """
 
     files: tuple[str, ...]
     types: Mapping[str, Any]
+    named: Mapping[str, str] = MappingProxyType({})
 
 
 class Table(NamedTuple):
@@ -49,6 +57,9 @@ class Table(NamedTuple):
         computed: SQL expression by column name, for columns whose value is not simply that of the
             file. A name that is also in the schema hides the column of the file.
         recast: Further files, of other types than the schema has.
+        named: Arrow type by name, for columns that are another column in one file than in the next.
+        named_from: SQL expression by name: what these columns are in `files`.
+        aliases: What the query may call it as well.
     """
 
     name: str
@@ -57,3 +68,6 @@ class Table(NamedTuple):
     mode: ScanMode
     computed: Mapping[str, str]
     recast: tuple[Recast, ...] = ()
+    named: Mapping[str, Any] = MappingProxyType({})
+    named_from: Mapping[str, str] = MappingProxyType({})
+    aliases: tuple[str, ...] = ()

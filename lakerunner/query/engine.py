@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
     from lakerunner.model.config import Config
+    from lakerunner.query.params import Params
     from lakerunner.query.plan import QueryPlan
     from lakerunner.store.base import ObjectStore
 
@@ -66,11 +67,15 @@ class QueryEngine:
         self._backing = Backing(store, self._config) if backing is None else backing
         self._borrows = backing is not None
 
-    def sql(self, text: str, *, timeout: float | None = None) -> Result:
+    def sql(
+        self, text: str, *, params: Params | None = None, timeout: float | None = None
+    ) -> Result:
         """Plan a query. It runs when the result is consumed.
 
         Args:
             text: One SQL statement, in the dialect of DataFusion.
+            params: Values for its placeholders: a sequence for `$1`, `$2` or `?`, a mapping for
+                `$name`; see `lakerunner.query.params`.
             timeout: Seconds that planning and each run of it may take, its waits for other queries
                 included; the time between two batches that the caller takes does not count. By
                 default what the setting `query_timeout` says.
@@ -86,10 +91,10 @@ class QueryEngine:
         if timeout is not None and not timeout > 0:
             raise ConfigurationError("timeout must be more than 0 seconds", setting="timeout")
         allowance = self._backing.allowance(self._organization, timeout, text)
-        plan, _, files = self._plan(text, allowance)
+        plan, _, files = self._plan(text, params, allowance)
         return Result(plan, files, allowance)
 
-    def explain(self, text: str) -> Explanation:
+    def explain(self, text: str, *, params: Params | None = None) -> Explanation:
         """Say how a query would be answered: every segment, kept or dropped and why, and the plan.
 
         Opens the footers of the segments that are kept, and nothing else. Unlike `sql` it looks at
@@ -100,7 +105,7 @@ class QueryEngine:
             CatalogUnavailableError: The catalog cannot be read.
         """
         allowance = self._backing.allowance(self._organization, None, text)
-        plan, planner, files = self._plan(text, allowance)
+        plan, planner, files = self._plan(text, params, allowance)
         verdicts = []
         for table in plan.tables:
             kept = {segment.id for segment in table.segments}
@@ -112,12 +117,14 @@ class QueryEngine:
         modes = {table.name: table.mode for table in plan.tables}
         return Explanation(text, tuple(verdicts), modes, physical)
 
-    def _plan(self, text: str, allowance: Allowance) -> tuple[QueryPlan, Planner, SegmentFiles]:
-        mention = read_sql(text)
+    def _plan(
+        self, text: str, params: Params | None, allowance: Allowance
+    ) -> tuple[QueryPlan, Planner, SegmentFiles]:
+        mention, rewritten, values = read_sql(text, params)
         session, files = self._backing.open()
         planner = Planner(session, files, self._catalog, self._organization)
         with allowance.turn():
-            plan = planner.plan(text, mention)
+            plan = planner.plan(rewritten, mention, values)
         allowance.left()
         return plan, planner, files
 

@@ -13,8 +13,12 @@ class Mention(NamedTuple):
             All tables and columns of the query are among them.
         clock: The query may depend on the current time.
         describes: It asks for the columns of a table and not for its rows.
+        names: What stands in double quotes, in order: perhaps attributes by their own names.
+        aliases: Those of `names` that the query defines itself.
     """
 
     words: frozenset[str]
     clock: bool
     describes: bool
+    names: tuple[str, ...] = ()
+    aliases: frozenset[str] = frozenset()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lakerunner.compute.table import Recast, ScanMode, Table
-from lakerunner.errors import QueryExecutionError, QuerySyntaxError
+from lakerunner.errors import QueryError, QueryExecutionError, QuerySyntaxError
 from lakerunner.limits import CLOCK_SLACK_NS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.bounds import hull, time_range, widen
+from lakerunner.query.hints import explained
+from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
 from lakerunner.query.scan_mode import choose_mode
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
     from lakerunner.query.mention import Mention
+    from lakerunner.query.own_columns import OwnColumn
+    from lakerunner.query.rewriting import Rewritten
 
 _ATTEMPTS = 5
 
@@ -44,22 +47,36 @@ class TablePlan(NamedTuple):
         predicates: One for each scan of it; a row is needed if any is true.
         segments: What is left of it, by (min timestamp, id).
         mode: How it is scanned.
+        own: Attributes that the query calls by their own names.
     """
 
     name: str
     snapshot: Snapshot
-    predicates: tuple[Predicate, ...]
-    segments: tuple[Segment, ...]
-    mode: ScanMode
+    predicates: tuple[Predicate, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    mode: ScanMode = ScanMode.SWEEP
+    own: tuple[OwnColumn, ...] = ()
 
     def verdict(self, segment: Segment) -> Verdict:
         """Whether the query needs a segment, and why."""
+        segment = with_own_columns(segment, self.own)
         verdicts = [judge(predicate, segment) for predicate in self.predicates]
         kept = next((one for one in verdicts if one.keep), None)
         if kept is not None:
             return kept
         reasons = dict.fromkeys(one.reason for one in verdicts)
         return Verdict(keep=False, reason=" and ".join(reasons) or "the query reads no row of it")
+
+
+_Items: TypeAlias = "tuple[tuple[str, Any], ...]"
+
+
+class _Asked(NamedTuple):
+    """A query: the text that is planned, what it speaks of, and its values."""
+
+    text: str
+    mention: Mention
+    values: Mapping[str, Any]
 
 
 class QueryPlan(NamedTuple):
@@ -99,12 +116,15 @@ class Planner:
         self._catalog = catalog
         self._organization = organization
 
-    def plan(self, text: str, mention: Mention) -> QueryPlan:
+    def plan(
+        self, rewritten: Rewritten, mention: Mention, values: Mapping[str, Any] | None = None
+    ) -> QueryPlan:
         """Find out what a query needs, and plan it over just that.
 
         Args:
-            text: One SQL statement.
+            rewritten: One SQL statement.
             mention: What it speaks of.
+            values: What its placeholders stand for, by name without the `$`.
 
         Raises:
             QuerySyntaxError: The text cannot be parsed, or names what is not there.
@@ -114,42 +134,58 @@ class Planner:
         started = time.perf_counter()
         snapshots = {
             name: self._catalog.snapshot(self._organization, name)
-            for name in TABLES
-            if name in mention.words
+            for name, spec in TABLES.items()
+            if not mention.words.isdisjoint((name, *spec.aliases))
         }
+        asked = _Asked(rewritten.text, mention, values or {})
         try:
-            planned, tables = self._plan(text, mention, snapshots)
-        except QuerySyntaxError as error:
-            raise _with_suggestions(error, snapshots) from error
+            planned, tables = self._plan_named(asked, snapshots)
+        except QueryError as error:
+            raise explained(rewritten.restored(error), snapshots) from error
         return QueryPlan(planned, tables, time.perf_counter() - started)
 
-    def _plan(
-        self, text: str, mention: Mention, snapshots: Mapping[str, Snapshot]
+    def _plan_named(
+        self, asked: _Asked, snapshots: Mapping[str, Snapshot]
     ) -> tuple[PlannedQuery, tuple[TablePlan, ...]]:
-        views, scans = self._look(text, mention, snapshots)
+        """Plan with what the query defines itself first: an attribute must not come in between."""
+        mention = asked.mention
+        names = tuple(name for name in mention.names if name not in mention.aliases)
+        try:
+            return self._plan(asked._replace(mention=mention._replace(names=names)), snapshots)
+        except QuerySyntaxError as error:
+            if error.context.get("column") not in mention.aliases:
+                raise
+            return self._plan(asked, snapshots)
+
+    def _plan(
+        self, asked: _Asked, snapshots: Mapping[str, Snapshot]
+    ) -> tuple[PlannedQuery, tuple[TablePlan, ...]]:
+        text, mention, values = asked
+        views, scans = self._look(asked, snapshots)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         tables = tuple(
-            self._prune(name, snapshot, scans, slack_ns) for name, snapshot in snapshots.items()
+            self._prune(TablePlan(name, snapshot, own=views[name].own), scans, slack_ns)
+            for name, snapshot in snapshots.items()
         )
         for _ in range(_ATTEMPTS):
-            planned = self._session.plan(text, [self._table(one, views) for one in tables])
+            seen = [self._table(one, views) for one in tables]
+            planned = self._session.plan(text, seen, values)
             if not mention.clock:
                 return planned, tables
             # The clock went on since the first plan. This one is frozen; what it needs must be a
             # part of what was kept, and the slack sees to it that this is nearly always so.
             planned = planned.optimized()
-            later = [
-                self._prune(one.name, one.snapshot, planned.scans(), slack_ns=0) for one in tables
-            ]
+            later = [self._prune(one, planned.scans(), slack_ns=0) for one in tables]
             if all(_ids(new) <= _ids(old) for old, new in zip(tables, later, strict=True)):
                 return planned, tables
             tables = tuple(map(_joined, tables, later))
         raise QueryExecutionError("the time moves on faster than the query is planned", query=text)
 
     def _look(
-        self, text: str, mention: Mention, snapshots: Mapping[str, Snapshot]
+        self, asked: _Asked, snapshots: Mapping[str, Snapshot]
     ) -> tuple[dict[str, View], list[Scan]]:
         """Plan over no files: which columns are read, and what every scan asks for."""
+        text, mention, values = asked
         every = {
             name: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
             for name, snapshot in snapshots.items()
@@ -160,27 +196,35 @@ class Planner:
                 for name, snapshot in snapshots.items()
             }
             tables = [
-                Table(name, view.schema, (), ScanMode.SWEEP, view.computed)
+                Table(
+                    name,
+                    view.with_names(),
+                    (),
+                    ScanMode.SWEEP,
+                    view.computed,
+                    aliases=TABLES[name].aliases,
+                )
                 for name, view in views.items()
             ]
-            planned = self._session.plan(text, tables)
+            planned = self._session.plan(text, tables, values)
             scans = planned.optimized().scans()
             starred = {scan.table for scan in scans if WITNESS in scan.columns}
             if not starred:
                 return {name: without_witness(view) for name, view in views.items()}, scans
             every |= dict.fromkeys(starred, True)
 
-    def _prune(
-        self, name: str, snapshot: Snapshot, scans: Sequence[Scan], slack_ns: int
-    ) -> TablePlan:
-        mine = [scan for scan in scans if scan.table == name]
+    def _prune(self, plan: TablePlan, scans: Sequence[Scan], slack_ns: int) -> TablePlan:
+        mine = [scan for scan in scans if scan.table == plan.name]
         predicates = tuple(dict.fromkeys(widen(scan.predicate, slack_ns) for scan in mine))
-        plan = TablePlan(name, snapshot, predicates, (), ScanMode.SWEEP)
+        plan = plan._replace(predicates=predicates, segments=(), mode=ScanMode.SWEEP)
         bounds = hull(map(time_range, predicates))
         if bounds.start_ns >= bounds.end_ns:
             return plan
-        kept = tuple(one for one in self._segments(plan, bounds) if plan.verdict(one).keep)
-        return plan._replace(segments=kept, mode=choose_mode(mine, kept))
+        near = self._segments(plan, bounds)
+        refuse_unsent(plan.own, near, lambda: self.all_segments(plan))
+        kept = tuple(one for one in near if plan.verdict(one).keep)
+        described = [with_own_columns(one, plan.own) for one in kept]
+        return plan._replace(segments=kept, mode=choose_mode(mine, described))
 
     def _segments(self, plan: TablePlan, bounds: TimeRange) -> Sequence[Segment]:
         return self._catalog.segments(
@@ -193,13 +237,27 @@ class Planner:
 
     def _table(self, plan: TablePlan, views: Mapping[str, View]) -> Table:
         view = views[plan.name]
-        alike: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+        alike: dict[tuple[_Items, _Items], list[str]] = {}
         for segment in plan.segments:
-            key = tuple(view.own_types(segment).items())
+            types, named = view.own_types(segment), view.own_expressions(segment)
+            key = (tuple(types.items()), tuple(named.items()))
             alike.setdefault(key, []).append(self._files.url(segment))
-        files = tuple(alike.pop((), ()))
-        recast = tuple(Recast(tuple(urls), dict(types)) for types, urls in alike.items())
-        return Table(plan.name, view.schema, files, plan.mode, view.computed, recast)
+        plain = next((key for key in alike if not key[0]), ((), ()))
+        files = tuple(alike.pop(plain, ()))
+        recast = tuple(
+            Recast(tuple(urls), dict(types), dict(named)) for (types, named), urls in alike.items()
+        )
+        return Table(
+            plan.name,
+            view.schema,
+            files,
+            plan.mode,
+            view.computed,
+            recast,
+            view.named,
+            dict(plain[1]),
+            TABLES[plan.name].aliases,
+        )
 
 
 def _ids(plan: TablePlan) -> set[str]:
@@ -211,21 +269,3 @@ def _joined(kept: TablePlan, later: TablePlan) -> TablePlan:
     segments = sorted(by_id.values(), key=lambda one: (one.min_timestamp_ns, one.id))
     predicates = tuple(dict.fromkeys([*kept.predicates, *later.predicates]))
     return kept._replace(segments=tuple(segments), predicates=predicates)
-
-
-def _with_suggestions(
-    error: QuerySyntaxError, snapshots: Mapping[str, Snapshot]
-) -> QuerySyntaxError:
-    """Add to an error about a name which names there are."""
-    if "table" in error.context:
-        tables = ", ".join(TABLES)
-        return QuerySyntaxError(f"{error.message}; the tables are {tables}", **error.context)
-    column = error.context.get("column")
-    if not isinstance(column, str):
-        return error
-    known = {name for table in snapshots for name in TABLES[table].schema.names}
-    known |= {name for snapshot in snapshots.values() for name in snapshot.columns}
-    close = get_close_matches(column, sorted(known), n=3, cutoff=0.6)
-    close += sorted(name for name in known if name.endswith(f"_{column}") and name not in close)[:3]
-    hint = f"; did you mean {', '.join(close)}?" if close else ""
-    return QuerySyntaxError(f"{error.message}{hint}", **error.context)

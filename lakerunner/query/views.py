@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST
+from lakerunner.query.own_columns import own_columns
 from lakerunner.schema.names import OVERFLOW, RESOURCE, SCOPE
 from lakerunner.schema.types import TYPES, common_type
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from lakerunner.model.commit import ColumnSummary, Snapshot
     from lakerunner.model.segment import Segment
     from lakerunner.query.mention import Mention
+    from lakerunner.query.own_columns import OwnColumn
     from lakerunner.schema.tables import TableSpec
 
 WITNESS = "__every_column__"
@@ -32,11 +36,34 @@ class View(NamedTuple):
         schema: Arrow schema under which files are read.
         computed: SQL expression by name of each column that is not simply read.
         mixed: Columns that are text because some segments have text, while others have numbers.
+        own: Attributes by their own names, which are further columns.
+        named: Arrow type by name of these columns, and of two more that stand around them.
     """
 
     schema: Any
     computed: Mapping[str, str]
     mixed: frozenset[str]
+    own: tuple[OwnColumn, ...] = ()
+    named: Mapping[str, Any] = MappingProxyType({})
+
+    def with_names(self) -> Any:
+        """The schema with the columns of own names in it, as if files had them."""
+        named = [pa.field(name, dtype) for name, dtype in self.named.items()]
+        return pa.schema([*self.schema, *named])
+
+    def own_expressions(self, segment: Segment) -> dict[str, str]:
+        """SQL expressions of the columns of own names, for the rows of one segment."""
+        if not self.own:
+            return {}
+        texts = {one.name: self._own_expression(one, segment) for one in self.own}
+        return {NAMED_FIRST: "true", **texts, NAMED_LAST: "true"}
+
+    def _own_expression(self, own: OwnColumn, segment: Segment) -> str:
+        held = own.held_in(segment)
+        texts = [self.computed.get(column, f'"{column}"') for column in held]
+        if len(texts) < 2:  # noqa: PLR2004 - coalesce() needs two
+            return texts[0] if texts else "NULL"
+        return f"coalesce({', '.join(texts)})"
 
     def own_types(self, segment: Segment) -> dict[str, Any]:
         """Arrow types of the mixed columns that a segment has as something else than text."""
@@ -67,10 +94,12 @@ def table_view(spec: TableSpec, snapshot: Snapshot, mention: Mention, *, every: 
         The view; unless every attribute is in it, it also has the column `WITNESS`.
     """
     canonical = spec.schema
+    own = own_columns(spec, snapshot.columns, mention.names)
+    wanted = mention.words.union(*(one.columns for one in own))
     attributes = {
         name: summary
         for name, summary in sorted(snapshot.columns.items())
-        if name not in canonical.names and ((every and summary.physical) or name in mention.words)
+        if name not in canonical.names and ((every and summary.physical) or name in wanted)
     }
     encoded = "approx_distinct" not in mention.words  # it takes no dictionaries
     fields = [
@@ -97,7 +126,28 @@ def table_view(spec: TableSpec, snapshot: Snapshot, mention: Mention, *, every: 
         for name, summary in attributes.items()
         if len(summary.types) > 1 and common_type(summary.types) == "string"
     )
-    return View(pa.schema(fields), computed, mixed)
+    schema = pa.schema(fields)
+    named = {one.name: _own_type(one, schema, computed, attributes) for one in own}
+    if named:
+        named = {NAMED_FIRST: pa.bool_(), **named, NAMED_LAST: pa.bool_()}
+    return View(schema, computed, mixed, own, named)
+
+
+def _own_type(
+    own: OwnColumn,
+    schema: Any,
+    computed: Mapping[str, str],
+    attributes: Mapping[str, ColumnSummary],
+) -> Any:
+    if len(own.columns) == 1 and own.columns[0] not in computed:
+        return schema.field(own.columns[0]).type
+    # What is no attribute and has an own name all the same is text.
+    types = {
+        each
+        for column in own.columns
+        for each in (attributes[column].types if column in attributes else ("string",))
+    }
+    return _read_type(TYPES[common_type(types)], encoded=False)
 
 
 def without_witness(view: View) -> View:

@@ -15,6 +15,9 @@ RESOURCE, SCOPE, RECORD = "resource_", "scope_", "attr_"
 OVERFLOW = "attribute_overflow"
 """The map column that holds attributes beyond the column cap: column name to value as text."""
 
+_DIGITS = 6
+"""Digits of a digest that tell two keys of one folded name apart, if they can."""
+
 _FOLDED = re.compile(r"[^a-z0-9]")
 
 
@@ -49,11 +52,18 @@ def assign_names(
     for key in sorted(keys):
         name = column_name(prefix, key)
         if name in used:
-            digest = blake2s(key.encode("utf-8", "surrogatepass")).hexdigest()
-            length = 6
-            while (longer := f"{name}__{digest[:length]}") in used:
-                length += 1
-            name = longer
+            name = next(longer for longer in other_names(name, key) if longer not in used)
         used.add(name)
         names[key] = name
     return names
+
+
+def other_names(name: str, key: str) -> tuple[str, ...]:
+    """Names that a key may have where another one keeps its folded name, the likeliest first.
+
+    Example:
+        >>> other_names("attr_a_b", "a_b")[:2]
+        ('attr_a_b__80b05e', 'attr_a_b__80b05ec')
+    """
+    digest = blake2s(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return tuple(f"{name}__{digest[:length]}" for length in range(_DIGITS, len(digest) + 1))

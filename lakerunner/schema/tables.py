@@ -28,6 +28,7 @@ class TableSpec(NamedTuple):
         ids: Columns that are looked up by single values; segments carry filters for them.
         repeating: Text columns of few distinct values, stored and read as dictionaries.
         window_ns: Length of a window of its own, in nanoseconds; None for `Config.window_ns`.
+        aliases: What people may call it as well, where they name a table.
 
     Example:
         >>> TABLES["spans"].sort
@@ -40,13 +41,14 @@ class TableSpec(NamedTuple):
     ids: tuple[str, ...] = ID_COLUMNS
     repeating: frozenset[str] = REPEATING
     window_ns: int | None = None
+    aliases: tuple[str, ...] = ()
 
 
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
         TableSpec("logs", LOGS, (SERVICE, "timestamp")),
-        TableSpec("spans", SPANS, (SERVICE, "timestamp")),
+        TableSpec("spans", SPANS, (SERVICE, "timestamp"), aliases=("traces",)),
         TableSpec("metrics", METRICS, ("metric_name", "series_id", "timestamp")),
     )
 }
@@ -71,7 +73,8 @@ def table_spec(name: str) -> TableSpec:
         Traceback (most recent call last):
         lakerunner.errors.ConfigurationError: no table 'log'; did you mean 'logs'?
     """
-    found = TABLES.get(name)
+    called = (spec for spec in TABLES.values() if name in (spec.name, *spec.aliases))
+    found = next(called, None)
     if found is None:
         close = get_close_matches(name, TABLES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"the tables are {', '.join(TABLES)}"

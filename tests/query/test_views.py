@@ -20,13 +20,13 @@ def view(text: str, columns: Columns, *, every: bool = False) -> View:
         for name, (types, physical, overflow) in columns.items()
     }
     snapshot = Snapshot(sequence=1, segments=2, rows=3, bytes=4, columns=summaries)
-    return table_view(TABLES["logs"], snapshot, read_sql(text), every=every)
+    return table_view(TABLES["logs"], snapshot, read_sql(text).mention, every=every)
 
 
 @pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
 def test_canonical_columns_are_always_there(spec: TableSpec) -> None:
     empty = Snapshot(0, 0, 0, 0, {})
-    found = table_view(spec, empty, read_sql("SELECT 1"), every=True)
+    found = table_view(spec, empty, read_sql("SELECT 1").mention, every=True)
     assert set(found.schema.names) == set(spec.schema.names)
     assert found.schema.names[-1] == "attribute_overflow"
     assert not found.computed

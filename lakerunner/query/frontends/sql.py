@@ -2,20 +2,33 @@
 
 DataFusion parses and plans; here is only what must be known before it can. The words are collected
 without telling names from literals and comments: a word too many costs a column in the plan, while
-a parser of our own that differed from DataFusion's would lose one.
+a parser of our own that differed from DataFusion's would lose one. Where names are put another way,
+it is done token by token, and what a name means is left to DataFusion.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakerunner.errors import UnsupportedQueryError
+from lakerunner.query.accessors import accessor_edits
 from lakerunner.query.complexity import refuse_deep
+from lakerunner.query.foreign import foreign_edits
 from lakerunner.query.mention import Mention
+from lakerunner.query.params import bind
+from lakerunner.query.rewriting import Rewritten, rewrite
+from lakerunner.query.tokens import Kind, tokens
 from lakerunner.schema.tables import TABLES
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lakerunner.query.params import Params
+    from lakerunner.query.tokens import Token
+
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*([A-Za-z]\w*)?", re.DOTALL)
 _CLOCK = frozenset(
     {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "now"}
     | {"today"}
@@ -30,30 +43,80 @@ _WRITES = frozenset(
 )
 
 
-def read_sql(text: str) -> Mention:
+class ReadSql(NamedTuple):
+    """A query that was read.
+
+    Attributes:
+        mention: What planning must know of it.
+        rewritten: The text that is planned.
+        values: What its placeholders stand for; see `Session.plan`.
+    """
+
+    mention: Mention
+    rewritten: Rewritten
+    values: Mapping[str, Any]
+
+
+def read_sql(text: str, params: Params | None = None) -> ReadSql:
     """Read what planning must know of a query before it is parsed.
+
+    Args:
+        text: One SQL statement.
+        params: Values of its placeholders.
 
     Raises:
         UnsupportedQueryError: The statement is none that reads rows, or is too long or too deep.
+        QuerySyntaxError: Values and placeholders do not fit.
 
     Example:
-        >>> mention = read_sql("SELECT count(*) FROM logs WHERE timestamp < now()")
+        >>> mention = read_sql("SELECT count(*) FROM logs WHERE timestamp < now()").mention
         >>> sorted(mention.words), mention.clock
         (['count', 'from', 'logs', 'now', 'select', 'timestamp', 'where'], True)
     """
-    match = _FIRST_WORD.match(text)
-    first = (match[1] if match and match[1] else "").upper()
-    if first in _WRITES:
-        raise UnsupportedQueryError(f"a query may only read: {first} is refused", query=text)
-    if first == "EXPLAIN":
+    refuse_deep(text)
+    said = tokens(text)
+    first = next((one for one in said if not one.is_symbol("(", ";")), None)
+    statement = first.text.upper() if first is not None and first.kind is Kind.WORD else ""
+    _refuse(statement, text)
+    bound = bind(said, params)
+    edits = [*foreign_edits(said), *accessor_edits(said), *bound.edits]
+    rewritten = rewrite(text, edits)
+    found = tokens(rewritten.text) if edits else said
+    words = frozenset(word.lower() for word in _WORD.findall(rewritten.text))
+    names = tuple(one.name for one in found if one.kind is Kind.QUOTED)
+    mention = Mention(
+        words,
+        not words.isdisjoint(_CLOCK),
+        statement in ("DESCRIBE", "DESC"),
+        names,
+        _aliases(found) if names else frozenset(),
+    )
+    return ReadSql(mention, rewritten, bound.values)
+
+
+def _refuse(statement: str, text: str) -> None:
+    if statement in _WRITES:
+        raise UnsupportedQueryError(f"a query may only read: {statement} is refused", query=text)
+    if statement == "EXPLAIN":
         raise UnsupportedQueryError(
             "EXPLAIN is refused: give the query to explain() instead", query=text
         )
-    if first == "SHOW":
+    if statement == "SHOW":
         raise UnsupportedQueryError(
             f"SHOW is refused: the tables are {', '.join(TABLES)}; DESCRIBE shows their columns",
             query=text,
         )
-    refuse_deep(text)
-    words = frozenset(word.lower() for word in _WORD.findall(text))
-    return Mention(words, not words.isdisjoint(_CLOCK), first in ("DESCRIBE", "DESC"))
+
+
+def _aliases(found: Sequence[Token]) -> frozenset[str]:
+    """Quoted names behind AS, or right behind what can be an expression."""
+    return frozenset(
+        token.name
+        for before, token in itertools.pairwise(found)
+        if token.kind is Kind.QUOTED
+        and (
+            before.is_word("as")
+            or before.is_symbol(")", "]")
+            or before.kind in (Kind.QUOTED, Kind.TEXT, Kind.NUMBER)
+        )
+    )
