@@ -72,7 +72,8 @@ def _hint(error: QueryError, snapshots: Mapping[str, Snapshot]) -> str:
     if isinstance(column := context.get("column"), str):
         if "did you mean" in error.message:
             return ""
-        return _column_hint(column, str(context.get("query", "")), snapshots)
+        field = str(context.get("field", column)).replace('"', "")
+        return _column_hint(column, field, str(context.get("query", "")), snapshots)
     if _TIME_AND_NUMBER.search(error.message):
         return (
             "; a number is no time: write '2026-01-31T12:00:00Z', now() - interval '15 minutes', "
@@ -88,11 +89,13 @@ def _table_hint(table: str) -> str:
     )
 
 
-def _column_hint(column: str, query: str, snapshots: Mapping[str, Snapshot]) -> str:
+def _column_hint(column: str, field: str, query: str, snapshots: Mapping[str, Snapshot]) -> str:
     known = {name for table in snapshots for name in TABLES[table].schema.names}
     known |= {name for snapshot in snapshots.values() for name in snapshot.columns}
     own = read_own_name(column)
     folded = [one for one in own.columns if one in known]
+    if not folded and not known.isdisjoint(read_own_name(field).columns):
+        return f'; did you mean "{field}", in double quotes?'
     wanted = _OTHER_NAMES.get(column.lower())
     close = [wanted] if wanted is not None and wanted.partition(" ")[0] in known else []
     close += [one for one in folded if one not in close]

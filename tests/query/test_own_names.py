@@ -141,6 +141,7 @@ def test_texts_and_comments_are_left_alone(lake: lakerunner.Lake) -> None:
         ('"HTTP.Route"', 'did you mean "http.route"'),
         ("attributes['http.statu']", "did you mean attr_http_status"),
         ('"http.rout"', "attr_http_route"),
+        ("service.name, body AS service", 'did you mean "service.name", in double quotes?'),
         ("resource['nope']", "there is no column resource['nope']"),
     ],
 )
