@@ -94,7 +94,7 @@ def _column_hint(column: str, field: str, query: str, snapshots: Mapping[str, Sn
     known |= {name for snapshot in snapshots.values() for name in snapshot.columns}
     own = read_own_name(column)
     folded = [one for one in own.columns if one in known]
-    if not folded and not known.isdisjoint(read_own_name(field).columns):
+    if field != column and not known.isdisjoint(read_own_name(field).columns):
         return f'; did you mean "{field}", in double quotes?'
     wanted = _OTHER_NAMES.get(column.lower())
     close = [wanted] if wanted is not None and wanted.partition(" ")[0] in known else []
