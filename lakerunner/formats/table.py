@@ -76,8 +76,10 @@ _LOGFMT = RecordFormat("logfmt", split_lines, read_logfmt, looks_like_logfmt, _l
 _CSV = RecordFormat("csv", split_sniffed, read_sniffed, looks_like_csv, _csv_sample)
 _TSV = RecordFormat("tsv", _split_tsv, _read_tsv, looks_like_tsv, _tsv_sample)
 _TEXT = RecordFormat("text", split_text, read_text, looks_like_text, _text_sample, lines=True)
-_PARQUET = RecordFormat("parquet", split_parquet, read_parquet, looks_like_parquet, parquet_sample)
-_ARROW = RecordFormat("arrow", _whole, read_parquet, _never, parquet_sample)
+_PARQUET = RecordFormat(
+    "parquet", split_parquet, read_parquet, looks_like_parquet, parquet_sample, apart=True
+)
+_ARROW = RecordFormat("arrow", _whole, read_parquet, _never, parquet_sample, apart=True)
 
 FORMATS: dict[str, Format] = {
     known.name: known

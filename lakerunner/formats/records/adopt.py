@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.formats.records.attributes import to_attributes
+from lakerunner.formats.records.attributes import to_attributes, within_cap
 from lakerunner.formats.records.columns import Context, make_columns
 from lakerunner.formats.records.convert import to_word
 from lakerunner.formats.records.fields import Fields, Preferred, squash, take_apart
@@ -15,9 +15,10 @@ from lakerunner.formats.records.lake_rows import over, take_lake_columns, take_o
 from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
 from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
 from lakerunner.formats.records.times import take_moments
-from lakerunner.formats.records.unwrap import unwrap
+from lakerunner.formats.records.together import arrays_together
 from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
+from lakerunner.schema.attribute import AttributeColumn
 from lakerunner.schema.canonical import SERVICE
 from lakerunner.schema.columns import compact_strings
 from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
@@ -27,8 +28,11 @@ from lakerunner.schema.span_fingerprint import span_fingerprints
 from lakerunner.schema.tables import TABLE_OF
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakerunner.formats.records.read import Records
     from lakerunner.formats.records.shapes import ShapedRows
+    from lakerunner.schema.attribute import OverflowPairs
 
 UNMAPPED = SourceMapping()
 _SERVICE_FIELD = "resource.service.name"
@@ -43,14 +47,33 @@ def signal_of(table: pa.Table, mapping: SourceMapping | None) -> Signal | None:
     """
     if mapping is not None and mapping.signal is not None:
         return mapping.signal
-    signal = signal_of_shape(table.schema)
+    signal = signal_of_shape(table)
     if signal is not None:
         return signal
     return tell_signal(frozenset(squash(field.key) for field in take_apart(table.slice(0, 1))))
 
 
+class Rows(NamedTuple):
+    """Rows of a table, made of records that agree in their fields.
+
+    Attributes:
+        columns: All columns but attributes.
+        attributes: By column name, in name order.
+        overflow: Attributes that have no column.
+        payload: int32 per row: position of its payload in the batch.
+    """
+
+    columns: dict[str, Any]
+    attributes: dict[str, AttributeColumn]
+    overflow: list[OverflowPairs]
+    payload: Any
+
+
 def adopt(
-    records: Records, signal: Signal, fallback_ns: Any, mapping: SourceMapping | None = None
+    groups: Sequence[Records],
+    signal: Signal,
+    fallback_ns: Any,
+    mapping: SourceMapping | None = None,
 ) -> Decoded:
     """Make table rows of records.
 
@@ -59,23 +82,34 @@ def adopt(
     that came out of a lake are the same rows again, see `lake_rows`.
 
     Args:
-        records: What a reader handed over.
+        groups: Records; those of each group agree in their fields, see `grouping`.
         signal: Which table the rows are for.
         fallback_ns: int64 per payload: the time of rows that carry none, nanoseconds.
         mapping: What the user says of the records.
 
     Returns:
-        Rows in the order of the records.
+        Rows in the order of the payloads and their records. Where a column is of several types in
+        the groups, all of it is of their common type.
 
     Raises:
-        CorruptObjectError: A payload has nothing for a column that the table cannot do without, or
-            no list under the name that the mapping gives for `rows`.
+        CorruptObjectError: A payload has nothing for a column that the table cannot do without.
     """
     fallback = np.asarray(fallback_ns, np.int64)
     wanted = mapping if mapping is not None else UNMAPPED
+    made = [_rows(group, signal, fallback, wanted) for group in groups]
+    whole = made[0] if len(made) == 1 else _all_rows(made)
+    attributes = within_cap(whole.attributes)
+    overflow = whole.overflow + ([attributes.overflow] if attributes.overflow else [])
+    origin = PayloadRows(whole.payload, len(fallback))
+    found = decoded(whole.columns, attributes.columns, overflow, origin, {})
+    if len(made) > 1:  # back into the order of the records
+        order = pa.array(np.argsort(whole.payload, kind="stable"))
+        found = found._replace(table=found.table.take(order))
+    return found._replace(set_aside=tuple(aside for group in groups for aside in group.set_aside))
+
+
+def _rows(records: Records, signal: Signal, fallback: Any, wanted: SourceMapping) -> Rows:
     table, payload = records.table, records.payload
-    if wanted.rows is not None:
-        table, payload = unwrap(table, payload, wanted.rows)
     shapes = shapes_of(table, payload, len(fallback))
     of_lake = np.zeros(table.num_rows, bool)
     overflow = []
@@ -97,23 +131,56 @@ def adopt(
     service = _service(fields, wanted)
     if service is not None:
         fields.put(_SERVICE_FIELD, service)
-    reserved = frozenset(TABLE_OF[signal].schema.names) - {SERVICE}
-    attributes = to_attributes(fields, reserved)
-    overflow += [attributes.overflow] if attributes.overflow is not None else []
-    made = decoded(columns, attributes.columns, overflow, PayloadRows(payload, len(fallback)), {})
-    table = _derive(made.table, signal)
+    attributes = to_attributes(fields, frozenset(TABLE_OF[signal].schema.names) - {SERVICE})
+    columns |= _derived(columns, attributes, overflow, signal)
     for name, values in from_lake.items():
-        table = _over(table, name, values, of_lake)
-    return Decoded(table, made.rows, records.set_aside)
+        columns[name] = over(name, values, columns.get(name), of_lake)
+    return Rows(columns, attributes, overflow, payload)
 
 
-def _over(table: pa.Table, name: str, given: Any, rows: Any) -> pa.Table:
-    """The table with a column as a lake gave it in some rows."""
-    place = table.schema.get_field_index(name)
-    if place < 0:
-        return table.append_column(name, given)
-    derived = table[name].combine_chunks()
-    return table.set_column(place, name, over(name, given, derived, rows))
+def _all_rows(made: Sequence[Rows]) -> Rows:
+    """The rows of several groups under their column names."""
+    counts = [len(rows.payload) for rows in made]
+    columns = {
+        name: _joined([rows.columns.get(name) for rows in made], counts)
+        for name in dict.fromkeys(name for rows in made for name in rows.columns)
+    }
+    attributes = {
+        name: _one_attribute([rows.attributes.get(name) for rows in made], counts)
+        for name in sorted({name for rows in made for name in rows.attributes})
+    }
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
+    overflow = [
+        pairs._replace(rows=(pairs.rows + first).astype(np.int32))
+        for rows, first in zip(made, firsts, strict=True)
+        for pairs in rows.overflow
+    ]
+    return Rows(columns, attributes, overflow, np.concatenate([rows.payload for rows in made]))
+
+
+def _one_attribute(
+    parts: Sequence[AttributeColumn | None], counts: Sequence[int]
+) -> AttributeColumn:
+    """One column of the values that several groups have under its name."""
+    values = _joined([None if part is None else part.values for part in parts], counts)
+    there = [part for part in parts if part is not None]
+    types = dict.fromkeys(kind for part in there for kind in part.types)
+    return AttributeColumn(values, min(part.key for part in there), tuple(types))
+
+
+def _joined(parts: Sequence[Any], counts: Sequence[int]) -> Any:
+    """Columns of several groups one after the other, NULL where a group lacks it."""
+    plain = [
+        pa.nulls(count) if part is None else _undone(part)
+        for part, count in zip(parts, counts, strict=True)
+    ]
+    return compact_strings(arrays_together(plain))
+
+
+def _undone(values: Any) -> Any:
+    """A dictionary array as what it stands for."""
+    dtype = values.type
+    return values.cast(dtype.value_type) if pa.types.is_dictionary(dtype) else values
 
 
 def _apply_shapes(fields: Fields, shapes: list[ShapedRows]) -> dict[str, list[Preferred]]:
@@ -162,10 +229,17 @@ def _service(fields: Fields, mapping: SourceMapping) -> Any:
     return None if taken is None else compact_strings(taken.values)
 
 
-def _derive(table: pa.Table, signal: Signal) -> pa.Table:
-    """Add the columns that are computed from others."""
+def _derived(
+    columns: dict[str, Any],
+    attributes: dict[str, AttributeColumn],
+    overflow: list[OverflowPairs],
+    signal: Signal,
+) -> dict[str, Any]:
+    """The columns that are computed from others."""
+    if signal is Signal.LOGS:
+        return {}
+    origin = PayloadRows(np.zeros(len(columns["timestamp"]), np.int32), 1)
+    table = decoded(columns, attributes, overflow, origin, {}).table
     if signal is Signal.SPANS:
-        return table.append_column("fingerprint", span_fingerprints(table))
-    if signal is Signal.METRICS:
-        return table.append_column("series_id", series_ids(table))
-    return table
+        return {"fingerprint": span_fingerprints(table)}
+    return {"series_id": series_ids(table)}

@@ -59,10 +59,8 @@ def place_of(key: str) -> tuple[str, str]:
     return RECORD, key
 
 
-def to_attributes(
-    fields: Iterable[Field], reserved: frozenset[str], cap: int = ATTRIBUTE_COLUMNS
-) -> AttributeTable:
-    """Make attribute columns of fields.
+def to_attributes(fields: Iterable[Field], reserved: frozenset[str]) -> dict[str, AttributeColumn]:
+    """Make attribute columns of fields, by name in name order.
 
     Scalars keep their type; lists become JSON text, bytes base64 text, and dates, durations and
     decimals text. Fields without any value are left out.
@@ -70,7 +68,6 @@ def to_attributes(
     Args:
         fields: The fields; their keys say where they belong, see `place_of`.
         reserved: Column names that are taken.
-        cap: Columns at most; the fields with the fewest values go to the overflow.
     """
     keyed: dict[tuple[str, str], _Typed] = {}
     for field in fields:
@@ -89,15 +86,29 @@ def to_attributes(
         given = assign_names(prefix, [key for owner, key in keyed if owner == prefix], used)
         names |= {(prefix, key): name for key, name in given.items()}
         used |= set(given.values())
-    by_rank = sorted(keyed, key=lambda place: (keyed[place].values.null_count, names[place]))
     columns = {
-        names[place]: AttributeColumn(
-            compact_strings(keyed[place].values), place[1], keyed[place].types
-        )
-        for place in sorted(by_rank[:cap], key=lambda place: names[place])
+        names[place]: AttributeColumn(typed.values, place[1], typed.types)
+        for place, typed in keyed.items()
     }
-    spilled = {place: keyed[place] for place in by_rank[cap:]}
-    return AttributeTable(columns, _overflow(spilled, names) if spilled else None)
+    return dict(sorted(columns.items()))
+
+
+def within_cap(columns: dict[str, AttributeColumn], cap: int = ATTRIBUTE_COLUMNS) -> AttributeTable:
+    """Keep so many columns, and put those with the fewest values into the overflow.
+
+    Args:
+        columns: Attributes by name, in name order.
+        cap: Columns at most.
+    """
+    ranked = sorted(columns, key=lambda name: (columns[name].values.null_count, name))
+    kept = frozenset(ranked[:cap])
+    compact = {
+        name: column._replace(values=compact_strings(column.values))
+        for name, column in columns.items()
+        if name in kept
+    }
+    spilled = {name: columns[name] for name in ranked[cap:]}
+    return AttributeTable(compact, _overflow(spilled) if spilled else None)
 
 
 def _typed(values: Any) -> _Typed | None:
@@ -150,21 +161,19 @@ def _as_text(values: Any) -> tuple[Any, tuple[str, ...]]:
     return plain_text(values), ("string",)
 
 
-def _overflow(
-    spilled: dict[tuple[str, str], _Typed], names: dict[tuple[str, str], str]
-) -> OverflowPairs:
-    rows = [np.flatnonzero(np.asarray(typed.values.is_valid())) for typed in spilled.values()]
+def _overflow(spilled: dict[str, AttributeColumn]) -> OverflowPairs:
+    columns = spilled.values()
+    rows = [np.flatnonzero(np.asarray(column.values.is_valid())) for column in columns]
     owners = np.repeat(np.arange(len(spilled)), [len(part) for part in rows])
     texts = [
-        plain_text(typed.values).take(pa.array(part))
-        for typed, part in zip(spilled.values(), rows, strict=True)
+        plain_text(column.values).take(pa.array(part))
+        for column, part in zip(columns, rows, strict=True)
     ]
     flat = np.concatenate(rows)
     order = np.argsort(flat, kind="stable")
-    column_names = pa.array([names[place] for place in spilled])
     return OverflowPairs(
         rows=flat[order].astype(np.int32),
-        names=column_names.take(pa.array(owners[order])),
+        names=pa.array(list(spilled)).take(pa.array(owners[order])),
         values=pa.concat_arrays(texts).take(pa.array(order)),
-        types={names[place]: (place[1], typed.types) for place, typed in spilled.items()},
+        types={name: (column.key, column.types) for name, column in spilled.items()},
     )

@@ -23,7 +23,7 @@ from lakerunner.formats.records.convert import (
     to_word,
     valid,
 )
-from lakerunner.formats.records.fields import Converted
+from lakerunner.formats.records.fields import Converted, Preferred
 from lakerunner.formats.records.lists import to_list
 from lakerunner.formats.records.roles import DURATIONS, END, NAMES, OBSERVED, START
 from lakerunner.formats.records.times import take_time
@@ -37,7 +37,7 @@ from lakerunner.schema.types import TIMESTAMP
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from lakerunner.formats.records.fields import Fields, Preferred
+    from lakerunner.formats.records.fields import Fields
     from lakerunner.formats.records.times import Moments
     from lakerunner.model.mapping import SourceMapping
 
@@ -149,10 +149,14 @@ def _body(
 ) -> Any:
     strict = [key for key in keys if said is not None or key.lower() not in _LOOSE]
     taken = fields.take([*preferred, *strict], to_text)
-    if taken is not None:
-        return taken.values
-    loose = fields.take([key for key in keys if key not in strict], to_string_only)
-    return None if loose is None else loose.values
+    loose = [key for key in keys if key not in strict]
+    if taken is None:
+        taken = fields.take(loose, to_string_only)
+    elif not taken.usable.all():
+        without = [Preferred(key, ~taken.usable) for key in loose]
+        rest = fields.take(without, to_string_only)
+        taken = taken if rest is None else taken.completed(rest)
+    return None if taken is None else taken.values
 
 
 def _take_all(context: Context, columns: Iterable[str]) -> dict[str, Any]:
@@ -262,8 +266,9 @@ def _metrics(context: Context) -> dict[str, Any]:
     if start is not None:
         columns["start_timestamp"] = start
     rows = context.fields.rows
+    sent = columns.get("value_int")
     if whole is not None:
-        columns.setdefault("value_int", whole)
+        columns["value_int"] = whole if sent is None else pc.coalesce(sent, whole)
     whole = columns.get("value_int")
     value = columns.get("value", pa.nulls(rows, pa.float64()))
     if whole is not None:
@@ -282,10 +287,18 @@ def _whole_values(context: Context) -> Any:
     """The values as integers, where the field that holds them is of an integer type."""
     said = context.mapping.columns.get("value")
     keys = [said] if said is not None else context.fields.named(*NAMES[Signal.METRICS]["value"])
-    values = context.fields.get(keys[0]) if keys else None
-    if values is None or not pa.types.is_integer(values.type):
-        return None
-    return to_integer(pa.int64())(values).values
+    filled = np.zeros(context.fields.rows, bool)
+    found: list[Any] = []
+    for key in keys:
+        values = context.fields.get(key)
+        if values is None:
+            continue
+        usable = valid(to_double(values, rounded=True).values) & ~filled
+        if pa.types.is_integer(values.type):
+            whole = to_integer(pa.int64())(values).values
+            found.append(pc.if_else(pa.array(usable), whole, pa.scalar(None, pa.int64())))
+        filled = filled | usable
+    return pc.coalesce(*found) if found else None
 
 
 def _metric_types(columns: dict[str, Any], value: Any, rows: int) -> Any:

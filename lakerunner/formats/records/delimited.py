@@ -14,11 +14,11 @@ import pyarrow.csv as pv
 
 from lakerunner.errors import ErrorCode
 from lakerunner.formats.base import Part
-from lakerunner.formats.records.delimited_rows import row_ends
+from lakerunner.formats.records.delimited_rows import quoted_columns, row_ends
 from lakerunner.formats.records.keys import distinct
 from lakerunner.formats.records.payload_lines import valid_text
 from lakerunner.formats.records.read import Records
-from lakerunner.formats.records.text_types import typed_column
+from lakerunner.formats.records.text_types import typed_columns
 from lakerunner.schema.decoded import SetAside
 
 if TYPE_CHECKING:
@@ -137,12 +137,16 @@ class _Table(NamedTuple):
     wrong: list[tuple[int, str]]
     """Numbers of lines, and what is wrong with them."""
 
+    quoted: frozenset[str] = frozenset()
+    """Names of columns in which a value stands in quotes."""
+
 
 def read_delimited(payloads: Sequence[bytes], delimiter: str = ",") -> Records:
     r"""Read rows of delimited fields; the first row of each payload names the columns.
 
-    Columns are int64, double or bool (`true`, `false`) where all their values are, and text
-    otherwise; text that looks like a time, `007`, `+1` and integers beyond int64 stay text. Empty
+    Columns are int64, double or bool (`true`, `false`) where all their values are written as these
+    are, and text otherwise; text that looks like a time, `007`, `+1`, `1.10` and what stands in
+    quotes stay text. Empty
     fields are NULL. The second column of a name is `name#2`; a third column without a name is
     `column_3`. Payloads may have different headers.
 
@@ -167,12 +171,15 @@ def read_delimited(payloads: Sequence[bytes], delimiter: str = ",") -> Records:
     rows = [part.table.num_rows for part in parts]
     tables = [part.table for part in parts] or [pa.table({})]
     whole = pa.concat_tables(tables, promote_options="default")
-    columns = {name: typed_column(_one_chunk(whole.column(name))) for name in whole.column_names}
-    return Records(
-        pa.table(columns),
-        np.repeat(np.arange(len(rows), dtype=np.int32), rows),
-        tuple(aside for place, part in enumerate(parts) for aside in _asides(place, part.wrong)),
+    payload = np.repeat(np.arange(len(rows), dtype=np.int32), rows)
+    table, alike = typed_columns(
+        {name: _one_chunk(whole.column(name)) for name in whole.column_names},
+        payload,
+        frozenset(name for part in parts for name in part.quoted),
+        empty=False,
     )
+    asides = (aside for place, part in enumerate(parts) for aside in _asides(place, part.wrong))
+    return Records(table, payload, tuple(asides), alike)
 
 
 def _one_chunk(column: Any) -> Any:
@@ -221,10 +228,12 @@ def _read_texts(data: bytes, delimiter: str) -> _Table:
     if not body or body.isspace():
         return _Table(empty, [])
     wrong: list[tuple[int, str]] = []
+    quoted: frozenset[str] = frozenset()
     if b'"' in body:
         body, unclosed = _without_unclosed(body, delimiter)
         places = np.array(unclosed, np.int64) + len(header)
         wrong += [(line, _UNCLOSED) for line in _lines_at(written, places)]
+        quoted = frozenset(names[place] for place in quoted_columns(body, delimiter, len(names)))
     ragged: list[tuple[int, int]] = []
 
     def note(row: pv.InvalidRow) -> str:
@@ -252,7 +261,7 @@ def _read_texts(data: bytes, delimiter: str) -> _Table:
         for line, (_, fields) in zip(lines, ragged, strict=True):
             count = "1 field" if fields == 1 else f"{fields} fields"
             wrong.append((line, f"{count} where the header has {len(names)}"))
-    return _Table(table, wrong)
+    return _Table(table, wrong, quoted)
 
 
 def _one_kind_of_newline(data: bytes, delimiter: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_QUOTE, _NEWLINE = ord('"'), ord("\n")
+_QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 
 
 class RowEnds(NamedTuple):
@@ -41,13 +41,51 @@ def row_ends(data: bytes | bytearray, delimiter: str, *, whole: bool = True) -> 
     """
     values = np.frombuffer(data, np.uint8)
     newlines = np.flatnonzero(values == _NEWLINE)
+    found = _quoted(values, data, delimiter, whole=whole)
+    inside = np.searchsorted(found.bounds, newlines, "right") % 2 == 1
+    return RowEnds(newlines[~inside], found.unclosed)
+
+
+def quoted_columns(data: bytes, delimiter: str, columns: int) -> list[int]:
+    r"""Positions of the columns in which some field stands in quotes.
+
+    Args:
+        data: Rows; every quote that opens a field is closed.
+        delimiter: One ASCII character.
+        columns: How many there are.
+
+    Example:
+        >>> quoted_columns(b'a,"1"\n"b,c",2\nd,3\n', ",", 2), quoted_columns(b'5" disk,1', ",", 2)
+        ([0, 1], [])
+    """
+    values = np.frombuffer(data, np.uint8)
+    bounds = _quoted(values, data, delimiter, whole=True).bounds
+    opening = bounds[::2]
+    before = values[np.maximum(opening - 1, 0)]
+    heads = (opening == 0) | (before == ord(delimiter)) | (before == _NEWLINE) | (before == _RETURN)
+    opening = opening[heads]
+    outside = [np.flatnonzero(values == mark) for mark in (ord(delimiter), _NEWLINE)]
+    outside = [at[np.searchsorted(bounds, at, "right") % 2 == 0] for at in outside]
+    delimiters, ends = outside
+    starts = np.concatenate([[0], ends + 1])[np.searchsorted(ends, opening)]
+    found = np.searchsorted(delimiters, opening) - np.searchsorted(delimiters, starts)
+    return [place for place in np.unique(found).tolist() if place < columns]
+
+
+class _Quoted(NamedTuple):
+    bounds: Any
+    """int64: where quoted text begins and ends, in turns."""
+
+    unclosed: list[int]
+
+
+def _quoted(values: Any, data: bytes | bytearray, delimiter: str, *, whole: bool) -> _Quoted:
     quotes = np.flatnonzero(values == _QUOTE)
     if not len(quotes):
-        return RowEnds(newlines, [])
+        return _Quoted(quotes, [])
     if (whole and len(quotes) % 2) or not _well_formed(values, quotes, ord(delimiter)):
-        return _field_by_field(bytes(data), newlines, delimiter, whole=whole)
-    inside = np.searchsorted(quotes, newlines) % 2 == 1
-    return RowEnds(newlines[~inside], [])
+        return _field_by_field(bytes(data), delimiter, whole=whole)
+    return _Quoted(quotes, [])
 
 
 def _well_formed(values: Any, quotes: Any, delimiter: int) -> bool:
@@ -62,7 +100,7 @@ def _well_formed(values: Any, quotes: Any, delimiter: int) -> bool:
     return bool(beside[before].all() and beside_closing[behind].all())
 
 
-def _field_by_field(data: bytes, newlines: Any, delimiter: str, *, whole: bool) -> RowEnds:
+def _field_by_field(data: bytes, delimiter: str, *, whole: bool) -> _Quoted:
     """The same where quotes stand within fields: go from quoted field to quoted field."""
     mark = re.escape(delimiter.encode())
     field = re.compile(
@@ -82,5 +120,4 @@ def _field_by_field(data: bytes, newlines: Any, delimiter: str, *, whole: bool) 
             unclosed.append(start)
             line_end = data.find(b"\n", start)
             match = field.search(data, line_end + 1) if line_end >= 0 else None
-    inside = np.searchsorted(np.array(bounds, np.int64), newlines, "right") % 2 == 1
-    return RowEnds(newlines[~inside], unclosed)
+    return _Quoted(np.array(bounds, np.int64), unclosed)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lakerunner.errors import ConfigurationError
 from lakerunner.formats.records.adopt import adopt, signal_of
+from lakerunner.formats.records.grouping import alike, grouped
 from lakerunner.formats.records.patterns import apply_pattern
+from lakerunner.formats.records.unwrap import unwrap
 from lakerunner.schema.tables import TABLE_OF
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ class RecordFormat:
         sample: Reads a few records of a payload, to tell the signal.
         certain: Names of fields tell the signal, which is not beyond doubt.
         lines: Records are lines of text, to be taken apart by patterns.
+        apart: Each payload is read by itself in any case.
         mapping: What the user says of the records.
     """
 
@@ -47,6 +52,7 @@ class RecordFormat:
     sample: Callable[[bytes], pa.Table]
     certain: bool = False
     lines: bool = False
+    apart: bool = False
     mapping: SourceMapping | None = None
 
     def mapped(self, mapping: SourceMapping) -> RecordFormat:
@@ -78,10 +84,29 @@ class RecordFormat:
 
     def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
         """Decode records; see `Format.decode`."""
+        return adopt(self._groups(payloads, signal), signal, fallback_ns, self.mapping)
+
+    def _groups(self, payloads: Sequence[bytes], signal: Signal) -> list[Records]:
+        """Read payloads in one go where none of them changes how another is read, or apart."""
+        said = self.mapping
+        if not self.apart and (said is None or said.rows is None):
+            records = self._read(payloads)
+            if records.alike and alike(records, len(payloads), signal):
+                return [records]
+        parts = [_moved(self._read([payload]), at) for at, payload in enumerate(payloads)]
+        if said is not None and said.rows is not None:
+            parts = [unwrap(part, said.rows) for part in parts]
+        return grouped(parts, {} if said is None else said.attributes)
+
+    def _read(self, payloads: Sequence[bytes]) -> Records:
         records = self.reader(payloads)
-        if self.lines:
-            records = apply_pattern(records, self.mapping)
-        return adopt(records, signal, fallback_ns, self.mapping)
+        return apply_pattern(records, self.mapping) if self.lines else records
+
+
+def _moved(records: Records, place: int) -> Records:
+    """The records of a payload that is not the first of its batch."""
+    aside = tuple(each._replace(payload=place) for each in records.set_aside)
+    return records._replace(payload=records.payload + np.int32(place), set_aside=aside)
 
 
 def head_of(payload: bytes) -> bytes:

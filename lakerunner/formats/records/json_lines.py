@@ -58,12 +58,14 @@ def read_json_lines(payloads: Sequence[bytes]) -> Records:
     good = lines
     if wrong:
         good = compact(_without(lines, wrong))
+    alike = True
     try:
         table = read_lines(good.data, len(good.starts))
     except UnevenError:
         good, table, broken = _read_uneven(good)
         wrong = _merged(len(lines.starts), wrong, broken)
-    return Records(table, good.payload, set_aside(lines, wrong.items()))
+        alike = False
+    return Records(table, good.payload, set_aside(lines, wrong.items()), alike)
 
 
 def _without(lines: Lines, wrong: dict[int, str]) -> Lines:

@@ -24,7 +24,8 @@ from lakerunner.schema.tables import TABLE_OF
 if TYPE_CHECKING:
     from lakerunner.formats.records.fields import Fields
 
-_MARKS = ("organization", "timestamp", "timestamp_source")
+MARKS = ("organization", "timestamp", "timestamp_source")
+"""Columns by which rows of a lake are told."""
 _DROPPED = {Signal.LOGS: ("organization", "fingerprint", "template")}
 _LEVEL = "level"
 _TAKEN = (
@@ -54,16 +55,16 @@ class LakeOverflow(NamedTuple):
     pairs: OverflowPairs | None
 
 
-def is_lake_row(schema: pa.Schema, names: frozenset[str]) -> bool:
-    """Whether records with values of these names came from a lake.
+def is_lake_row(table: pa.Table, names: frozenset[str]) -> bool:
+    """Whether records came from a lake.
 
     Args:
-        schema: Of all records.
-        names: Fields that have a value somewhere.
+        table: Where they are.
+        names: Fields that have a value in them.
     """
-    if not names.issuperset(_MARKS):
+    if not names.issuperset(MARKS):
         return False
-    return all(schema.field(name).type == pa.string() for name in (_MARKS[0], _MARKS[2]))
+    return all(table.schema.field(name).type == pa.string() for name in (MARKS[0], MARKS[2]))
 
 
 def take_overflow(table: pa.Table, rows: Any) -> LakeOverflow:
@@ -104,7 +105,7 @@ def take_lake_columns(fields: Fields, signal: Signal, rows: Any) -> dict[str, An
         signal: Which table.
         rows: bool per row: which came from a lake.
     """
-    fields.drop(_DROPPED.get(signal, _MARKS[:1]), rows)
+    fields.drop(_DROPPED.get(signal, MARKS[:1]), rows)
     schema = TABLE_OF[signal].schema
     taken = {}
     for name in _TAKEN:
@@ -125,9 +126,11 @@ def over(name: str, given: Any, derived: Any, rows: Any) -> Any:
     Args:
         name: Of the column.
         given: What the rows of a lake have.
-        derived: What all rows would have.
+        derived: What all rows would have; None if it is nothing.
         rows: bool per row: which came from a lake. Where these have no level they get none, as
             what tells a level is not the same in every format.
     """
+    if derived is None:
+        return given
     plain = derived.cast(pa.string()) if pa.types.is_dictionary(derived.type) else derived
     return pc.if_else(pa.array(rows), given, plain) if name == _LEVEL else pc.coalesce(given, plain)

@@ -14,7 +14,7 @@ from lakerunner.formats.records.json_scan import unescaped_quotes
 from lakerunner.formats.records.payload_lines import compact, join_lines, slices
 from lakerunner.formats.records.rare_keys import rare_pairs, without
 from lakerunner.formats.records.read import Records
-from lakerunner.formats.records.text_types import typed_column
+from lakerunner.formats.records.text_types import typed_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +69,8 @@ def read_logfmt(payloads: Sequence[bytes]) -> Records:
     Words without a value are `true`. A line that is no logfmt, because it has no pair, more words
     than pairs, words that are no names, or one of very many rare keys, is kept whole as `message`,
     unless it has a pair of that key. A quote that does not enclose a value is plain text. Columns
-    are int64, double or bool where all their values are, and text otherwise. The second pair of a
-    key in one line goes to `key#2`.
+    are int64, double or bool where all their values are written as these are, and text otherwise;
+    what stands in quotes is text. The second pair of a key in one line goes to `key#2`.
 
     Args:
         payloads: Lines of text; blank lines are passed over.
@@ -89,34 +89,32 @@ def read_logfmt(payloads: Sequence[bytes]) -> Records:
         {'n': None, 'msg': None, 'ok': None, 'message': 'plain text'}
     """
     lines = compact(join_lines(payloads))
-    pairs, prose = _pairs(lines)
+    pairs, prose, rare = _pairs(lines)
     count = len(lines.starts)
     columns: dict[str, Any] = {}
+    quoted = set()
     for name, which in by_column(pairs):
         rows = np.full(count, -1, np.int64)
         rows[pairs.rows[which]] = np.arange(len(which))
-        values = _values(lines.data, pairs.starts[which], pairs.ends[which])
+        values, in_quotes = _values(lines.data, pairs.starts[which], pairs.ends[which])
         columns[name] = values.take(pa.array(rows, mask=rows < 0))
+        if in_quotes:
+            quoted.add(name)
     if len(prose):
         whole = slices(lines.data, lines.starts[prose], lines.ends[prose])
         rows = np.full(count, -1, np.int64)
         rows[prose] = np.arange(len(prose))
         text = whole.take(pa.array(rows, mask=rows < 0))
         columns[_MESSAGE] = pc.coalesce(columns[_MESSAGE], text) if _MESSAGE in columns else text
-    return Records(pa.table({n: _typed(c) for n, c in columns.items()}), lines.payload)
+    table, alike = typed_columns(columns, lines.payload, quoted, empty=True)
+    return Records(table, lines.payload, (), alike and not rare)
 
 
-def _typed(texts: Any) -> Any:
-    """The column as what it holds; an empty text is NULL only where the others are no text."""
-    empty = pc.equal(pc.binary_length(texts), 0)
-    if not pc.any(empty, min_count=0).as_py():
-        return typed_column(texts)
-    typed = typed_column(pc.if_else(empty, None, texts))
-    return texts if pa.types.is_string(typed.type) or pa.types.is_null(typed.type) else typed
+def _pairs(lines: Lines) -> tuple[Pairs, Any, bool]:
+    """The pairs of all lines, words among them with an empty place; and the lines to keep whole.
 
-
-def _pairs(lines: Lines) -> tuple[Pairs, Any]:
-    """The pairs of all lines, words among them with an empty place; and the lines to keep whole."""
+    Third, whether some are kept whole for their rare keys.
+    """
     values = np.frombuffer(lines.data, np.uint8)
     quotes = _enclosing(values, lines)
     spaces = np.flatnonzero(_SPACES[values])
@@ -153,7 +151,7 @@ def _pairs(lines: Lines) -> tuple[Pairs, Any]:
     if rare is not None:
         prose[pairs.rows[rare]] = True
         pairs = without(pairs, rare)
-    return pairs, np.flatnonzero(prose)
+    return pairs, np.flatnonzero(prose), rare is not None
 
 
 def _enclosing(values: Any, lines: Lines) -> Any:
@@ -172,8 +170,8 @@ def _enclosing(values: Any, lines: Lines) -> Any:
     return quotes[(even & ~wrong)[rows]]
 
 
-def _values(data: bytes, starts: Any, ends: Any) -> Any:
-    """Values as text, without their quotes; `true` for words."""
+def _values(data: bytes, starts: Any, ends: Any) -> tuple[Any, bool]:
+    """Values as text, without their quotes; `true` for words. Second, whether some had quotes."""
     is_word = ends < starts
     values = np.frombuffer(data, np.uint8)
     quoted = (ends - starts > 1) & (values[np.minimum(starts, len(values) - 1)] == _QUOTE)
@@ -184,4 +182,5 @@ def _values(data: bytes, starts: Any, ends: Any) -> Any:
         for escape, character in _ESCAPES:
             plain = pc.replace_substring(plain, escape, character)
         text = pc.if_else(pa.array(quoted), plain, text)
-    return pc.if_else(pa.array(is_word), "true", text) if is_word.any() else text
+    text = pc.if_else(pa.array(is_word), "true", text) if is_word.any() else text
+    return text, bool(quoted.any())

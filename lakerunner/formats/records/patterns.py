@@ -94,10 +94,9 @@ def _match(lines: Any, patterns: tuple[str, ...]) -> dict[str, Any]:
     if len(left):
         parts.setdefault("body", []).append((left, lines.take(pa.array(left))))
     columns = {name: _place(pieces, count) for name, pieces in parts.items()}
-    body = columns.pop("body", None)
-    if body is not None:
-        columns["body"] = pc.utf8_ltrim(body, " ")
-    elif "message" not in columns:
+    if "body" in columns:
+        columns["body"] = pc.utf8_ltrim(columns["body"], " ")
+    if not any("(?P<body>" in one or "(?P<message>" in one for one in patterns):
         columns["body"] = lines  # a pattern without a body keeps the whole line
     return columns
 

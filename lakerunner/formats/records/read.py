@@ -18,8 +18,10 @@ class Records(NamedTuple):
             appearance, each once; values may be nested. Columns of type null are allowed.
         payload: int32 per row: position of its payload in the batch, ascending.
         set_aside: Lines that are no record.
+        alike: Whether the types of columns are what each payload alone would have; see `grouping`.
     """
 
     table: pa.Table
     payload: Any
     set_aside: tuple[SetAside, ...] = ()
+    alike: bool = True

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.records.lake_rows import is_lake_row
+from lakerunner.formats.records.lake_rows import MARKS, is_lake_row
 from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class Shape(NamedTuple):
@@ -49,40 +49,93 @@ class ShapedRows(NamedTuple):
 
 
 class _Known(NamedTuple):
-    matches: Callable[[pa.Schema, frozenset[str]], bool]
+    matches: Callable[[pa.Table, frozenset[str]], bool]
     shape: Shape
 
 
-def signal_of_shape(schema: pa.Schema) -> Signal | None:
-    """The signal of the shape that a schema shows; None if it shows none, or none that tells."""
-    names = frozenset(schema.names)
-    found = (known.shape.mapping.signal for known in _KNOWN if known.matches(schema, names))
+def signal_of_shape(table: pa.Table) -> Signal | None:
+    """The signal of the shape that some records show; None if it shows none, or none that tells."""
+    names = frozenset(name for name in _ASKED_FOR if _type_of(table.schema, name) is not None)
+    found = (shape.mapping.signal for shape in shapes_by_names(names, table))
     return next((signal for signal in found if signal is not None), None)
 
 
-def shapes_of(table: pa.Table, payload: Any, payloads: int) -> list[ShapedRows]:
-    """The shapes of some records; an earlier one counts more than a later one.
+def names_by_payload(table: pa.Table, payload: Any, payloads: int) -> list[frozenset[str]]:
+    """Of each payload, the fields with a value among those by which shapes are told.
 
     Args:
         table: The records; one chunk per column, each name once.
         payload: int per row: position of its payload in the batch.
         payloads: Payloads in the batch.
     """
-    names = frozenset(table.column_names)
-    possible = [known for known in _KNOWN if known.matches(table.schema, names)]
-    if not possible:
-        return []
     filled: list[set[str]] = [set() for _ in range(payloads)]
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        for place in np.unique(payload[np.asarray(column.is_valid())]).tolist():
+    for name in _ASKED_FOR:
+        if _type_of(table.schema, name) is None:
+            continue
+        column, *inside = name.split(".")
+        values = table[column].combine_chunks()
+        for part in inside:
+            values = pc.struct_field(values, part)
+        counts = np.bincount(payload[np.asarray(values.is_valid())], minlength=payloads)
+        for place in np.flatnonzero(counts).tolist():
             filled[place].add(name)
-    known_names = list(map(frozenset, filled))
+    return list(map(frozenset, filled))
+
+
+def shapes_by_names(names: frozenset[str], table: pa.Table) -> list[Shape]:
+    """The shapes of a payload; an earlier one counts more than a later one.
+
+    Args:
+        names: What `names_by_payload` says of it.
+        table: Where its records are.
+    """
+    return [known.shape for known in _KNOWN if known.matches(table, names)]
+
+
+def shapes_of(table: pa.Table, payload: Any, payloads: int) -> list[ShapedRows]:
+    """The shapes of some records; see `shapes_by_names`.
+
+    Args:
+        table: The records; one chunk per column, each name once.
+        payload: int per row: position of its payload in the batch.
+        payloads: Payloads in the batch.
+    """
+    names = names_by_payload(table, payload, payloads)
+    shapes = {each: shapes_by_names(each, table) for each in set(names)}
     found = []
-    for known in possible:
-        having = np.array([known.matches(table.schema, names) for names in known_names], bool)
+    for shape in (known.shape for known in _KNOWN):
+        having = np.array([shape in shapes[each] for each in names], bool)
         if having.any():
-            found.append(ShapedRows(known.shape, having[payload]))
+            found.append(ShapedRows(shape, having[payload]))
     return found
+
+
+def renamed(key: str, shapes: list[Shape], said: Mapping[str, str]) -> str:
+    """The key that a field has in the end, by what the user says or else by its shapes.
+
+    Args:
+        key: Its own.
+        shapes: Of its records.
+        said: New keys by old ones.
+    """
+    for names in (said, *(shape.mapping.attributes for shape in shapes)):
+        for old, new in names.items():
+            if key == old or key.startswith(f"{old}."):
+                return new + key[len(old) :]
+    return key
+
+
+def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
+    """The type of a field by its name, the parts of which are inside of one another."""
+    column, *inside = name.split(".")
+    if column not in schema.names:
+        return None
+    dtype = schema.field(column).type
+    for part in inside:
+        if not pa.types.is_struct(dtype) or dtype.get_field_index(part) < 0:
+            return None
+        dtype = dtype.field(part).type
+    return None if pa.types.is_null(dtype) else dtype
 
 
 def _same(table: pa.Table, rows: Any) -> pa.Table:
@@ -110,8 +163,10 @@ def _strip_newline(table: pa.Table, rows: Any) -> pa.Table:
 
 def _tags(table: pa.Table, rows: Any) -> pa.Table:
     """Datadog's tags, `env:prod,team:web`, as resource attributes beside the text itself."""
-    text = _text_column(table, "ddtags")
-    lists = pc.split_pattern(text, ",") if text is not None else _tag_lists(table)
+    text, lists = _text_column(table, "ddtags"), _tag_lists(table)
+    if text is not None:
+        split = pc.split_pattern(text, ",")
+        lists = split if lists is None else pc.coalesce(split, lists)
     if lists is None:
         return table
     lists = pc.if_else(pa.array(rows), lists, pa.scalar(None, lists.type))
@@ -174,28 +229,26 @@ _CONTAINER = SourceMapping(
 _FLUENT_BIT = SourceMapping(signal=Signal.LOGS, columns={"timestamp": "date"})
 
 
-def _is_datadog(schema: pa.Schema, names: frozenset[str]) -> bool:
-    del schema
+def _is_datadog(table: pa.Table, names: frozenset[str]) -> bool:
+    del table
     archived = {"_id", "date", "source", "status", "message"} <= names
     return bool(names & {"ddsource", "ddtags"}) or archived
 
 
-def _is_kubernetes(schema: pa.Schema, names: frozenset[str]) -> bool:
-    if "kubernetes" not in names:
-        return False
-    dtype = schema.field("kubernetes").type
-    return bool(pa.types.is_struct(dtype) and dtype.get_field_index("pod_name") >= 0)
+def _is_kubernetes(table: pa.Table, names: frozenset[str]) -> bool:
+    del table
+    return "kubernetes.pod_name" in names
 
 
-def _is_container(schema: pa.Schema, names: frozenset[str]) -> bool:
-    return {"log", "stream"} <= names and pa.types.is_string(schema.field("log").type)
+def _is_container(table: pa.Table, names: frozenset[str]) -> bool:
+    return {"log", "stream"} <= names and pa.types.is_string(table.schema.field("log").type)
 
 
-def _is_fluent_bit(schema: pa.Schema, names: frozenset[str]) -> bool:
+def _is_fluent_bit(table: pa.Table, names: frozenset[str]) -> bool:
     if "date" not in names or not names & {"log", "message"}:
         return False
     # Only a time in seconds, or in Fluent Bit's own text; a `date` beside a `time` is a day.
-    dtype = schema.field("date").type
+    dtype = table.schema.field("date").type
     return "time" not in names and (pa.types.is_floating(dtype) or pa.types.is_string(dtype))
 
 
@@ -206,3 +259,9 @@ _KNOWN = (
     _Known(_is_container, Shape(_CONTAINER, _strip_newline)),
     _Known(_is_fluent_bit, Shape(_FLUENT_BIT, _same)),
 )
+
+_ASKED_FOR = (
+    *("ddsource", "ddtags", "_id", "date", "source", "status", "message"),
+    *("kubernetes.pod_name", "log", "stream", "time", *MARKS),
+)
+"""Names of the fields by which shapes are told."""

@@ -45,4 +45,4 @@ def read_sniffed(payloads: Sequence[bytes]) -> Records:
         owners.append(part.payload + np.int32(begin))
         asides += [aside._replace(payload=aside.payload + begin) for aside in part.set_aside]
         begin += count
-    return Records(tables_together(read), np.concatenate(owners), tuple(asides))
+    return Records(tables_together(read), np.concatenate(owners), tuple(asides), alike=False)

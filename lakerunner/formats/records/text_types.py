@@ -1,28 +1,70 @@
 """Find out what a column of text holds: integers, doubles, booleans, or text after all.
 
-A type is given only where every value would be written the same way again, as far as it matters:
-`007` and `+1` are text, as are integers that would be rounded.
+A type is given only where every value would be written the same way again: `007`, `+1`, `1.10` and
+`12e4` are text, and so is what stood in quotes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.records.numbers import all_exact
+from lakerunner.schema.number_text import double_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _LOOKED_AT = 100
 _INTEGER = r"^-?\d+$"
-_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^(NaN|nan|[+-]?(Inf|inf|Infinity))$"
-_NAN_OR_INFINITE = r"^(NaN|nan|[+-]?(Inf|inf|Infinity))$"
+_NUMBER = r"^-?\d+(\.\d+)?(e[+-]\d+)?$|^(NaN|-?Infinity)$"
 _BOOLEANS = pa.array(["true", "false"])
 _POWERS = np.array([10**digits for digits in range(1, 19)], np.int64)
-_IN_NUMBERS = np.zeros(256, bool)
-_IN_NUMBERS[list(b"0123456789.+-eE")] = True
-_ZERO, _NINE, _MINUS, _PLUS = b"09-+"
+
+
+def typed_columns(
+    texts: dict[str, Any], payload: Any, quoted: Collection[str], *, empty: bool
+) -> tuple[pa.Table, bool]:
+    """Read columns of text as what they hold.
+
+    Args:
+        texts: `pa.StringArray` by name.
+        payload: int per row: position of its payload in the batch, ascending.
+        quoted: Names of columns in which some value stood in quotes: they are text.
+        empty: Whether there may be empty texts. They are NULL where the others are no text.
+
+    Returns:
+        The columns, and whether each payload alone would give the same types.
+    """
+    columns: dict[str, Any] = {}
+    alike = True
+    for name, values in texts.items():
+        holes = pc.equal(values, "") if empty else None
+        holed = holes is not None and bool(pc.any(holes, min_count=0).as_py())
+        typed = values
+        if name not in quoted:
+            typed = typed_column(pc.if_else(holes, None, values) if holed else values)
+        if holed and (pa.types.is_string(typed.type) or pa.types.is_null(typed.type)):
+            typed = values
+        columns[name] = typed
+        if pa.types.is_string(typed.type):
+            alike = alike and _text_in_each(values, payload)
+        else:
+            alike = alike and not holed
+    return pa.table(columns), alike
+
+
+def _text_in_each(texts: Any, payload: Any) -> bool:
+    """Whether the first value of each payload is neither a number nor a truth value."""
+    filled = np.flatnonzero(np.asarray(texts.is_valid()))
+    _, firsts = np.unique(payload[filled], return_index=True)
+    if len(firsts) < 2:  # noqa: PLR2004 - one payload decides alone
+        return True
+    heads = texts.take(pa.array(filled[firsts]))
+    typed = pc.or_(pc.match_substring_regex(heads, _NUMBER), pc.is_in(heads, _BOOLEANS))
+    return not pc.any(typed).as_py()
 
 
 def typed_column(texts: Any) -> Any:
@@ -35,7 +77,7 @@ def typed_column(texts: Any) -> Any:
         int64, double or bool; `texts` itself if it holds none of them; type null if all is NULL.
 
     Example:
-        >>> [typed_column(pa.array(v)).type for v in (["1", None], ["1", "2.5"], ["007"], ["true"])]
+        >>> [typed_column(pa.array(v)).type for v in (["1", None], ["1", "2.5"], ["1.0"], ["true"])]
         [DataType(int64), DataType(double), DataType(string), DataType(bool)]
     """
     filled = texts.drop_null() if texts.null_count else texts
@@ -77,28 +119,12 @@ def _bounds(texts: Any) -> Any:
 
 
 def _doubles(texts: Any) -> Any:
-    if not _plain_numbers(texts):
-        special = pc.match_substring_regex(texts, _NAN_OR_INFINITE)
-        if not _plain_numbers(texts.filter(pc.invert(special))):
-            return None
+    """The numbers; None if one of them would be written in another way."""
+    head = texts.slice(0, _LOOKED_AT)
+    if len(texts) > len(head) and _doubles(head) is None:
+        return None
     try:
         doubles = texts.cast(pa.float64())
     except pa.ArrowInvalid:
         return None
-    return doubles if all_exact(texts, doubles) else None
-
-
-def _plain_numbers(texts: Any) -> bool:
-    """Whether texts hold nothing but digits, signs and such, without leading zeros or plus."""
-    if not len(texts):
-        return True
-    bounds = _bounds(texts)
-    data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[: bounds[-1]]
-    if not _IN_NUMBERS[data[bounds[0] :]].all():
-        return False
-    padded = np.concatenate([data, np.zeros(2, np.uint8)])
-    starts = bounds[:-1] + (padded[bounds[:-1]] == _MINUS)
-    second = padded[starts + 1]
-    inside = starts + 1 < bounds[1:]
-    zeros = (padded[starts] == _ZERO) & (second >= _ZERO) & (second <= _NINE) & inside
-    return not (zeros.any() or (padded[starts] == _PLUS).any())
+    return doubles if double_text(doubles).equals(texts) else None

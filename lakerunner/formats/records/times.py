@@ -118,11 +118,13 @@ def take_moments(
 
 def _peek(fields: Fields, names: Sequence[str], near_ns: Any, mapping: SourceMapping) -> Any:
     said = mapping.columns.get("end_timestamp")
-    wanted = {said} if said is not None else set(fields.named(*names))
-    for field in fields:
-        if field.key in wanted:
-            return _convert(field.values, near_ns, _reading(mapping)).values
-    return None
+    keys = [said] if said is not None else fields.named(*names)
+    found = [
+        _convert(fields.get(key), near_ns, _reading(mapping)).values
+        for key in keys
+        if key in fields
+    ]
+    return pc.coalesce(*found) if found else None
 
 
 def _join_date_and_clock(fields: Fields, spoken_for: frozenset[str]) -> None:

@@ -39,6 +39,8 @@ def tables_together(tables: Sequence[pa.Table]) -> pa.Table:
         )
         for name in names
     }
+    if not columns:  # records without any field
+        return pa.table({"": pa.nulls(sum(table.num_rows for table in tables))}).select([])
     return pa.table(columns)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,40 +10,40 @@ import pyarrow.compute as pc
 
 from lakerunner.errors import CorruptObjectError
 
+if TYPE_CHECKING:
+    from lakerunner.formats.records.read import Records
 
-def unwrap(table: pa.Table, payload: Any, key: str) -> tuple[pa.Table, Any]:
+
+def unwrap(records: Records, key: str) -> Records:
     """Records out of a list inside of an object; what stands beside the list is kept for each.
 
     An object without the list, among others that have it, is a record itself. One whose list is
     empty holds no record. A field that stands in and beside the list is `name#2` of the two.
 
     Args:
-        table: Objects; one chunk per column, each name once.
-        payload: int per object: position of its payload in the batch, ascending.
+        records: Objects of one payload.
         key: The field that holds the list.
 
-    Returns:
-        The records, and the payload of each.
-
     Raises:
-        CorruptObjectError: A payload has objects and none of these lists.
+        CorruptObjectError: There are objects and none of these lists.
 
     Example:
+        >>> from lakerunner.formats.records.read import Records
         >>> objects = pa.table({"a": ["x", "y"], "all": [[{"b": 1}, {"b": 2}], None]})
-        >>> records, payload = unwrap(objects, np.zeros(2, int), "all")
-        >>> records.to_pylist()
+        >>> unwrap(Records(objects, np.zeros(2, np.int32)), "all").table.to_pylist()
         [{'b': 1, 'a': 'x'}, {'b': 2, 'a': 'x'}, {'b': None, 'a': 'y'}]
     """
+    table = records.table
+    if not table.num_rows:
+        return records
     said = f"field {key!r}, which the mapping names for 'rows',"
     if key not in table.column_names:
-        if not table.num_rows:
-            return table, payload
         raise CorruptObjectError(f"{said} is not there")
     lists = table[key].combine_chunks()
     if not pa.types.is_list(lists.type) or not pa.types.is_struct(lists.type.value_type):
         raise CorruptObjectError(f"{said} is no list of objects")
     present = np.asarray(lists.is_valid())
-    if len(np.setdiff1d(payload, payload[present])):
+    if not present.any():
         raise CorruptObjectError(f"{said} is not there")
     lengths = np.where(present, pc.fill_null(pc.list_value_length(lists), 0), 1)
     owners = np.repeat(np.arange(len(lists)), lengths)
@@ -58,4 +58,4 @@ def unwrap(table: pa.Table, payload: Any, key: str) -> tuple[pa.Table, Any]:
             turn += 1
             unique = f"{name}#{turn}"
         inner = inner.append_column(outer.schema.field(name).with_name(unique), outer[name])
-    return inner.combine_chunks(), payload[owners]
+    return records._replace(table=inner.combine_chunks(), payload=records.payload[owners])

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lakerunner.formats.records.adopt import adopt, signal_of
+from lakerunner.formats.records.adopt import signal_of
 from lakerunner.formats.records.json_lines import read_json_lines
+from lakerunner.formats.table import FORMATS
 from lakerunner.model.mapping import read_mapping
 from lakerunner.model.signal import Signal
 
@@ -29,7 +30,8 @@ def rows_of() -> Callable[..., Rows]:
         said = read_mapping(mapping) if mapping else None
         records = read_json_lines([payload])
         told = Signal(signal) if signal else signal_of(records.table, said) or Signal.LOGS
-        table = adopt(records, told, [FALLBACK_NS], said).table
+        chosen = FORMATS["json"] if said is None else FORMATS["json"].mapped(said)
+        table = chosen.decode([payload], told, [FALLBACK_NS]).table
         return [
             {name: value for name, value in row.items() if value is not None}
             for row in table.to_pylist()

@@ -316,7 +316,7 @@ ARROW = {
 
 def test_every_arrow_type_becomes_an_attribute() -> None:
     records = Records(pa.table({"message": ["m"], **ARROW}), np.zeros(1, np.int32))
-    (row,) = adopt(records, Signal.LOGS, [0]).table.to_pylist()
+    (row,) = adopt([records], Signal.LOGS, [0]).table.to_pylist()
     assert row["attr_string"] == row["attr_large"] == row["attr_dictionary"] == "x"
     assert row["attr_int8"] == 1
     assert row["attr_uint64"] == str(2**64 - 1)
@@ -335,7 +335,7 @@ def test_rows_of_a_lake_can_be_taken_again() -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     records = read_parquet([sink.getvalue().to_pybytes()])
-    made = adopt(records, Signal.LOGS, [0]).table
+    made = adopt([records], Signal.LOGS, [0]).table
     assert field_key(made.schema.field("attr_http_method")) == "http.method"
 
 
@@ -346,7 +346,7 @@ keys = st.text("abcxyz._", min_size=1, max_size=5)
 @given(st.lists(st.dictionaries(keys, values, max_size=5), min_size=1, max_size=5))
 def test_no_value_is_lost(objects: list[dict[str, Any]]) -> None:
     payload = "\n".join(json.dumps(item) for item in objects).encode()
-    table = adopt(read_json_lines([payload]), Signal.LOGS, [0]).table
+    table = adopt([read_json_lines([payload])], Signal.LOGS, [0]).table
     assert table.num_rows == len(objects)
     for item, row in zip(objects, table.to_pylist(), strict=True):
         sent = sorted(as_text(value) for value in item.values() if value not in {None, ""})

@@ -38,9 +38,9 @@ def test_objects_without_the_list_are_records_themselves(rows_of: Rows) -> None:
 
 
 def test_a_payload_without_any_list_is_refused_whatever_its_neighbours() -> None:
-    records = read_json_lines([b'{"all": [{"a": 1}]}', b'{"b": 1}'])
+    mapped = FORMATS["json"].mapped(SourceMapping(rows="all"))
     with pytest.raises(CorruptObjectError, match="'all'"):
-        adopt(records, Signal.LOGS, [0, 0], SourceMapping(rows="all"))
+        mapped.decode([b'{"all": [{"a": 1}]}', b'{"b": 1}'], Signal.LOGS, [0, 0])
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_a_payload_without_the_key_field_is_refused_whatever_its_neighbours(
     signal: str, good: bytes
 ) -> None:
     with pytest.raises(CorruptObjectError, match="mapping="):
-        adopt(read_json_lines([good, b'{"message": "m"}']), Signal(signal), [0, 0])
-    assert adopt(read_json_lines([good, b""]), Signal(signal), [0, 0]).rows.tolist() == [1, 0]
+        adopt([read_json_lines([good, b'{"message": "m"}'])], Signal(signal), [0, 0])
+    assert adopt([read_json_lines([good, b""])], Signal(signal), [0, 0]).rows.tolist() == [1, 0]
 
 
 def test_a_name_that_is_given_twice_loses_nothing(rows_of: Rows) -> None:
@@ -110,7 +110,7 @@ def test_durations_that_do_not_fit_are_kept(rows_of: Rows) -> None:
 def test_a_duration_whose_type_says_its_unit_needs_no_name_that_does() -> None:
     columns = {"trace_id": ["0a"], "name": ["n"], "duration": pa.array([5], pa.duration("ms"))}
     records = Records(pa.table(columns), np.zeros(1, np.int32))
-    assert adopt(records, Signal.SPANS, [0]).table["duration_ns"].to_pylist() == [5_000_000]
+    assert adopt([records], Signal.SPANS, [0]).table["duration_ns"].to_pylist() == [5_000_000]
 
 
 def test_numbers_that_a_double_cannot_hold_are_kept(rows_of: Rows) -> None:
