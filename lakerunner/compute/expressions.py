@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import pyarrow as pa
 
@@ -65,8 +65,6 @@ def constant(expression: Expr) -> Constant:
     if not scalar.is_valid:
         return None
     dtype = scalar.type
-    if pa.types.is_dictionary(dtype):
-        dtype = dtype.value_type
     types = pa.types
     if dtype == TIMESTAMP:
         value: Value = scalar.value
@@ -75,10 +73,18 @@ def constant(expression: Expr) -> Constant:
         types.is_integer(dtype)
         or types.is_float64(dtype)
         or types.is_boolean(dtype)
-        or types.is_string(dtype)
-        or types.is_string_view(dtype)
-        or types.is_large_string(dtype)
+        or is_text(dtype)
     ):
         plain: Value = scalar.as_py()
         return plain
     return NO_VALUE
+
+
+def is_text(dtype: Any) -> bool:
+    """Whether a type is one of the many that text has."""
+    types = pa.types
+    if types.is_dictionary(dtype):
+        return is_text(dtype.value_type)
+    return bool(
+        types.is_string(dtype) or types.is_string_view(dtype) or types.is_large_string(dtype)
+    )

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from lakerunner.compute.expressions import kind_of, operands_of
+from lakerunner.compute.expressions import is_text, kind_of, operands_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,8 +87,4 @@ def _reorders(expression: Expr, types: Mapping[str, Any]) -> bool:
         return False
     (operand,) = operands_of(expression)
     source = types.get(operand.to_variant().name()) if kind_of(operand) == "Column" else None
-    return source is not None and _is_text(source) is not ("Utf8" in match[1])
-
-
-def _is_text(dtype: Any) -> bool:
-    return bool(pa.types.is_string(dtype) or pa.types.is_string_view(dtype))
+    return source is not None and is_text(source) is not ("Utf8" in match[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -9,17 +11,22 @@ import pyarrow as pa
 from lakerunner.compute.execution import Execution, plain_schema
 from lakerunner.compute.failures import planning_failures
 from lakerunner.compute.faults import cast_bounds_fault, quantified_fault
+from lakerunner.compute.hazards import find_hazards
+from lakerunner.compute.mended_plan import PlanMender
 from lakerunner.compute.scans import find_scans
 from lakerunner.errors import UnsupportedQueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from datafusion import DataFrame, LogicalPlan, SessionContext
 
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
     from lakerunner.compute.turns import Allowance
+
+_DYNAMIC = "SET datafusion.optimizer.enable_dynamic_filter_pushdown = "
+_SETTING = threading.Lock()
 
 
 class PlannedQuery:
@@ -32,6 +39,7 @@ class PlannedQuery:
         tables: What it reads.
         computed: By table, the names of computed columns by the text of their expression.
         places: Which columns of the plan are returned, given their names; None means all.
+        dynamic: Whether operators may push down filters that they make as they run.
 
     Attributes:
         schema: Arrow schema of its result.
@@ -46,9 +54,12 @@ class PlannedQuery:
         tables: Sequence[Table],
         computed: Mapping[str, Mapping[str, str]],
         places: Callable[[list[str]], list[int] | None] | None = None,
+        *,
+        dynamic: bool = True,
     ) -> None:
         self._context = context
         self._frame = frame
+        self._dynamic = dynamic
         self._tables = tables
         self._computed = computed
         self.text = text
@@ -68,16 +79,46 @@ class PlannedQuery:
             UnsupportedQueryError: DataFusion is known to answer it wrongly; the message says how to
                 put it.
         """
+        plan = self._optimized_plan()
+        frame = self._context.create_dataframe_from_logical_plan(plan)
+        return self._planned(frame)
+
+    def _planned(self, frame: DataFrame, *, dynamic: bool = True) -> PlannedQuery:
+        return PlannedQuery(
+            *(self._context, frame, self.text, self._tables, self._computed, self._choose),
+            dynamic=dynamic,
+        )
+
+    def _optimized_plan(self) -> LogicalPlan:
         with planning_failures(self.text):
             parsed = self._frame.logical_plan()
             plan = self._frame.optimized_logical_plan()
             fault = quantified_fault(parsed) or cast_bounds_fault(plan, self._tables)
-            if fault is not None:
-                raise UnsupportedQueryError(fault, query=self.text)
-            frame = self._context.create_dataframe_from_logical_plan(plan)
-        return PlannedQuery(
-            self._context, frame, self.text, self._tables, self._computed, self._choose
-        )
+        if fault is not None:
+            raise UnsupportedQueryError(fault, query=self.text)
+        return plan
+
+    def mended(self) -> PlannedQuery:
+        """The same query, planned so that DataFusion answers it rightly: this is the one to run.
+
+        Raises:
+            UnsupportedQueryError: It cannot be planned so.
+            QueryExecutionError: A constant cannot be computed.
+        """
+        plan = self._optimized_plan()
+        with planning_failures(self.text):
+            hazards = find_hazards(plan, self._tables, self._schema_of)
+        if not hazards:
+            return self
+        try:
+            plan = PlanMender(self._context).mend(plan, hazards, self.text)
+        except Exception as error:
+            raise UnsupportedQueryError(_REFUSAL, query=self.text, detail=str(error)) from error
+        frame = self._context.create_dataframe_from_logical_plan(plan)
+        return self._planned(frame, dynamic=not hazards.dynamic)
+
+    def _schema_of(self, plan: LogicalPlan) -> Any:
+        return self._context.create_dataframe_from_logical_plan(plan).schema()
 
     def scans(self) -> list[Scan]:
         """What the query needs from each of its tables, one scan for each time one is read.
@@ -107,4 +148,25 @@ class PlannedQuery:
     def _copy(self) -> DataFrame:
         # A frame remembers its last run, so each run has one of its own.
         plan: LogicalPlan = self._frame.logical_plan()
-        return self._context.create_dataframe_from_logical_plan(plan)
+        if self._dynamic:
+            return self._context.create_dataframe_from_logical_plan(plan)
+        # A frame keeps the settings of the moment. Another that is made meanwhile has them too,
+        # which can only make it slower.
+        with _without_dynamic_filters(self._context):
+            return self._context.create_dataframe_from_logical_plan(plan)
+
+
+_REFUSAL = (
+    "the query cannot be answered rightly as it is put: give columns of one name on both sides of "
+    "a join other names in a subquery, and take min() and max() of numbers that are not NaN"
+)
+
+
+@contextmanager
+def _without_dynamic_filters(context: SessionContext) -> Iterator[None]:
+    with _SETTING:
+        try:
+            context.sql(f"{_DYNAMIC}false").collect()
+            yield
+        finally:
+            context.sql(f"{_DYNAMIC}true").collect()

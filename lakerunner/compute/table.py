@@ -60,6 +60,7 @@ class Table(NamedTuple):
         named: Arrow type by name, for columns that are another column in one file than in the next.
         named_from: SQL expression by name: what these columns are in `files`.
         aliases: What the query may call it as well.
+        numbers: Columns of doubles of which no file has a NaN.
     """
 
     name: str
@@ -71,3 +72,4 @@ class Table(NamedTuple):
     named: Mapping[str, Any] = MappingProxyType({})
     named_from: Mapping[str, str] = MappingProxyType({})
     aliases: tuple[str, ...] = ()
+    numbers: frozenset[str] = frozenset()

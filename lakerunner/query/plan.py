@@ -171,13 +171,13 @@ class Planner:
             seen = [self._table(one, views) for one in tables]
             planned = self._session.plan(text, seen, values)
             if not mention.clock:
-                return planned, tables
+                return planned.mended(), tables
             # The clock went on since the first plan. This one is frozen; what it needs must be a
             # part of what was kept, and the slack sees to it that this is nearly always so.
             planned = planned.optimized()
             later = [self._prune(one, planned.scans(), slack_ns=0) for one in tables]
             if all(_ids(new) <= _ids(old) for old, new in zip(tables, later, strict=True)):
-                return planned, tables
+                return planned.mended(), tables
             tables = tuple(map(_joined, tables, later))
         raise QueryExecutionError("the time moves on faster than the query is planned", query=text)
 
@@ -257,6 +257,7 @@ class Planner:
             view.named,
             dict(plain[1]),
             TABLES[plan.name].aliases,
+            view.numbers(plan.segments),
         )
 
 

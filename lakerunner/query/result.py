@@ -161,7 +161,7 @@ class Result:
                     break
             table = pa.Table.from_batches(batches, self.schema)
             # A copy, so that the batches it was cut from can go.
-            first = table.take(list(range(min(rows, _SHOWN_ROWS))))
+            first = table.take(pa.array(range(min(rows, _SHOWN_ROWS)), pa.int64()))
             self._preview = first, rows > _SHOWN_ROWS
         return self._preview
 

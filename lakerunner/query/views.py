@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST
+from lakerunner.model.commit import ColumnSummary
 from lakerunner.query.own_columns import own_columns
+from lakerunner.schema.canonical import SERVICE
 from lakerunner.schema.names import OVERFLOW, RESOURCE, SCOPE
-from lakerunner.schema.types import TYPES, common_type
+from lakerunner.schema.types import TYPES, common_type, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from lakerunner.model.commit import ColumnSummary, Snapshot
-    from lakerunner.model.segment import Segment
+    from lakerunner.model.commit import Snapshot
+    from lakerunner.model.segment import ColumnStats, Segment
     from lakerunner.query.mention import Mention
     from lakerunner.query.own_columns import OwnColumn
     from lakerunner.schema.tables import TableSpec
@@ -35,14 +37,14 @@ class View(NamedTuple):
     Attributes:
         schema: Arrow schema under which files are read.
         computed: SQL expression by name of each column that is not simply read.
-        mixed: Columns that are text because some segments have text, while others have numbers.
+        mixed: Type under which a column is read, by name, where some segments have another.
         own: Attributes by their own names, which are further columns.
         named: Arrow type by name of these columns, and of two more that stand around them.
     """
 
     schema: Any
     computed: Mapping[str, str]
-    mixed: frozenset[str]
+    mixed: Mapping[str, str]
     own: tuple[OwnColumn, ...] = ()
     named: Mapping[str, Any] = MappingProxyType({})
 
@@ -66,13 +68,23 @@ class View(NamedTuple):
         return f"coalesce({', '.join(texts)})"
 
     def own_types(self, segment: Segment) -> dict[str, Any]:
-        """Arrow types of the mixed columns that a segment has as something else than text."""
-        stats = {name: segment.columns.get(name) for name in sorted(self.mixed)}
+        """Arrow types of the mixed columns that a segment has as something else."""
+        stats = {name: segment.columns.get(name) for name in self.mixed}
         return {
             name: TYPES[one.type]
-            for name, one in stats.items()
-            if one is not None and not one.overflow and one.type != "string"
+            for name, one in sorted(stats.items())
+            if one is not None and not one.overflow and one.type != self.mixed[name]
         }
+
+    def numbers(self, segments: Sequence[Segment]) -> frozenset[str]:
+        """Columns of doubles of which no segment has a NaN: these have bounds everywhere."""
+        doubles = [one.name for one in self.schema if pa.types.is_floating(one.type)]
+        return frozenset(
+            name
+            for name in doubles
+            if name not in self.computed
+            and all(_is_number(segment.columns.get(name)) for segment in segments)
+        )
 
 
 def table_view(spec: TableSpec, snapshot: Snapshot, mention: Mention, *, every: bool) -> View:
@@ -101,9 +113,13 @@ def table_view(spec: TableSpec, snapshot: Snapshot, mention: Mention, *, every: 
         for name, summary in sorted(snapshot.columns.items())
         if name not in canonical.names and ((every and summary.physical) or name in wanted)
     }
+    # A canonical column that is an attribute overflows like any other.
+    service = snapshot.columns.get(SERVICE, ColumnSummary(("string",), 1, 0))
+    overflown = {SERVICE: service} if service.overflow else {}
     encoded = "approx_distinct" not in mention.words  # it takes no dictionaries
+    dictionaries = spec.repeating - overflown.keys() if encoded else frozenset()
     fields = [
-        pa.field(one.name, _read_type(one.type, encoded=encoded and one.name in spec.repeating))
+        pa.field(one.name, _read_type(one.type, encoded=one.name in dictionaries))
         for one in canonical
         if one.name != OVERFLOW
     ]
@@ -116,16 +132,19 @@ def table_view(spec: TableSpec, snapshot: Snapshot, mention: Mention, *, every: 
     fields.append(pa.field(OVERFLOW, canonical.field(OVERFLOW).type))
     if not every:
         fields.append(pa.field(WITNESS, pa.bool_()))
+    read = {field.name: field.type for field in fields}
     computed = {
-        name: _overflow_expression(name, summary)
-        for name, summary in attributes.items()
+        name: _overflow_expression(name, read.get(name), summary)
+        for name, summary in (attributes | overflown).items()
         if summary.overflow
     }
-    mixed = frozenset(
-        name
+    mixed = {
+        name: common_type(summary.types)
         for name, summary in attributes.items()
-        if len(summary.types) > 1 and common_type(summary.types) == "string"
-    )
+        if len(summary.types) > 1
+    }
+    if service.types != ("string",):
+        mixed[SERVICE] = "string"
     schema = pa.schema(fields)
     named = {one.name: _own_type(one, schema, computed, attributes) for one in own}
     if named:
@@ -150,6 +169,10 @@ def _own_type(
     return _read_type(TYPES[common_type(types)], encoded=False)
 
 
+def _is_number(stats: ColumnStats | None) -> bool:
+    return stats is None or stats.type != "double" or stats.min is not None
+
+
 def without_witness(view: View) -> View:
     """The same view with nothing in it but what the query reads."""
     kept = [field for field in view.schema if field.name != WITNESS]
@@ -167,8 +190,10 @@ def _read_type(dtype: Any, *, encoded: bool) -> Any:
     return DICTIONARY if encoded else pa.string_view()
 
 
-def _overflow_expression(name: str, summary: ColumnSummary) -> str:
+def _overflow_expression(name: str, read: Any, summary: ColumnSummary) -> str:
+    """Where a value is: in the column, if it is read from anywhere, or else in the map."""
     value = f"map_extract({OVERFLOW}, '{name}')[1]"
-    if (kind := common_type(summary.types)) != "string":
+    kind = common_type(summary.types) if read is None else type_name(read)
+    if kind in _CASTS:
         value = f"arrow_cast({value}, '{_CASTS[kind]}')"
-    return f'coalesce("{name}", {value})' if summary.physical else value
+    return value if read is None else f'coalesce("{name}", {value})'

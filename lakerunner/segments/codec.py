@@ -7,6 +7,7 @@ the bucket.
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -156,7 +157,7 @@ class OpenSegment:
             ],
             write_page_index=True,
             max_rows_per_page=PAGE_ROWS,
-            write_statistics=_bounded(schema, forecast.without_nan),
+            write_statistics=bounded_columns(schema, forecast.without_nan),
             bloom_filter_options={
                 name: {
                     "ndv": max(1, min(forecast.distinct.get(name, ROW_GROUP_ROWS), ROW_GROUP_ROWS)),
@@ -171,6 +172,8 @@ class OpenSegment:
     def write(self, table: pa.Table) -> None:
         """Add rows, which follow the earlier ones in the declared order.
 
+        Every NaN in a column of numbers becomes the same one: engines sort by its sign.
+
         Args:
             table: Columns of the schema; those it lacks are NULL.
 
@@ -179,7 +182,7 @@ class OpenSegment:
                 written already, would be wrong.
             pa.ArrowInvalid: A column has another type than the schema says.
         """
-        table = _conformed(table, self._schema)
+        table = _with_one_nan(_conformed(table, self._schema), self._without_nan)
         self.stats.add(table)
         if wrong := self.stats.hold_nan(self._without_nan):
             raise SegmentError(f"column '{wrong[0]}' was said to hold no NaN, and holds one")
@@ -242,7 +245,16 @@ def _nulls(rows: int, field: pa.Field) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(rows, field.type)])
 
 
-def _bounded(schema: pa.Schema, without_nan: Collection[str]) -> list[str] | bool:
+def _with_one_nan(table: pa.Table, without_nan: Collection[str]) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type) and field.name not in without_nan:
+            values = table[place]
+            unified = pc.if_else(pc.is_nan(values), pa.scalar(math.nan, field.type), values)
+            table = table.set_column(place, field, unified)
+    return table
+
+
+def bounded_columns(schema: pa.Schema, without_nan: Collection[str]) -> list[str] | bool:
     """Columns whose Parquet bounds hold for every value."""
     hiding = {
         field.name

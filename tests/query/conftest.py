@@ -15,6 +15,7 @@ from lakerunner.model.segment import ColumnStats, Segment
 from lakerunner.model.signal import Signal
 from lakerunner.query import QueryEngine
 from lakerunner.schema.types import TIMESTAMP
+from lakerunner.segments.codec import bounded_columns, forecast_table
 from lakerunner.segments.stats import column_stats
 from lakerunner.store import open_store
 
@@ -63,7 +64,12 @@ class SmallLake:
         declared = [pq.SortingColumn(table.schema.names.index(n), nulls_first=False) for n in order]
         sink = pa.BufferOutputStream()
         pq.write_table(
-            table, sink, row_group_size=64, write_page_index=True, sorting_columns=declared
+            table,
+            sink,
+            row_group_size=64,
+            write_page_index=True,
+            sorting_columns=declared,
+            write_statistics=bounded_columns(table.schema, forecast_table(table, ()).without_nan),
         )
         data = sink.getvalue().to_pybytes()
         times = table["timestamp"].cast(pa.int64()).to_pylist()
