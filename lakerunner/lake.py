@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lakerunner.model.times import TimeLike
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import Explanation, Result
-    from lakerunner.query.params import Params
+    from lakerunner.query.sql.params import Params
     from lakerunner.store import ObjectStore
 
 

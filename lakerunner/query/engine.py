@@ -1,4 +1,4 @@
-"""The query engine: SQL text in, a result or an explanation out."""
+"""The query engine: a query in, in SQL or otherwise, and a result or an explanation out."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING, Any, Self
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
+from lakerunner.model.predicate import EVERYTHING
+from lakerunner.model.times import TimeRange
 from lakerunner.query.backing import Backing
 from lakerunner.query.explanation import Explanation, SegmentVerdict
-from lakerunner.query.frontends.sql import read_sql
 from lakerunner.query.plan import Planner
 from lakerunner.query.result import Result
+from lakerunner.query.scan import ScanQuery
+from lakerunner.query.sql.query import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
     from lakerunner.model.config import Config
-    from lakerunner.query.params import Params
+    from lakerunner.model.predicate import Predicate
     from lakerunner.query.plan import QueryPlan
+    from lakerunner.query.query import Query
+    from lakerunner.query.sql.params import Params
     from lakerunner.store.base import ObjectStore
+
+
+_ALL_TIME = TimeRange()
 
 
 class QueryEngine:
@@ -75,7 +83,7 @@ class QueryEngine:
         Args:
             text: One SQL statement, in the dialect of DataFusion.
             params: Values for its placeholders: a sequence for `$1`, `$2` or `?`, a mapping for
-                `$name`; see `lakerunner.query.params`.
+                `$name`; see `lakerunner.query.sql.params`.
             timeout: Seconds that planning and each run of it may take, its waits for other queries
                 included; the time between two batches that the caller takes does not count. By
                 default what the setting `query_timeout` says.
@@ -88,24 +96,73 @@ class QueryEngine:
             QueryBusyError: Too many queries are running.
             CatalogUnavailableError: The catalog cannot be read.
         """
+        return self.run(read_sql(text, params), timeout=timeout)
+
+    def scan(
+        self,
+        table: str,
+        columns: Sequence[str],
+        where: Predicate = EVERYTHING,
+        time_range: TimeRange = _ALL_TIME,
+        *,
+        order: Sequence[str] = (),
+        descending: bool = False,
+        limit: int | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Read columns of a table, pruned as any query is; see `lakerunner.query.scan.ScanQuery`.
+
+        Raises:
+            ConfigurationError: There is no such table.
+            QueryError: As for `sql`.
+            CatalogUnavailableError: The catalog cannot be read.
+
+        Example:
+            >>> from lakerunner.catalog import open_catalog
+            >>> from lakerunner.store import open_store
+            >>> with QueryEngine(open_store("memory://"), open_catalog("memory://")) as engine:
+            ...     engine.scan("logs", ["body"], order=["timestamp"]).to_arrow().num_rows
+            0
+        """
+        query = ScanQuery(
+            table, columns, where, time_range, order=order, descending=descending, limit=limit
+        )
+        return self.run(query, timeout=timeout)
+
+    def run(self, query: Query, *, timeout: float | None = None) -> Result:
+        """Plan a query of any language. It runs when the result is consumed.
+
+        Args:
+            query: What a front end made.
+            timeout: As for `sql`.
+
+        Raises:
+            QueryError: As for `sql`.
+            CatalogUnavailableError: The catalog cannot be read.
+        """
         if timeout is not None and not timeout > 0:
             raise ConfigurationError("timeout must be more than 0 seconds", setting="timeout")
-        allowance = self._backing.allowance(self._organization, timeout, text)
-        plan, _, files = self._plan(text, params, allowance)
+        allowance = self._backing.allowance(self._organization, timeout, query.text)
+        plan, _, files = self._plan(query, allowance)
         return Result(plan, files, allowance)
 
-    def explain(self, text: str, *, params: Params | None = None) -> Explanation:
+    def explain(self, query: str | Query, *, params: Params | None = None) -> Explanation:
         """Say how a query would be answered: every segment, kept or dropped and why, and the plan.
 
         Opens the footers of the segments that are kept, and nothing else. Unlike `sql` it looks at
         every segment in the catalog, also at those that lie outside the query's time range.
 
+        Args:
+            query: SQL text, or what a front end made.
+            params: Values for the placeholders of a text.
+
         Raises:
             QueryError: As for `sql`, or the file of a segment is missing.
             CatalogUnavailableError: The catalog cannot be read.
         """
-        allowance = self._backing.allowance(self._organization, None, text)
-        plan, planner, files = self._plan(text, params, allowance)
+        asked = read_sql(query, params) if isinstance(query, str) else query
+        allowance = self._backing.allowance(self._organization, None, asked.text)
+        plan, planner, files = self._plan(asked, allowance)
         verdicts = []
         for table in plan.tables:
             kept = {segment.id for segment in table.segments}
@@ -115,16 +172,13 @@ class QueryEngine:
         with files.held(plan.segments):
             physical = plan.planned.physical_text()
         modes = {table.name: table.mode for table in plan.tables}
-        return Explanation(text, tuple(verdicts), modes, physical)
+        return Explanation(asked.text, tuple(verdicts), modes, physical)
 
-    def _plan(
-        self, text: str, params: Params | None, allowance: Allowance
-    ) -> tuple[QueryPlan, Planner, SegmentFiles]:
-        mention, rewritten, values = read_sql(text, params)
+    def _plan(self, query: Query, allowance: Allowance) -> tuple[QueryPlan, Planner, SegmentFiles]:
         session, files = self._backing.open()
         planner = Planner(session, files, self._catalog, self._organization)
         with allowance.turn():
-            plan = planner.plan(rewritten, mention, values)
+            plan = planner.plan(query)
         allowance.left()
         return plan, planner, files
 

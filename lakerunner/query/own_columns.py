@@ -12,9 +12,8 @@ import msgspec
 
 from lakerunner.errors import QuerySyntaxError
 from lakerunner.model.segment import ColumnStats
-from lakerunner.query.accessors import read_own_name
 from lakerunner.schema.canonical import SERVICE
-from lakerunner.schema.names import other_names
+from lakerunner.schema.names import RECORD, RESOURCE, SCOPE, column_name, other_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +22,52 @@ if TYPE_CHECKING:
     from lakerunner.model.segment import Segment
     from lakerunner.schema.tables import TableSpec
 
+_RECORD_WORDS = ("attributes", "attribute", "attr", "attrs", "log_attributes", "span_attributes")
+_RESOURCE_WORDS = ("resource", "resource_attributes", "resourceattributes")
+_SCOPE_WORDS = ("scope", "scope_attributes", "scopeattributes")
+ACCESSORS = {
+    **dict.fromkeys(_RECORD_WORDS, RECORD),
+    **dict.fromkeys(("logattributes", "spanattributes", "metric_attributes"), RECORD),
+    **dict.fromkeys(_RESOURCE_WORDS, RESOURCE),
+    **dict.fromkeys(_SCOPE_WORDS, SCOPE),
+}
+"""Words that stand for all attributes of one kind, and the prefix of their columns."""
+
 _OF_SCOPE = frozenset({"scope_name", "scope_version"})
+
+
+class OwnName(NamedTuple):
+    """A name of an attribute as a query writes it.
+
+    Attributes:
+        name: What the column is called: `http.route` or `attributes['http.route']`.
+        key: The key as it was sent.
+        prefixes: Whose attribute it is; several where the name does not say, the nearest first.
+    """
+
+    name: str
+    key: str
+    prefixes: tuple[str, ...] = (RECORD, RESOURCE, SCOPE)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that hold it unless another key folds to the same name."""
+        return tuple(column_name(prefix, self.key) for prefix in self.prefixes)
+
+
+def read_own_name(name: str) -> OwnName:
+    """What a quoted name means, if it is that of an attribute.
+
+    Example:
+        >>> read_own_name("resource['service.name']").columns
+        ('resource_service_name',)
+        >>> read_own_name("http.route").columns
+        ('attr_http_route', 'resource_http_route', 'scope_http_route')
+    """
+    word, bracket, rest = name.partition("['")
+    if bracket and rest.endswith("']") and word in ACCESSORS:
+        return OwnName(name, rest[:-2], (ACCESSORS[word],))
+    return OwnName(name, name)
 
 
 class OwnColumn(NamedTuple):

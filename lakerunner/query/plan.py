@@ -1,4 +1,4 @@
-"""From text to the segments it needs: planned over no files, pruned, planned over the rest."""
+"""From a query to the segments it needs: planned over no files, pruned, planned over the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from lakerunner.errors import QueryError, QueryExecutionError, QuerySyntaxError
 from lakerunner.limits import CLOCK_SLACK_NS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.bounds import hull, time_range, widen
-from lakerunner.query.hints import explained
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
 from lakerunner.query.scan_mode import choose_mode
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
-    from lakerunner.query.mention import Mention
     from lakerunner.query.own_columns import OwnColumn
-    from lakerunner.query.rewriting import Rewritten
+    from lakerunner.query.query import Mention, Query
 
 _ATTEMPTS = 5
 
@@ -71,14 +69,6 @@ class TablePlan(NamedTuple):
 _Items: TypeAlias = "tuple[tuple[str, Any], ...]"
 
 
-class _Asked(NamedTuple):
-    """A query: the text that is planned, what it speaks of, and its values."""
-
-    text: str
-    mention: Mention
-    values: Mapping[str, Any]
-
-
 class QueryPlan(NamedTuple):
     """A query that is ready to run.
 
@@ -116,18 +106,11 @@ class Planner:
         self._catalog = catalog
         self._organization = organization
 
-    def plan(
-        self, rewritten: Rewritten, mention: Mention, values: Mapping[str, Any] | None = None
-    ) -> QueryPlan:
+    def plan(self, query: Query) -> QueryPlan:
         """Find out what a query needs, and plan it over just that.
 
-        Args:
-            rewritten: One SQL statement.
-            mention: What it speaks of.
-            values: What its placeholders stand for, by name without the `$`.
-
         Raises:
-            QuerySyntaxError: The text cannot be parsed, or names what is not there.
+            QuerySyntaxError: It cannot be parsed, or names what is not there.
             UnsupportedQueryError: It is understood and refused.
             CatalogUnavailableError: The catalog cannot be read.
         """
@@ -135,41 +118,38 @@ class Planner:
         snapshots = {
             name: self._catalog.snapshot(self._organization, name)
             for name, spec in TABLES.items()
-            if not mention.words.isdisjoint((name, *spec.aliases))
+            if not query.mention.words.isdisjoint((name, *spec.aliases))
         }
-        asked = _Asked(rewritten.text, mention, values or {})
         try:
-            planned, tables = self._plan_named(asked, snapshots)
+            planned, tables = self._plan_named(query, snapshots)
         except QueryError as error:
-            raise explained(rewritten.restored(error), snapshots) from error
+            raise query.explained(error, snapshots) from error
         return QueryPlan(planned, tables, time.perf_counter() - started)
 
     def _plan_named(
-        self, asked: _Asked, snapshots: Mapping[str, Snapshot]
+        self, query: Query, snapshots: Mapping[str, Snapshot]
     ) -> tuple[PlannedQuery, tuple[TablePlan, ...]]:
         """Plan with what the query defines itself first: an attribute must not come in between."""
-        mention = asked.mention
+        mention = query.mention
         names = tuple(name for name in mention.names if name not in mention.aliases)
         try:
-            return self._plan(asked._replace(mention=mention._replace(names=names)), snapshots)
+            return self._plan(query, mention._replace(names=names), snapshots)
         except QuerySyntaxError as error:
             if error.context.get("column") not in mention.aliases:
                 raise
-            return self._plan(asked, snapshots)
+            return self._plan(query, mention, snapshots)
 
     def _plan(
-        self, asked: _Asked, snapshots: Mapping[str, Snapshot]
+        self, query: Query, mention: Mention, snapshots: Mapping[str, Snapshot]
     ) -> tuple[PlannedQuery, tuple[TablePlan, ...]]:
-        text, mention, values = asked
-        views, scans = self._look(asked, snapshots)
+        views, scans = self._look(query, mention, snapshots)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         tables = tuple(
             self._prune(TablePlan(name, snapshot, own=views[name].own), scans, slack_ns)
             for name, snapshot in snapshots.items()
         )
         for _ in range(_ATTEMPTS):
-            seen = [self._table(one, views) for one in tables]
-            planned = self._session.plan(text, seen, values)
+            planned = query.build(self._session, [self._table(one, views) for one in tables])
             if not mention.clock:
                 return planned.mended(), tables
             # The clock went on since the first plan. This one is frozen; what it needs must be a
@@ -179,13 +159,14 @@ class Planner:
             if all(_ids(new) <= _ids(old) for old, new in zip(tables, later, strict=True)):
                 return planned.mended(), tables
             tables = tuple(map(_joined, tables, later))
-        raise QueryExecutionError("the time moves on faster than the query is planned", query=text)
+        raise QueryExecutionError(
+            "the time moves on faster than the query is planned", query=query.text
+        )
 
     def _look(
-        self, asked: _Asked, snapshots: Mapping[str, Snapshot]
+        self, query: Query, mention: Mention, snapshots: Mapping[str, Snapshot]
     ) -> tuple[dict[str, View], list[Scan]]:
         """Plan over no files: which columns are read, and what every scan asks for."""
-        text, mention, values = asked
         every = {
             name: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
             for name, snapshot in snapshots.items()
@@ -206,7 +187,7 @@ class Planner:
                 )
                 for name, view in views.items()
             ]
-            planned = self._session.plan(text, tables, values)
+            planned = query.build(self._session, tables)
             scans = planned.optimized().scans()
             starred = {scan.table for scan in scans if WITNESS in scan.columns}
             if not starred:

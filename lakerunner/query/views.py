@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.segment import ColumnStats, Segment
-    from lakerunner.query.mention import Mention
     from lakerunner.query.own_columns import OwnColumn
+    from lakerunner.query.query import Mention
     from lakerunner.schema.tables import TableSpec
 
 WITNESS = "__every_column__"

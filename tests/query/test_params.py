@@ -14,7 +14,7 @@ import pytest
 from lakerunner.errors import QuerySyntaxError
 
 if TYPE_CHECKING:
-    from lakerunner.query.params import Params
+    from lakerunner.query.sql.params import Params
 
 START = 1_790_002_800 * 10**9
 AT = datetime(2026, 9, 21, 15, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lakerunner.errors import UnsupportedQueryError
-from lakerunner.query.frontends.sql import read_sql
+from lakerunner.query.sql.query import read_sql
 
 HIDDEN_EXPLAINS = [
     "; EXPLAIN SELECT 1",

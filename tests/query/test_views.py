@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from lakerunner.model.commit import ColumnSummary, Snapshot
-from lakerunner.query.frontends.sql import read_sql
+from lakerunner.query.sql.query import read_sql
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES, TableSpec
 

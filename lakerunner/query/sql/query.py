@@ -10,23 +10,29 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lakerunner.errors import UnsupportedQueryError
-from lakerunner.query.accessors import accessor_edits
-from lakerunner.query.complexity import refuse_deep
-from lakerunner.query.foreign import foreign_edits
-from lakerunner.query.mention import Mention
-from lakerunner.query.params import bind
-from lakerunner.query.rewriting import Rewritten, rewrite
-from lakerunner.query.tokens import Kind, tokens
+from lakerunner.query.query import Mention, Query
+from lakerunner.query.sql.accessors import accessor_edits
+from lakerunner.query.sql.complexity import refuse_deep
+from lakerunner.query.sql.foreign import foreign_edits
+from lakerunner.query.sql.hints import explained
+from lakerunner.query.sql.params import bind
+from lakerunner.query.sql.rewriting import Rewritten, rewrite
+from lakerunner.query.sql.tokens import Kind, tokens
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lakerunner.query.params import Params
-    from lakerunner.query.tokens import Token
+    from lakerunner.compute.planned import PlannedQuery
+    from lakerunner.compute.session import Session
+    from lakerunner.compute.table import Table
+    from lakerunner.errors import QueryError
+    from lakerunner.model.commit import Snapshot
+    from lakerunner.query.sql.params import Params
+    from lakerunner.query.sql.tokens import Token
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CLOCK = frozenset(
@@ -43,21 +49,31 @@ _WRITES = frozenset(
 )
 
 
-class ReadSql(NamedTuple):
-    """A query that was read.
+class SqlQuery(Query):
+    """One SQL statement that may only read.
 
-    Attributes:
+    Args:
         mention: What planning must know of it.
-        rewritten: The text that is planned.
+        rewritten: The text as it was written and as it is planned.
         values: What its placeholders stand for; see `Session.plan`.
     """
 
-    mention: Mention
-    rewritten: Rewritten
-    values: Mapping[str, Any]
+    def __init__(self, mention: Mention, rewritten: Rewritten, values: Mapping[str, Any]) -> None:
+        self.text = rewritten.said
+        self.mention = mention
+        self.rewritten = rewritten
+        self.values = values
+
+    def build(self, session: Session, tables: Sequence[Table]) -> PlannedQuery:
+        """Have DataFusion parse and plan the text."""
+        return session.plan(self.rewritten.text, tables, self.values)
+
+    def explained(self, error: QueryError, snapshots: Mapping[str, Snapshot]) -> QueryError:
+        """Map places back to the text as it was written, and say what may have been meant."""
+        return explained(self.rewritten.restored(error), snapshots)
 
 
-def read_sql(text: str, params: Params | None = None) -> ReadSql:
+def read_sql(text: str, params: Params | None = None) -> SqlQuery:
     """Read what planning must know of a query before it is parsed.
 
     Args:
@@ -91,7 +107,7 @@ def read_sql(text: str, params: Params | None = None) -> ReadSql:
         names,
         _aliases(found) if names else frozenset(),
     )
-    return ReadSql(mention, rewritten, bound.values)
+    return SqlQuery(mention, rewritten, bound.values)
 
 
 def _refuse(statement: str, text: str) -> None:

@@ -16,12 +16,12 @@ import pyarrow as pa
 
 from lakerunner.errors import QuerySyntaxError
 from lakerunner.limits import QUERY_LISTED_VALUES
-from lakerunner.query.rewriting import Edit
-from lakerunner.query.tokens import Kind
+from lakerunner.query.sql.rewriting import Edit
+from lakerunner.query.sql.tokens import Kind
 from lakerunner.schema.types import TIMESTAMP
 
 if TYPE_CHECKING:
-    from lakerunner.query.tokens import Token
+    from lakerunner.query.sql.tokens import Token
 
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
 """Values by their order, or by name."""
@@ -55,7 +55,7 @@ def bind(tokens: Sequence[Token], params: Params | None) -> Bound:
             kind that no column has.
 
     Example:
-        >>> from lakerunner.query.tokens import tokens
+        >>> from lakerunner.query.sql.tokens import tokens
         >>> bind(tokens("SELECT body FROM logs WHERE level = $level"), {"level": "ERROR"}).values
         {'level': 'ERROR'}
     """

@@ -10,13 +10,13 @@ import itertools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.query.rewriting import Edit
-from lakerunner.query.tokens import Kind
+from lakerunner.query.sql.rewriting import Edit
+from lakerunner.query.sql.tokens import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lakerunner.query.tokens import Token
+    from lakerunner.query.sql.tokens import Token
 
 _UNITS = ("year", "quarter", "month", "week", "day", "hour", "minute", "second")
 _STARTS = {f"tostartof{unit}": f"date_trunc('{unit}', {{}})" for unit in _UNITS}

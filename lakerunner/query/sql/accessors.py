@@ -7,64 +7,19 @@ engine's own rules say what it means: aliases, subqueries, common table expressi
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from lakerunner.query.rewriting import Edit
-from lakerunner.query.tokens import Kind
-from lakerunner.schema.names import RECORD, RESOURCE, SCOPE, column_name
+from lakerunner.query.own_columns import ACCESSORS
+from lakerunner.query.sql.rewriting import Edit
+from lakerunner.query.sql.tokens import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from lakerunner.query.tokens import Token
-
-_RECORD_WORDS = ("attributes", "attribute", "attr", "attrs", "log_attributes", "span_attributes")
-_RESOURCE_WORDS = ("resource", "resource_attributes", "resourceattributes")
-_SCOPE_WORDS = ("scope", "scope_attributes", "scopeattributes")
-ACCESSORS = {
-    **dict.fromkeys(_RECORD_WORDS, RECORD),
-    **dict.fromkeys(("logattributes", "spanattributes", "metric_attributes"), RECORD),
-    **dict.fromkeys(_RESOURCE_WORDS, RESOURCE),
-    **dict.fromkeys(_SCOPE_WORDS, SCOPE),
-}
-"""Words that stand for all attributes of one kind, and the prefix of their columns."""
+    from lakerunner.query.sql.tokens import Token
 
 _SCHEMAS = frozenset({"datafusion", "public", "information_schema"})
 _INTO_TABLES = ("from", "join", "into", "table", "update", "describe", "desc")
-
-
-class OwnName(NamedTuple):
-    """A name of an attribute as a query writes it.
-
-    Attributes:
-        name: What the column is called: `http.route` or `attributes['http.route']`.
-        key: The key as it was sent.
-        prefixes: Whose attribute it is; several where the name does not say, the nearest first.
-    """
-
-    name: str
-    key: str
-    prefixes: tuple[str, ...] = (RECORD, RESOURCE, SCOPE)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that hold it unless another key folds to the same name."""
-        return tuple(column_name(prefix, self.key) for prefix in self.prefixes)
-
-
-def read_own_name(name: str) -> OwnName:
-    """What a quoted name means, if it is that of an attribute.
-
-    Example:
-        >>> read_own_name("resource['service.name']").columns
-        ('resource_service_name',)
-        >>> read_own_name("http.route").columns
-        ('attr_http_route', 'resource_http_route', 'scope_http_route')
-    """
-    word, bracket, rest = name.partition("['")
-    if bracket and rest.endswith("']") and word in ACCESSORS:
-        return OwnName(name, rest[:-2], (ACCESSORS[word],))
-    return OwnName(name, name)
 
 
 def accessor_edits(tokens: Sequence[Token]) -> Iterator[Edit]:

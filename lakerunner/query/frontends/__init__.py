@@ -1,1 +1,0 @@
-"""One module for each query language: what a text asks for, as far as planning needs to know."""

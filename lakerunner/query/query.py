@@ -1,0 +1,72 @@
+"""What a query is to the planner, whatever language it was written in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lakerunner.compute.planned import PlannedQuery
+    from lakerunner.compute.session import Session
+    from lakerunner.compute.table import Table
+    from lakerunner.errors import QueryError
+    from lakerunner.model.commit import Snapshot
+
+
+class Mention(NamedTuple):
+    """The words of a query: every name in it, and perhaps more.
+
+    Attributes:
+        words: Lower-case words, whatever they are: keywords, names, parts of literals and comments.
+            All tables and columns of the query are among them.
+        clock: The query may depend on the current time.
+        describes: It asks for the columns of a table and not for its rows.
+        names: What stands in double quotes, in order: perhaps attributes by their own names.
+        aliases: Those of `names` that the query defines itself.
+    """
+
+    words: frozenset[str]
+    clock: bool
+    describes: bool
+    names: tuple[str, ...] = ()
+    aliases: frozenset[str] = frozenset()
+
+
+class Query(ABC):
+    """Something that can be planned over tables, pruned, explained and run.
+
+    A front end makes one of what a person wrote. The planner asks it for a plan two or three times:
+    over no files, to see what it needs, and then over the segments that may hold that. A language
+    that does its own reckoning needs no query of its own: it reads columns with
+    `lakerunner.query.scan.ScanQuery`.
+
+    Attributes:
+        text: What to call it, in messages and explanations: as it was written, if it was.
+        mention: What it speaks of; may be more than it needs, and never less.
+    """
+
+    text: str
+    mention: Mention
+
+    @abstractmethod
+    def build(self, session: Session, tables: Sequence[Table]) -> PlannedQuery:
+        """Plan it over some tables; no file is read.
+
+        Args:
+            session: Where it is planned.
+            tables: Those that it mentions, with the columns that it mentions and there are.
+
+        Raises:
+            QueryError: It cannot be planned. `explained` is asked to say more.
+        """
+
+    def explained(self, error: QueryError, snapshots: Mapping[str, Snapshot]) -> QueryError:  # noqa: ARG002 - for those who know more
+        """An error of planning as it is to be raised: with places and names as they were written.
+
+        Args:
+            error: What went wrong.
+            snapshots: The tables that the query mentions.
+        """
+        return error
