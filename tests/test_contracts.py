@@ -28,7 +28,6 @@ PLANTED = [
     (QUERY, "lakerunner.query.plan", "lakerunner.query.engine"),
     (QUERY, "lakerunner.query.plan", "lakerunner.query.sql"),
     (QUERY, "lakerunner.query.scan", "lakerunner.query.sql"),
-    (QUERY, "lakerunner.query.planted", "lakerunner.query.plan"),
     ("SQL: a text, edits, a query", "lakerunner.query.sql.tokens", "lakerunner.query.sql.query"),
     (
         "Adapters are reached through the registry only",
