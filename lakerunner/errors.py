@@ -45,6 +45,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from lakerunner.printable import printable, without_secrets
+
 
 class ErrorCode(StrEnum):
     """Stable codes, one per kind of failure. Codes are only ever added."""
@@ -92,6 +94,8 @@ class LakerunnerError(Exception):
         message: One sentence for a person: what, where, and what to do.
         context: What it is about, by name (`key`, `url`, `segment`, `line`, `column`).
 
+    Neither holds the credentials of a URL, and `str()` has no character that steers a terminal.
+
     Example:
         >>> error = ObjectNotFoundError("no object at 'a.binpb'", key="a.binpb")
         >>> error.code, error.context["key"], isinstance(error, FileNotFoundError)
@@ -101,12 +105,15 @@ class LakerunnerError(Exception):
     code: ErrorCode = ErrorCode.CONFIGURATION
 
     def __init__(self, message: str, **context: object) -> None:
-        super().__init__(message)
-        self.message = message
-        self.context = context
+        self.message = without_secrets(message)
+        self.context = {
+            name: without_secrets(value) if isinstance(value, str) else value
+            for name, value in context.items()
+        }
+        super().__init__(self.message)
 
     def __str__(self) -> str:
-        return self.message
+        return printable(self.message, lines=True)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.context))

@@ -8,6 +8,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakerunner.printable import printable
+
 CELL_CHARACTERS = 160
 """Characters of a cell on the terminal; the rest of a longer text is cut off."""
 
@@ -55,19 +57,12 @@ def text(column: Any) -> Any:
 
 
 def cells(column: Any) -> list[str]:
-    """What a terminal shows: no control characters, one line each, bounded in length.
-
-    Telemetry is written by strangers; an escape sequence in it must not reach the terminal.
-    """
+    """What a terminal shows: one line each, bounded in length, and nothing that steers it."""
     texts = text(column)
     longer = pc.fill_null(pc.greater(pc.utf8_length(texts), CELL_CHARACTERS), False)
     texts = pc.utf8_slice_codeunits(texts, 0, CELL_CHARACTERS)
-    texts = pc.replace_substring(texts, "\n", "\\n")
-    texts = pc.replace_substring(texts, "\t", "\\t")
-    texts = pc.replace_substring_regex(texts, r"\p{C}", "\N{REPLACEMENT CHARACTER}")
     texts = pc.if_else(longer, pc.binary_join_element_wise(texts, "…", ""), texts)
-    shown: list[str] = pc.fill_null(texts, "NULL").to_pylist()
-    return shown
+    return [printable(shown) for shown in pc.fill_null(texts, "NULL").to_pylist()]
 
 
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}

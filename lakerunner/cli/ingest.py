@@ -19,6 +19,7 @@ from lakerunner.cli.screen import answers, size
 from lakerunner.cli.workers import worker_processes
 from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
+from lakerunner.printable import printable
 
 SET_ASIDE_EXIT = 3
 """Exit code when an ingest did its work but could not take everything."""
@@ -125,6 +126,8 @@ def show_report(report: IngestReport) -> None:
     console.print(grid, soft_wrap=False)
     aside = (*report.rejected, *report.failed)
     for each in aside[:_REASONS_SHOWN]:
-        console.print(Text(f"{each.source.url}: {each.reason} ({each.code})", style="yellow"))
+        console.print(
+            Text(printable(f"{each.source.url}: {each.reason} ({each.code})"), style="yellow")
+        )
     if len(aside) > _REASONS_SHOWN:
         console.print(f"and {len(aside) - _REASONS_SHOWN:,} more: lakerunner rejected lists them")

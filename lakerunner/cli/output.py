@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from codecs import getincrementaldecoder
 from contextlib import contextmanager
 from enum import StrEnum
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
@@ -17,6 +19,7 @@ from rich.text import Text
 from lakerunner.cli.columns import cells, flat_batch, json_lines
 from lakerunner.cli.screen import answers, messages
 from lakerunner.errors import ConfigurationError, LakerunnerError
+from lakerunner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,7 +77,7 @@ def _sink(file: Path | None) -> Iterator[BinaryIO]:
     """Where bytes go; a file that is not written to its end is removed."""
     if file is None:
         sys.stdout.flush()
-        yield sys.stdout.buffer
+        yield Screen(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
         return
     opened = False
     try:
@@ -91,6 +94,27 @@ def _sink(file: Path | None) -> Iterator[BinaryIO]:
     finally:
         if opened:
             file.unlink(missing_ok=True)
+
+
+class Screen(BytesIO):
+    """A terminal that takes the bytes of a text file: what would steer it is written as an escape.
+
+    A text is cut into pieces anywhere, so what is no whole character yet waits for the next piece.
+
+    Args:
+        terminal: Where it is shown.
+    """
+
+    def __init__(self, terminal: BinaryIO) -> None:
+        super().__init__()
+        self._terminal = terminal
+        self._decoder = getincrementaldecoder("utf-8")("backslashreplace")
+
+    def write(self, data: Any, /) -> int:
+        """Show a piece."""
+        piece = bytes(data)
+        self._terminal.write(printable(self._decoder.decode(piece), lines=True).encode())
+        return len(piece)
 
 
 def _write_csv(batches: Iterable[Any], schema: Any, sink: BinaryIO) -> None:
@@ -127,7 +151,7 @@ def _show(batches: Iterable[Any], schema: Any, limit: int) -> None:
 
 def show_table(table: Any, console: Console) -> None:
     """Print a small Arrow table; one that is too wide for the terminal is printed row by row."""
-    names = table.schema.names
+    names = [printable(name) for name in table.schema.names]
     columns = [cells(column.combine_chunks()) for column in table.columns]
     widths = _widths(names, columns, console.width)
     if widths is None and table.num_rows:
@@ -137,7 +161,7 @@ def show_table(table: Any, console: Console) -> None:
     for position, field in enumerate(table.schema):
         numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         grid.add_column(
-            Text(field.name),
+            Text(names[position]),
             justify="right" if numeric else "left",
             no_wrap=True,
             overflow="ellipsis",

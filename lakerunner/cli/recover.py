@@ -12,6 +12,7 @@ from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.screen import answers, size
 from lakerunner.limits import STORE_REQUESTS
 from lakerunner.model.recovery import RecoveryReport
+from lakerunner.printable import printable
 
 _SHOWN = 20
 
@@ -78,6 +79,6 @@ def _show(report: RecoveryReport) -> None:
     console = answers()
     console.print(grid)
     for each in report.broken[:_SHOWN]:
-        console.print(Text(f"{each.key}: {each.reason}", style="yellow"))
+        console.print(Text(printable(f"{each.key}: {each.reason}"), style="yellow"))
     for name in report.missing[:_SHOWN]:
         console.print(Text(f"missing: segment {name}", style="yellow"))

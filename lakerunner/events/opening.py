@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lakerunner.events.polling import PrefixPoller
 from lakerunner.registry import EVENT_SOURCES, STORES, load_adapter, split_scheme
+from lakerunner.store.urls import refuse_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,13 +29,14 @@ def open_source(
     Raises:
         UnknownSchemeError: There is no adapter for the scheme; the message lists those there are.
         MissingExtraError: The adapter is not installed; the message says how to.
-        ConfigurationError: The URL cannot be read.
+        ConfigurationError: The URL cannot be read, or holds credentials.
 
     Example:
         >>> open_source("/var/telemetry"), open_source("memory://raw/logs/")
         (DirectoryWatcher('/var/telemetry/'), PrefixPoller('memory://raw/logs/'))
     """
     url = os.fspath(url)
+    refuse_credentials(url)
     scheme = split_scheme(url)[0]
     if scheme in STORES and scheme not in EVENT_SOURCES:
         return PrefixPoller(url, options)

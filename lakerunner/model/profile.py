@@ -9,6 +9,7 @@ import msgspec
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.organization import check_organization
 from lakerunner.model.signal import Signal
+from lakerunner.printable import holds_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,6 +70,11 @@ class StorageProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def __post_init__(self) -> None:
         check_organization(self.organization_id)
+        if holds_credentials(self.endpoint):
+            raise ConfigurationError(
+                f"storage profiles: credentials have no place in the endpoint of {self.url}: "
+                "give them as storage_options, or in the environment"
+            )
 
     @property
     def url(self) -> str:

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.model.times import isoformat
+from lakerunner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,19 +74,19 @@ class Explanation(NamedTuple):
                 f"{word}  {segment.key}  {_span(segment)}  {segment.rows:,} rows: {reason}"
             )
         lines += ["", *self.physical_plan.rstrip().splitlines()]
-        return "\n".join(lines)
+        return printable("\n".join(lines), lines=True)
 
     def _repr_html_(self) -> str:
         totals = "".join(f"<p>{escape(line)}</p>" for line in self._totals())
         rows = "".join(
-            f"<tr><td>{'keep' if keep else 'drop'}</td><td>{escape(segment.key)}</td>"
-            f"<td>{_span(segment)}</td><td>{segment.rows:,}</td><td>{escape(reason)}</td></tr>"
+            f"<tr><td>{'keep' if keep else 'drop'}</td><td>{escape(printable(segment.key))}</td>"
+            f"<td>{_span(segment)}</td><td>{segment.rows:,}</td><td>{escape(printable(reason))}</td></tr>"
             for segment, keep, reason in self.segments
         )
         head = "<tr><th></th><th>segment</th><th>time</th><th>rows</th><th>why</th></tr>"
         return (
             f"{totals}<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
-            f"<pre>{escape(self.physical_plan)}</pre>"
+            f"<pre>{escape(printable(self.physical_plan, lines=True))}</pre>"
         )
 
 

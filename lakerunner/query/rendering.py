@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakerunner.model.times import isoformat
+from lakerunner.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ def text_table(table: Any) -> str:
     """
     columns = []
     for field, cells in _cells(table):
-        cut = [_cut(_one_line(cell), _TEXT_COLUMN_CHARACTERS) for cell in [field.name, *cells]]
+        cut = [printable(_cut(cell, _TEXT_COLUMN_CHARACTERS)) for cell in [field.name, *cells]]
         width = max(map(len, cut))
         right = _is_number(field.type)
         columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in cut])
@@ -51,9 +52,9 @@ def _upright(columns: list[list[str]]) -> str:
 
 
 def html_table(table: Any, caption: str) -> str:
-    """A table as HTML; every name and value is escaped."""
+    """A table as HTML; every name and value is escaped, also what no browser shows."""
     columns = list(_cells(table))
-    head = "".join(f"<th>{escape(field.name)}</th>" for field, _ in columns)
+    head = "".join(f"<th>{escape(printable(field.name))}</th>" for field, _ in columns)
     rows = zip(*(cells for _, cells in columns), strict=True)
     body = "".join(f"<tr>{_html_cells(row)}</tr>" for row in rows)
     return (
@@ -63,7 +64,9 @@ def html_table(table: Any, caption: str) -> str:
 
 
 def _html_cells(row: Sequence[str]) -> str:
-    return "".join(f"<td>{escape(_cut(cell, _CELL_CHARACTERS))}</td>" for cell in row)
+    return "".join(
+        f"<td>{escape(printable(_cut(cell, _CELL_CHARACTERS), lines=True))}</td>" for cell in row
+    )
 
 
 def _cells(table: Any) -> list[tuple[Any, list[str]]]:
@@ -108,10 +111,6 @@ def _nested_text(value: Any) -> str:
 
 def _is_number(dtype: Any) -> bool:
     return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.splitlines())
 
 
 def _cut(text: str, length: int) -> str:

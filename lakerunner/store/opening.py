@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lakerunner.registry import load_adapter, split_scheme
+from lakerunner.store.urls import refuse_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +27,15 @@ def open_store(
     Raises:
         UnknownSchemeError: There is no adapter for the scheme; the message lists those there are.
         MissingExtraError: The adapter is not installed; the message says how to.
-        ConfigurationError: The URL cannot be read.
+        ConfigurationError: The URL cannot be read, or holds credentials.
 
     Example:
         >>> open_store("memory://acme/lake")
         MemoryStore('memory://acme/lake')
     """
     url = os.fspath(url)
+    refuse_credentials(url)
+    refuse_credentials(str((storage_options or {}).get("endpoint_url", "")))
     adapter = load_adapter("store", split_scheme(url)[0])
     store: ObjectStore = adapter(url, storage_options)
     return store

@@ -6,12 +6,31 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import ConfigurationError
+from lakerunner.printable import holds_credentials, without_secrets
 from lakerunner.registry import split_scheme
 
 if TYPE_CHECKING:
     from os import PathLike
 
 _WITHOUT_BUCKET = {"file", "memory"}
+
+
+def refuse_credentials(url: str) -> None:
+    """Refuse a URL with a user and a password in it: it is kept, shown and logged.
+
+    Raises:
+        ConfigurationError: It has.
+
+    Example:
+        >>> refuse_credentials("s3://KEY:SECRET@b")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        lakerunner.errors.ConfigurationError: credentials have no place in the URL s3://***@b: ...
+    """
+    if split_scheme(url)[0] not in _WITHOUT_BUCKET and holds_credentials(url):
+        raise ConfigurationError(
+            f"credentials have no place in the URL {without_secrets(url)}: give them as "
+            "storage_options, such as {'key': …, 'secret': …}, or in the environment"
+        ) from None
 
 
 class Location(NamedTuple):
@@ -46,6 +65,7 @@ def locate(url: str | PathLike[str]) -> Location:
         Location(bucket='memory://', key='a/b')
     """
     url = os.fspath(url)
+    refuse_credentials(url)
     scheme, rest = split_scheme(url)
     if scheme == "file":
         key = absolute_path(url)[1:]

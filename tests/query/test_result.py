@@ -183,7 +183,7 @@ def test_looking_at_a_result_does_not_run_it_to_its_end(filled: Any) -> None:
         ("arrow_cast(1767225600, 'Timestamp(Second, Some(\"UTC\"))')", "2026-01-01 00:00:00"),
         ("DATE '2026-01-01'", "2026-01-01"),
         ("INTERVAL '1' DAY", "MonthDayNano(months=0, days=1, nanoseconds=0)"),
-        ("'a\nb'", "a b"),
+        ("'a\nb'", "a\\nb"),
         ("repeat('x', 100)", "x" * 59 + "…"),
     ],
 )
