@@ -18,6 +18,7 @@ LakerunnerError
 │   ├── CommitConflictError              somebody else was first: plan again
 │   ├── CommitUnknownError               look before you retry: it may have been applied
 │   ├── CatalogVersionError              written by a newer lakerunner: upgrade
+│   ├── CatalogMismatchError             not this lake's catalog, or not up to it: recover
 │   └── CatalogUnavailableError          try again later
 ├── EventsUnavailableError               try again later: a queue of events does not answer
 ├── InputError (ValueError)              this object, line or record is set aside
@@ -84,6 +85,7 @@ class ErrorCode(StrEnum):
     QUERY_LIMIT = "query_limit"
     QUERY_TIMEOUT = "query_timeout"
     QUERY_BUSY = "query_busy"
+    CATALOG_MISMATCH = "catalog_mismatch"
 
 
 class LakerunnerError(Exception):
@@ -217,6 +219,12 @@ class CatalogVersionError(CatalogError):
     """The catalog was written by a newer version and is left untouched."""
 
     code = ErrorCode.CATALOG_VERSION
+
+
+class CatalogMismatchError(CatalogError):
+    """Catalog and lake do not belong together: another lake, an older state, an empty catalog."""
+
+    code = ErrorCode.CATALOG_MISMATCH
 
 
 class CatalogUnavailableError(CatalogError):

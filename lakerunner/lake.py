@@ -269,7 +269,7 @@ class Lake:
             >>> lake.at(before).sql("SELECT count(*) AS rows FROM logs").to_arrow().to_pylist()
             [{'rows': 0}]
         """
-        past = open_past(self.catalog, moment, kept_ns=self._config.removed_grace_ns)
+        past = open_past(self.catalog, moment)
         view = copy(self)
         queries = self._queries.over(past)
         vars(view).update(catalog=past, _queries=queries, _read_only=True, _borrows=True)

@@ -82,7 +82,7 @@ def _add_tier(lake: lakerunner.Lake) -> Segment:
     )
     (raw,) = lake.segments("metrics")
     (window,) = lay_out(order_columns(rows, ROLLUP), ROLLUP.window_ns or 0, ROLLUP.sort)
-    name = segment_id(time.time_ns(), bytes(8))
+    name = segment_id(time.time_ns(), lake.catalog.head().epoch, bytes(8))
     segment = Segment(
         id=name,
         organization=lake.organization,

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from lakerunner.errors import CommitConflictError, ConfigurationError
+from lakerunner.errors import (
+    CatalogMismatchError,
+    CommitConflictError,
+    ConfigurationError,
+    SnapshotExpiredError,
+)
+from lakerunner.model.head import epoch_of, incarnation_of
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.model.commit import Commit
+    from lakerunner.model.commit import Commit, Unchanged
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Source
 
@@ -73,18 +80,24 @@ def refuse_conflicts(
     taken: Sequence[Source] = (),
     gone: Sequence[str] = (),
     known: Sequence[str] = (),
+    condemned: Sequence[str] = (),
+    late: Sequence[str] = (),
+    changed: Sequence[Unchanged] = (),
 ) -> None:
     """Say over what a commit lost its race, if it did.
 
     Args:
         commit: The commit that was tried.
         taken: Sources it takes that are already taken.
-        gone: Segments it removes that are not live.
+        gone: Segments it removes, or requires to be live, that are not.
         known: Segments it adds that the catalog has already.
+        condemned: Segments it adds that are condemned.
+        late: Segments it adds with an epoch below the floor.
+        changed: What it requires to be unchanged, and is not.
 
     Raises:
-        CommitConflictError: One of them is not empty. `context` holds `commit`, the `sources` and
-            the `segments`, in the commit's order.
+        CommitConflictError: One of them is not empty. `context` holds `commit`, the `sources`, the
+            `segments` and the `tables`, in the commit's order.
     """
     reasons = [
         f"{what} {_named(names)}"
@@ -92,6 +105,9 @@ def refuse_conflicts(
             ("already taken:", [source.url for source in taken]),
             ("no longer live:", gone),
             ("already there:", known),
+            ("given up, their files may be deleted:", condemned),
+            ("so old that their files may be deleted:", late),
+            ("changed meanwhile:", [one.table for one in changed]),
         )
         if names
     ]
@@ -100,7 +116,91 @@ def refuse_conflicts(
             f"commit {commit.id!r} changed nothing; {'; '.join(reasons)}",
             commit=commit.id,
             sources=tuple(taken),
-            segments=(*gone, *known),
+            segments=tuple(dict.fromkeys([*gone, *known, *condemned, *late])),
+            tables=tuple(one.table for one in changed),
+        )
+
+
+def refuse_strangers(commit: Commit, head: Head) -> None:
+    """Refuse what was not begun in this incarnation of the lake.
+
+    Raises:
+        CatalogMismatchError: A segment was written for another one, or the commit makes something
+            again on behalf of a recovery that is not the last one.
+    """
+    epochs = () if commit.adopts else (epoch_of(segment.id) for segment in commit.add)
+    found = {incarnation_of(epoch) for epoch in epochs if epoch is not None}
+    if commit.adopts:
+        found = {commit.adopts}
+    if found - {head.incarnation}:
+        raise CatalogMismatchError(
+            f"commit {commit.id!r} was begun in incarnation {min(found)} of the lake, and the "
+            f"catalog is of {head.incarnation}: the lake was recovered meanwhile, or the catalog "
+            "lost; nothing was changed, begin again",
+            commit=commit.id,
+        )
+
+
+def refuse_unfinished(head: Head, adopts: int = 0) -> None:
+    """Refuse everybody but the recovery that is under way.
+
+    Raises:
+        CatalogMismatchError: The catalog does not hold all of its lake yet.
+    """
+    if not head.whole and adopts != head.incarnation:
+        raise CatalogMismatchError(
+            f"the catalog of lake {head.lake} is being recovered, or its recovery broke off; run "
+            "`recover` with merge=True, and try again afterwards"
+        )
+
+
+def late_segments(commit: Commit, head: Head) -> list[str]:
+    """Segments of a commit with an epoch below the floor."""
+    if commit.adopts:
+        return []
+    epochs = ((segment.id, epoch_of(segment.id)) for segment in commit.add)
+    return [name for name, epoch in epochs if epoch is not None and epoch < head.floor]
+
+
+def condemnable(incarnation: int, head: Head) -> None:
+    """Refuse to condemn for somebody who looked in another incarnation.
+
+    Raises:
+        CatalogMismatchError: The catalog is of another one, or is being recovered.
+    """
+    refuse_unfinished(head)
+    if incarnation != head.incarnation:
+        raise CatalogMismatchError(
+            f"nothing was condemned: that was planned in incarnation {incarnation} of the lake, "
+            f"and the catalog is of {head.incarnation}",
+        )
+
+
+def settled(head: Head, lake: str, incarnation: int) -> None:
+    """Refuse to become the catalog of another lake, or of an earlier incarnation.
+
+    Raises:
+        CatalogMismatchError: It is that of another lake, or of a later incarnation.
+    """
+    if head.lake not in {"", lake} or incarnation < head.incarnation:
+        raise CatalogMismatchError(
+            f"this is the catalog of incarnation {head.incarnation} of lake {head.lake!r}, and "
+            f"cannot become that of incarnation {incarnation} of {lake!r}"
+        )
+
+
+def require_readable(sequence: int | None, head_purged: int) -> None:
+    """Refuse to show a state from which purged segments may be missing.
+
+    Raises:
+        SnapshotExpiredError: It lies before a removal that was forgotten.
+    """
+    if sequence is not None and sequence < head_purged:
+        raise SnapshotExpiredError(
+            f"the state after commit {sequence} cannot be read any more: segments that were "
+            f"removed by commit {head_purged} or before are deleted; ask for a later one",
+            sequence=sequence,
+            oldest=head_purged,
         )
 
 

@@ -10,7 +10,9 @@ from lakerunner.model.times import TimeRange
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit, Snapshot
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source, SourceState
 
@@ -45,8 +47,13 @@ class Catalog(ABC):
 
         Raises:
             CommitConflictError: A source in `taken` is already taken (`context["sources"]`), or a
-                segment in `remove` is not live in this organization or one in `add` is already
-                there (`context["segments"]`). Nothing was changed.
+                segment in `remove` or `require_live` is not live in this organization, or one in
+                `add` is already there, is condemned, or has an epoch below the floor
+                (`context["segments"]`), or a part of a table that should not have changed did
+                (`context["tables"]`). Nothing was changed.
+            CatalogMismatchError: A segment in `add` was written for another incarnation, or the
+                catalog is being recovered and the commit is no part of that. Nothing was changed,
+                and a catalog that is being recovered does not even say what it knows.
             CommitUnknownError: The reply was lost. Send the same commit again to find out.
             ConfigurationError: The commit contradicts itself: see `admission.check_commit`.
         """
@@ -68,8 +75,11 @@ class Catalog(ABC):
             organization: Whose segments; no other's are ever returned.
             table: Which.
             time_range: Half-open; segments that only touch its end are left out.
-            sequence: See the table as it was after this commit; None means now. Segments whose
-                removal has been purged since are missing from it.
+            sequence: See the table as it was after this commit; None means now.
+
+        Raises:
+            SnapshotExpiredError: Segments that were removed after `sequence` have been purged, of
+                whatever table, so that the answer might lack some.
         """
 
     @abstractmethod
@@ -116,13 +126,61 @@ class Catalog(ABC):
 
     @abstractmethod
     def purge(self, segment_ids: Sequence[str]) -> None:
-        """Forget removed segments for good, once their objects are deleted.
+        """Forget removed segments for good, before their objects are deleted.
 
-        Ids that are unknown are ignored.
+        Ids that are unknown are ignored. States from before the last of these removals cannot be
+        read any more, now and for ever.
 
         Raises:
             CommitConflictError: One of the segments is live. Nothing was changed.
         """
+
+    @abstractmethod
+    def head(self) -> Head:
+        """Where the catalog stands: after every commit that was acknowledged before the call."""
+
+    @abstractmethod
+    def condemn(
+        self, segment_ids: Sequence[str], incarnation: int, *, floor: int = 0
+    ) -> Sequence[str]:
+        """Make sure that segments are never added; only then may their files be deleted.
+
+        One atomic, durable step in the order of commits. To condemn an id again changes nothing.
+        Condemned ids are remembered until the floor is above their epoch, and those without an
+        epoch for ever.
+
+        Args:
+            segment_ids: Of files that no commit is known to name.
+            incarnation: The one in which the caller looked.
+            floor: From now on, no segment with a lower epoch is added. The highest one ever given
+                counts.
+
+        Returns:
+            Those that are condemned now, in order. The others are live, or were removed and not
+            purged yet: their files must stay.
+
+        Raises:
+            CatalogMismatchError: The catalog is of another incarnation, or is being recovered.
+                Nothing was changed.
+        """
+
+    @abstractmethod
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> None:
+        """Make this the catalog of an incarnation of a lake. To say it again changes nothing.
+
+        Args:
+            lake: Identity of the lake.
+            incarnation: Number of the incarnation.
+            whole: Whether all of the lake is in the catalog. Until it is, only commits with
+                `Commit.adopts` are taken.
+
+        Raises:
+            CatalogMismatchError: It is the catalog of another lake, or of a later incarnation.
+        """
+
+    @abstractmethod
+    def leases(self) -> Leases:
+        """Leases for work, shared by all who open this catalog, wherever they run."""
 
     def organizations(self) -> Sequence[str]:
         """Every organization that has live segments, in order of their names."""

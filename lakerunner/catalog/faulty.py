@@ -9,8 +9,10 @@ from lakerunner.catalog.base import ALL_TIME, Catalog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit, Snapshot
     from lakerunner.model.faults import FaultPlan
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source, SourceState
     from lakerunner.model.times import TimeRange
@@ -99,6 +101,27 @@ class FaultyCatalog(Catalog):
         """Forget removed segments."""
         with self.plan.call("catalog.purge"):
             self.inner.purge(segment_ids)
+
+    def head(self) -> Head:
+        """Say where the catalog stands."""
+        with self.plan.call("catalog.head"):
+            return self.inner.head()
+
+    def condemn(
+        self, segment_ids: Sequence[str], incarnation: int, *, floor: int = 0
+    ) -> Sequence[str]:
+        """Make sure that segments are never added."""
+        with self.plan.call("catalog.condemn"):
+            return self.inner.condemn(segment_ids, incarnation, floor=floor)
+
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> None:
+        """Become the catalog of an incarnation of a lake."""
+        with self.plan.call("catalog.settle"):
+            self.inner.settle(lake, incarnation, whole=whole)
+
+    def leases(self) -> Leases:
+        """The inner catalog's; calls to them are not counted."""
+        return self.inner.leases()
 
     def close(self) -> None:
         """Close the inner catalog."""

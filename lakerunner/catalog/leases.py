@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,20 +121,3 @@ class MemoryLeases(Leases):
         return [
             key for key in dict.fromkeys(keys) if self._held.get((kind, key), ("",))[0] == owner
         ]
-
-
-@runtime_checkable
-class KeepsLeases(Protocol):
-    """A catalog that is shared by machines and keeps leases for them."""
-
-    def leases(self) -> Leases:
-        """The leases of all who open this catalog."""
-
-
-def leases_of(catalog: object) -> Leases:
-    """The leases for the workers on a catalog; keep them, and call this once for each process.
-
-    A catalog that keeps none gets leases of this process. Workers in two processes may then do the
-    same work, and one of them in vain.
-    """
-    return catalog.leases() if isinstance(catalog, KeepsLeases) else MemoryLeases()

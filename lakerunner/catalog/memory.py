@@ -8,21 +8,37 @@ from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.catalog.admission import check_commit, refuse_conflicts, refuse_live
+from msgspec.structs import replace
+
+from lakerunner.catalog.admission import (
+    check_commit,
+    condemnable,
+    late_segments,
+    refuse_conflicts,
+    refuse_live,
+    refuse_strangers,
+    refuse_unfinished,
+    require_readable,
+    settled,
+)
 from lakerunner.catalog.base import ALL_TIME, Catalog
-from lakerunner.catalog.columns import column_changes, summarise_counts
+from lakerunner.catalog.change import commit_change
+from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.leases import Leases, MemoryLeases
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.commit import Snapshot
+from lakerunner.model.head import Head, epoch_of
 from lakerunner.model.source import SourceState
+from lakerunner.model.times import TimeRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lakerunner.catalog.change import CommitChange, TableChange
     from lakerunner.catalog.columns import ColumnKey
-    from lakerunner.model.commit import Commit
+    from lakerunner.model.commit import Commit, Unchanged
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source
-    from lakerunner.model.times import TimeRange
 
 _BY_TIME = attrgetter("min_timestamp_ns", "id")
 
@@ -61,23 +77,22 @@ class _Table:
     def add(self, segment: Segment, sequence: int) -> None:
         insort(self.live, _Live(segment.max_timestamp_ns, segment.id, sequence, segment))
         self.ends[segment.id] = segment.max_timestamp_ns
-        extent_ns = segment.max_timestamp_ns - segment.min_timestamp_ns
-        self.extent_ns = max(self.extent_ns, extent_ns)
-        self.rows += segment.rows
-        self.bytes += segment.bytes
-        self._count_columns(column_changes([segment], []))
 
     def remove(self, segment_id: str, sequence: int, removed_ns: int) -> None:
         index = bisect_left(self.live, (self.ends.pop(segment_id), segment_id))
         entry = self.live.pop(index)
         self.removed[segment_id] = _Removed(entry.added, sequence, removed_ns, entry.segment)
-        self.rows -= entry.segment.rows
-        self.bytes -= entry.segment.bytes
-        self._count_columns(column_changes([], [entry.segment]))
 
-    def _count_columns(self, changes: dict[ColumnKey, int]) -> None:
-        for key, change in changes.items():
-            self.columns[key] += change
+    def live_segment(self, segment_id: str) -> Segment:
+        index = bisect_left(self.live, (self.ends[segment_id], segment_id))
+        return self.live[index].segment
+
+    def count(self, change: TableChange) -> None:
+        self.extent_ns = max(self.extent_ns, change.extent_ns)
+        self.rows += change.rows
+        self.bytes += change.bytes
+        for key, number in change.columns.items():
+            self.columns[key] += number
             if not self.columns[key]:
                 del self.columns[key]
 
@@ -114,6 +129,12 @@ class _State:
         self.table_of: dict[str, _Table] = {}
         self.sources: dict[Source, SourceState] = {}
         self.rejections: dict[Source, tuple[str, list[Rejection]]] = {}
+        self.condemned: set[str] = set()
+        self.standing = Head(0)  # all but the sequence
+        self.leases = MemoryLeases()
+
+    def head(self) -> Head:
+        return replace(self.standing, sequence=len(self.commits))
 
 
 _SHARED: dict[str, _State] = {}
@@ -149,27 +170,44 @@ class MemoryCatalog(Catalog):
         check_commit(commit)
         state = self._state
         with state.lock:
+            refuse_unfinished(state.standing, commit.adopts)
             if known := state.commits.get(commit.id):
                 return known
+            refuse_strangers(commit, state.standing)
+            states = {one.source: state.sources.get(one.source) for one in commit.taken}
+            wanted = (*commit.remove, *commit.require_live)
+            added = [segment.id for segment in commit.add]
             refuse_conflicts(
                 commit,
-                taken=[t.source for t in commit.taken if self._is_taken(t.source)],
-                gone=[name for name in commit.remove if not self._is_live(commit, name)],
-                known=[segment.id for segment in commit.add if segment.id in state.table_of],
+                taken=[one for one, known in states.items() if known is SourceState.TAKEN],
+                gone=[name for name in wanted if not self._is_live(commit, name)],
+                known=[name for name in added if name in state.table_of],
+                condemned=[name for name in added if name in state.condemned],
+                late=late_segments(commit, state.standing),
+                changed=[one for one in commit.unchanged_since if self._changed(commit, one)],
             )
-            sequence = state.commits[commit.id] = len(state.commits) + 1
-            newest_ns = max(state.newest_ns[-1:], default=commit.committed_ns)
-            state.newest_ns.append(max(newest_ns, commit.committed_ns))
-            for segment in commit.add:
-                key = segment.organization, segment.table
-                table = state.table_of[segment.id] = state.tables.setdefault(
-                    key, _Table(commit.organization)
-                )
+            return self._apply(commit)
+
+    def _apply(self, commit: Commit) -> int:
+        state = self._state
+        removed = [state.table_of[name].live_segment(name) for name in commit.remove]
+        sources = [*(one.source for one in commit.taken), *(r.source for r in commit.rejected)]
+        states = {one: state.sources[one] for one in sources if one in state.sources}
+        change = commit_change(commit, removed, states)
+        sequence = state.commits[commit.id] = len(state.commits) + 1
+        newest_ns = max(state.newest_ns[-1:], default=commit.committed_ns)
+        state.newest_ns.append(max(newest_ns, commit.committed_ns))
+        for name, part in change.tables.items():
+            key = commit.organization, name
+            table = state.tables.setdefault(key, _Table(commit.organization))
+            for segment in part.add:
                 table.add(segment, sequence)
-            for name in commit.remove:
-                state.table_of[name].remove(name, sequence, commit.committed_ns)
-            self._record_sources(commit)
-            return sequence
+                state.table_of[segment.id] = table
+            for segment in part.remove:
+                table.remove(segment.id, sequence, commit.committed_ns)
+            table.count(part)
+        self._record_sources(commit.organization, change)
+        return sequence
 
     def _is_live(self, commit: Commit, segment_id: str) -> bool:
         table = self._state.table_of.get(segment_id)
@@ -179,22 +217,25 @@ class MemoryCatalog(Catalog):
             and segment_id in table.ends
         )
 
-    def _is_taken(self, source: Source) -> bool:
-        return self._state.sources.get(source) is SourceState.TAKEN
+    def _changed(self, commit: Commit, wanted: Unchanged) -> bool:
+        if wanted.sequence < self._state.standing.purged:
+            return True  # it cannot be told
+        table = self._state.tables.get((commit.organization, wanted.table))
+        if table is None:
+            return False
+        part = TimeRange(wanted.start_ns, wanted.end_ns)
+        return table.overlapping(part, None) != table.overlapping(part, wanted.sequence)
 
-    def _record_sources(self, commit: Commit) -> None:
+    def _record_sources(self, organization: str, change: CommitChange) -> None:
         state = self._state
-        rejected: dict[Source, list[Rejection]] = {}
-        for rejection in commit.rejected:
-            if not self._is_taken(rejection.source):
-                rejected.setdefault(rejection.source, []).append(rejection)
-        for source in [*rejected, *(taken.source for taken in commit.taken)]:
+        for source in change.touched:
             state.rejections.pop(source, None)
-        for source, reasons in rejected.items():
-            state.sources[source] = SourceState.REJECTED
-            state.rejections[source] = (commit.organization, reasons)
-        for taken in commit.taken:
-            state.sources[taken.source] = SourceState.TAKEN
+        for rejection in change.rejected:
+            state.sources[rejection.source] = SourceState.REJECTED
+            _, reasons = state.rejections.setdefault(rejection.source, (organization, []))
+            reasons.append(rejection)
+        for source in change.taken:
+            state.sources[source] = SourceState.TAKEN
 
     def segments(
         self,
@@ -206,6 +247,7 @@ class MemoryCatalog(Catalog):
     ) -> Sequence[Segment]:
         """Find segments by bisection in the order of their ends."""
         with self._state.lock:
+            require_readable(sequence, self._state.standing.purged)
             found = self._state.tables.get((organization, table))
             return found.overlapping(time_range, sequence) if found else []
 
@@ -270,8 +312,45 @@ class MemoryCatalog(Catalog):
             refuse_live(
                 [segment_id for segment_id in known if segment_id in table_of[segment_id].ends]
             )
+            purged = self._state.standing.purged
             for segment_id in known:
-                del table_of.pop(segment_id).removed[segment_id]
+                purged = max(purged, table_of.pop(segment_id).removed.pop(segment_id).removed)
+            self._state.standing = replace(self._state.standing, purged=purged)
+
+    def head(self) -> Head:
+        """Say where the catalog stands."""
+        with self._state.lock:
+            return self._state.head()
+
+    def condemn(
+        self, segment_ids: Sequence[str], incarnation: int, *, floor: int = 0
+    ) -> Sequence[str]:
+        """Condemn what no commit has added."""
+        state = self._state
+        with state.lock:
+            condemnable(incarnation, state.standing)
+            free = [name for name in dict.fromkeys(segment_ids) if name not in state.table_of]
+            floor = max(floor, state.standing.floor)
+            state.standing = replace(state.standing, floor=floor)
+            state.condemned = {
+                name
+                for name in state.condemned.union(free)
+                if (epoch := epoch_of(name)) is None or epoch >= floor
+            }
+            return free
+
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> None:
+        """Become the catalog of an incarnation of a lake."""
+        state = self._state
+        with state.lock:
+            settled(state.standing, lake, incarnation)
+            state.standing = replace(
+                state.standing, lake=lake, incarnation=incarnation, whole=whole
+            )
+
+    def leases(self) -> Leases:
+        """Leases of this process, as the catalog is."""
+        return self._state.leases
 
     def __reduce__(self) -> tuple[object, ...]:
         raise ConfigurationError(

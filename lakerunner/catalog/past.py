@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from msgspec.structs import replace
+
+from lakerunner.catalog.admission import require_readable
 from lakerunner.catalog.base import ALL_TIME, Catalog
 from lakerunner.errors import ReadOnlyError, SnapshotExpiredError
 from lakerunner.model.commit import Snapshot, summarise_columns
@@ -14,7 +17,9 @@ from lakerunner.model.times import MAX_NS, isoformat
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source, SourceState
     from lakerunner.model.times import TimeLike, TimeRange
@@ -22,47 +27,44 @@ if TYPE_CHECKING:
 
 def present(catalog: Catalog) -> LakeSnapshot:
     """The state of a catalog now."""
-    now_ns = time.time_ns()  # read first: what is purged from now on had been removed before
-    return LakeSnapshot(_sequence(catalog), now_ns)
+    head = catalog.head()
+    return LakeSnapshot(head.sequence, time.time_ns(), head.incarnation)
 
 
-def open_past(catalog: Catalog, moment: LakeSnapshot | TimeLike, *, kept_ns: int) -> PastCatalog:
+def open_past(catalog: Catalog, moment: LakeSnapshot | TimeLike) -> PastCatalog:
     """A catalog as it was.
 
     Args:
         catalog: The catalog of today.
         moment: A snapshot, its text, or a time.
-        kept_ns: How long removed segments are kept, in nanoseconds.
 
     Raises:
         InvalidTimeError: `moment` cannot be read.
-        SnapshotExpiredError: It lies before what is kept, or before the first commit, or is a state
-            of another catalog.
+        SnapshotExpiredError: Segments removed since have been purged, or it lies before the first
+            commit, or is a state of another incarnation of the lake.
     """
     now_ns = time.time_ns()
     said = read_snapshot(moment, now_ns=now_ns)
+    head = catalog.head()
     if isinstance(said, LakeSnapshot):
-        past = PastCatalog(catalog, said, kept_ns)
-        unborn = said.sequence and not catalog.sequence_at(said.time_ns)
-        if unborn or said.sequence > _sequence(catalog):
+        # Texts from before there were incarnations have none; no lake had been recovered then, but
+        # for those whose catalog begins after the time in the text.
+        same = said.incarnation in {head.incarnation, 0 if head.incarnation <= 1 else None}
+        unborn = not said.incarnation and said.sequence and not catalog.sequence_at(said.time_ns)
+        if not same or unborn or said.sequence > head.sequence:
             raise SnapshotExpiredError(
                 f"{said} is no state of {catalog.url}, but of another catalog, or of one that was "
                 "recovered since",
                 snapshot=str(said),
             )
-        return past
-    past = PastCatalog(catalog, LakeSnapshot(catalog.sequence_at(said), min(said, now_ns)), kept_ns)
-    if not past.at.sequence and _sequence(catalog):
+        return PastCatalog(catalog, said)
+    sequence = catalog.sequence_at(said)
+    if not sequence and head.sequence:
         # A recovered catalog begins with its recovery: to call the lake empty would be wrong.
         raise SnapshotExpiredError(
             f"the catalog knows of no commit before {isoformat(said)}", time_ns=said
         )
-    return past
-
-
-def _sequence(catalog: Catalog) -> int:
-    # The number is that of the whole catalog, whatever table is asked about.
-    return catalog.snapshot("", "").sequence
+    return PastCatalog(catalog, LakeSnapshot(sequence, min(said, now_ns), head.incarnation))
 
 
 class PastCatalog(Catalog):
@@ -70,45 +72,30 @@ class PastCatalog(Catalog):
 
     What it cannot know is that of today: the states of sources, and what is set aside.
 
-    Each question is refused once the state is so old that segments removed since may be forgotten:
-    an answer without them would be wrong and look right. The clock is read before and after the
-    answer is fetched.
+    Each question is refused once a segment that was removed since is purged: an answer without it
+    would be wrong and look right. No clock is asked.
 
     Args:
         inner: The catalog of today.
         snapshot: The state to show.
-        kept_ns: How long removed segments are kept, in nanoseconds.
+
+    Raises:
+        SnapshotExpiredError: Segments removed since have been purged.
 
     Example:
         >>> from lakerunner.catalog import open_catalog
         >>> from lakerunner.model.snapshot import LakeSnapshot
-        >>> past = PastCatalog(open_catalog("memory://"), LakeSnapshot(0, time.time_ns()), 10**12)
+        >>> past = PastCatalog(open_catalog("memory://"), LakeSnapshot(0, time.time_ns()))
         >>> past.snapshot("acme", "logs").segments
         0
     """
 
-    def __init__(self, inner: Catalog, snapshot: LakeSnapshot, kept_ns: int) -> None:
+    def __init__(self, inner: Catalog, snapshot: LakeSnapshot) -> None:
         self.inner = inner
         self.url = inner.url
         self.at = snapshot
-        self._kept_ns = kept_ns
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
-        self.require_kept()
-
-    def require_kept(self) -> None:
-        """Refuse to go on if segments of this state may be forgotten.
-
-        Raises:
-            SnapshotExpiredError: They may.
-        """
-        oldest_ns = time.time_ns() - self._kept_ns
-        if self.at.time_ns < oldest_ns:
-            raise SnapshotExpiredError(
-                f"the state at {isoformat(self.at.time_ns)} is older than what is kept of removed "
-                f"segments; the oldest that can be read is of {isoformat(oldest_ns)}",
-                time_ns=self.at.time_ns,
-                oldest_ns=oldest_ns,
-            )
+        require_readable(snapshot.sequence, inner.head().purged)
 
     def segments(
         self,
@@ -119,11 +106,8 @@ class PastCatalog(Catalog):
         sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Find the segments that were live then, or before."""
-        self.require_kept()
         then = self.at.sequence if sequence is None else min(sequence, self.at.sequence)
-        found = self.inner.segments(organization, table, time_range, sequence=then)
-        self.require_kept()
-        return found
+        return self.inner.segments(organization, table, time_range, sequence=then)
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables that had segments then, of which some may have none today."""
@@ -132,7 +116,6 @@ class PastCatalog(Catalog):
 
     def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table as it was. Its segments are looked at once."""
-        self.require_kept()
         key = organization, table
         if key not in self._snapshots:
             found = self.segments(organization, table)
@@ -168,3 +151,21 @@ class PastCatalog(Catalog):
     def purge(self, segment_ids: Sequence[str]) -> NoReturn:
         """Refuse."""
         raise ReadOnlyError(f"purge of {len(segment_ids)} segments: the past cannot be changed")
+
+    def head(self) -> Head:
+        """The state that is shown, of the incarnation of today."""
+        return replace(self.inner.head(), sequence=self.at.sequence)
+
+    def condemn(self, segment_ids: Sequence[str], incarnation: int, *, floor: int = 0) -> NoReturn:
+        """Refuse."""
+        del incarnation, floor
+        raise ReadOnlyError(f"condemning {len(segment_ids)} segments: the past cannot be changed")
+
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> NoReturn:
+        """Refuse."""
+        del incarnation, whole
+        raise ReadOnlyError(f"to settle in lake {lake}: the past cannot be changed")
+
+    def leases(self) -> Leases:
+        """Those of today."""
+        return self.inner.leases()

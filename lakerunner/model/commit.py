@@ -8,7 +8,23 @@ from lakerunner.model.segment import ColumnStats, Segment
 from lakerunner.model.source import Rejection, TakenSource
 
 
-class Commit(msgspec.Struct, frozen=True):
+class Unchanged(msgspec.Struct, frozen=True):
+    """A part of a table that must be as it was: the same segments are live in it.
+
+    Attributes:
+        sequence: As it was after this commit.
+        table: Of the organization of the commit.
+        start_ns: Start of the time range, in nanoseconds since the epoch.
+        end_ns: Its end, which is not part of it.
+    """
+
+    sequence: int
+    table: str
+    start_ns: int
+    end_ns: int
+
+
+class Commit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything that becomes visible at once, for one organization, in any of its tables.
 
     A commit may be sent again after a lost reply: its `id` makes the second sending harmless.
@@ -21,6 +37,10 @@ class Commit(msgspec.Struct, frozen=True):
         taken: Sources whose rows are in `add`.
         rejected: Sources, or parts of them, that were set aside.
         committed_ns: The writer's clock, in nanoseconds since the epoch.
+        require_live: Ids of segments that must be live and stay so: what a rollup was made of.
+        unchanged_since: What must not have changed since the writer looked.
+        adopts: For a commit that `recover` makes again, the incarnation on whose behalf; its
+            segments may then be of older ones. 0 for all others.
     """
 
     id: str
@@ -30,6 +50,9 @@ class Commit(msgspec.Struct, frozen=True):
     remove: tuple[str, ...] = ()
     taken: tuple[TakenSource, ...] = ()
     rejected: tuple[Rejection, ...] = ()
+    require_live: tuple[str, ...] = ()
+    unchanged_since: tuple[Unchanged, ...] = ()
+    adopts: int = 0
 
 
 class ColumnSummary(msgspec.Struct, frozen=True):

@@ -71,6 +71,9 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         inputs: Ids of segments of which it is made and which it does not replace, such as the raw
             points below a rollup.
         made_by: The rule that made it, with its version; empty for ingestion.
+        kind: What made it: empty for ingestion, else `compact`, `rewrite` or `rollup`.
+        epoch: Where the catalog stood when its writer began, as its id says, too: what it was made
+            of was the state after that commit. See `lakerunner.model.head`.
     """
 
     id: str
@@ -97,6 +100,8 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     resolution_ns: int = 0
     inputs: tuple[str, ...] = ()
     made_by: str = ""
+    kind: str = ""
+    epoch: int = 0
 
 
 def encode_segment(segment: Segment) -> bytes:

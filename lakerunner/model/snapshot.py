@@ -9,7 +9,7 @@ import msgspec
 from lakerunner.errors import InvalidTimeError
 from lakerunner.model.times import TimeLike, isoformat, to_nanoseconds
 
-_TEXT = re.compile(r"(\d+)@(\S+)")
+_TEXT = re.compile(r"(\d+)(?:\.(\d+))?@(\S+)")
 
 
 class LakeSnapshot(msgspec.Struct, frozen=True, order=True):
@@ -18,17 +18,21 @@ class LakeSnapshot(msgspec.Struct, frozen=True, order=True):
     Attributes:
         sequence: Number of the last commit it includes.
         time_ns: When it was the current one, in nanoseconds since the epoch.
+        incarnation: Of the lake: a recovery begins another one, with numbers of its own. 0 for a
+            catalog that no lake has claimed.
 
     Example:
-        >>> str(LakeSnapshot(42, 1767225600000000000))
-        '42@2026-01-01T00:00:00Z'
+        >>> str(LakeSnapshot(42, 1767225600000000000, incarnation=1))
+        '42.1@2026-01-01T00:00:00Z'
     """
 
     sequence: int
     time_ns: int
+    incarnation: int = 0
 
     def __str__(self) -> str:
-        return f"{self.sequence}@{isoformat(self.time_ns)}"
+        life = f".{self.incarnation}" if self.incarnation else ""
+        return f"{self.sequence}{life}@{isoformat(self.time_ns)}"
 
 
 def read_snapshot(value: LakeSnapshot | TimeLike, *, now_ns: int) -> LakeSnapshot | int:
@@ -45,19 +49,20 @@ def read_snapshot(value: LakeSnapshot | TimeLike, *, now_ns: int) -> LakeSnapsho
         InvalidTimeError: It is neither.
 
     Example:
-        >>> read_snapshot("42@2026-01-01T00:00:00Z", now_ns=0)
-        LakeSnapshot(sequence=42, time_ns=1767225600000000000)
+        >>> read_snapshot("42.1@2026-01-01T00:00:00Z", now_ns=0)
+        LakeSnapshot(sequence=42, time_ns=1767225600000000000, incarnation=1)
         >>> read_snapshot("now-1s", now_ns=3 * 10**9)
         2000000000
     """
     if isinstance(value, LakeSnapshot):
         return value
     if isinstance(value, str) and (match := _TEXT.fullmatch(value.strip())):
-        sequence, time = match.groups()
-        return LakeSnapshot(int(sequence), to_nanoseconds(time, now_ns=now_ns))
+        sequence, incarnation, time = match.groups()
+        time_ns = to_nanoseconds(time, now_ns=now_ns)
+        return LakeSnapshot(int(sequence), time_ns, int(incarnation or 0))
     try:
         return to_nanoseconds(value, now_ns=now_ns)
     except InvalidTimeError as error:
         raise InvalidTimeError(
-            f"{error}; or give a snapshot, such as '42@2026-01-01T00:00:00Z'", value=value
+            f"{error}; or give a snapshot, such as '42.1@2026-01-01T00:00:00Z'", value=value
         ) from None

@@ -45,6 +45,9 @@ class Origin(NamedTuple):
         resolution_ns: Length of the buckets that the rows sum up; 0 for rows as sent.
         inputs: Segments that they are made of and do not replace.
         made_by: The rule that made them, with its version.
+        kind: Empty as ingested, else `compact`, `rewrite` or `rollup`.
+        epoch: Where the catalog stood before any of them was put, and before what they are made of
+            was read: `Fence.begin` says.
     """
 
     organization: str
@@ -57,6 +60,8 @@ class Origin(NamedTuple):
     resolution_ns: int = 0
     inputs: tuple[str, ...] = ()
     made_by: str = ""
+    kind: str = ""
+    epoch: int = 0
 
 
 class MadeSegment(NamedTuple):
@@ -299,7 +304,7 @@ def _describe(
     origin: Origin,
 ) -> Segment:
     created_ns = time.time_ns()
-    identifier = segment_id(created_ns, os.urandom(8))
+    identifier = segment_id(created_ns, origin.epoch, os.urandom(8))
     columns = file.stats.columns()
     if "timestamp" not in columns:
         raise SegmentError("a segment needs rows with a timestamp")

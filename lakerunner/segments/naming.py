@@ -10,14 +10,19 @@ SEGMENTS_PREFIX = "segments/"
 """Everything below it in a lake is a segment."""
 
 
-def segment_id(created_ns: int, entropy: bytes) -> str:
+def segment_id(created_ns: int, epoch: int, entropy: bytes) -> str:
     """Make a segment's id: sortable by time of creation, unique by its entropy.
 
+    Args:
+        created_ns: When it was written, nanoseconds since the epoch of Unix.
+        epoch: What its writer had read of the catalog before it put anything: see `model.head`.
+        entropy: 8 random bytes.
+
     Example:
-        >>> segment_id(1767225600 * 10**9, bytes(8))
-        '18867251edfa0000-0000000000000000'
+        >>> segment_id(1767225600 * 10**9, 7, bytes(8))
+        '18867251edfa0000-0000000000000007-0000000000000000'
     """
-    return f"{created_ns:016x}-{entropy.hex()}"
+    return f"{created_ns:016x}-{epoch:016x}-{entropy.hex()}"
 
 
 def segment_key(organization: str, table: str, window_start_ns: int, identifier: str) -> str:

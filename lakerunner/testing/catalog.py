@@ -17,6 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from lakerunner.model.segment import ColumnStats
 from lakerunner.model.source import SourceState
 from lakerunner.testing.catalog_commits import CommitSuite
+from lakerunner.testing.catalog_fences import FenceSuite
 from lakerunner.testing.catalog_fixture import A, B, ids
 from lakerunner.testing.catalog_machine import CatalogMachine, attempt
 from lakerunner.testing.catalog_reads import ReadSuite
@@ -34,7 +35,7 @@ LOGS = "logs"
 WRITERS = 4
 
 
-class CatalogSuite(CommitSuite, ReadSuite):
+class CatalogSuite(CommitSuite, ReadSuite, FenceSuite):
     """Subclass it, name the subclass `Test…`, and say how to open a catalog.
 
     `class TestMine(CatalogSuite)` needs one method, `open_catalog(self, place)`; see

@@ -7,11 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from lakerunner.catalog.base import ALL_TIME
 from lakerunner.errors import CommitConflictError, SnapshotExpiredError
-from lakerunner.model.commit import Commit
+from lakerunner.model.commit import Commit, Unchanged
+from lakerunner.model.head import Head
 from lakerunner.model.source import Source, TakenSource
 from lakerunner.testing.catalog_model import CatalogModel
 from lakerunner.testing.strategies import segments, sources, time_ranges
@@ -65,7 +67,7 @@ class CatalogMachine(RuleBasedStateMachine):
     @rule(data=st.data(), organization=st.sampled_from(ORGANIZATIONS), now_ns=CLOCK)
     def commit(self, data: st.DataObject, organization: str, now_ns: int) -> None:
         """Any commit is applied whole or refused over exactly what the model says."""
-        known = list(self.model.added())
+        known = [*self.model.added(), *sorted(self.model.condemned)]
         live = [name for table in NAMES for name in self.model.live(organization, table)]
         old = st.sampled_from(known) if known else st.nothing()
         ids = [f"s{next(self.names)}" for _ in range(data.draw(st.integers(0, 3)))]
@@ -73,6 +75,13 @@ class CatalogMachine(RuleBasedStateMachine):
             ids[0] = data.draw(old)
         wanted = st.sampled_from(live) if live else st.nothing()
         remove = data.draw(st.lists(wanted | old | st.just("unknown"), max_size=3, unique=True))
+        parts = st.builds(
+            Unchanged,
+            st.integers(max(0, self.model.sequence - 4), self.model.sequence),
+            st.sampled_from(NAMES),
+            CLOCK,
+            st.integers(6, 9),
+        )
         reasons = st.builds(
             make_rejection, sources(), st.sampled_from("xyz"), at_ns=CLOCK, rows=st.none() | CLOCK
         )
@@ -95,6 +104,8 @@ class CatalogMachine(RuleBasedStateMachine):
                     for source in data.draw(st.lists(sources(), max_size=2, unique=True))
                 ),
                 rejected=tuple(data.draw(st.lists(reasons, max_size=3))),
+                require_live=tuple(data.draw(st.lists(wanted | st.just("unknown"), max_size=1))),
+                unchanged_since=tuple(data.draw(st.lists(parts, max_size=1))),
             )
         )
 
@@ -120,13 +131,15 @@ class CatalogMachine(RuleBasedStateMachine):
         self.seen |= {entry.source for entry in commit.taken}
         self.seen |= {entry.source for entry in commit.rejected}
         over_sources, over_segments = self.model.conflicts(commit)
+        over_tables = self.model.changed(commit)
         outcome = attempt(partial(self.catalog.commit, commit))
         if isinstance(outcome, CommitConflictError):
-            assert over_sources | over_segments, outcome
+            assert over_sources or over_segments or over_tables, outcome
             assert named_by(outcome, "sources") == over_sources
             assert named_by(outcome, "segments") == over_segments
+            assert named_by(outcome, "tables") == over_tables
         else:
-            assert not over_sources | over_segments
+            assert (over_sources, over_segments, over_tables) == (set(), set(), set())
             assert outcome > self.model.sequence
             self.model.apply(outcome, commit)
 
@@ -149,7 +162,17 @@ class CatalogMachine(RuleBasedStateMachine):
             assert named_by(outcome, "segments") == live
         else:
             assert not live
-            self.model.purged |= set(ids) & set(self.model.added())
+            self.model.purge(set(ids))
+
+    @rule(data=st.data())
+    def condemn(self, data: st.DataObject) -> None:
+        """What no commit has added is condemned, and nothing else."""
+        known = st.sampled_from(sorted(self.model.added())) if self.model.added() else st.nothing()
+        fresh = st.builds(lambda: f"s{next(self.names)}")
+        ids = data.draw(st.lists(known | fresh, max_size=3))
+        free = [name for name in dict.fromkeys(ids) if name not in self.model.added()]
+        assert list(self.catalog.condemn(ids, 0)) == free
+        self.model.condemned |= set(free)
 
     @rule()
     def reopen(self) -> None:
@@ -162,7 +185,11 @@ class CatalogMachine(RuleBasedStateMachine):
         """A range of an earlier state, of the last one, or of one that is yet to come."""
         at = max(0, self.model.sequence - back)
         expected = self.model.segments(*table, time_range, at)
-        assert list(self.catalog.segments(*table, time_range, sequence=at)) == expected
+        if at < self.model.floor:
+            with pytest.raises(SnapshotExpiredError):
+                self.catalog.segments(*table, time_range, sequence=at)
+        else:
+            assert list(self.catalog.segments(*table, time_range, sequence=at)) == expected
         assert list(self.catalog.segments(*table, time_range)) == self.model.segments(
             *table, time_range
         )
@@ -185,6 +212,7 @@ class CatalogMachine(RuleBasedStateMachine):
             assert list(self.catalog.segments(*table)) == expected
             assert self.catalog.snapshot(*table) == self.model.snapshot(*table)
         assert list(self.catalog.tables()) == self.model.tables()
+        assert self.catalog.head() == Head(self.model.sequence, purged=self.model.floor)
         states = self.model.sources()
         assert self.catalog.sources(sorted(self.seen)) == {
             source: states[source] for source in self.seen if source in states

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lakerunner.model.commit import Snapshot, summarise_columns
 from lakerunner.model.source import SourceState
+from lakerunner.model.times import TimeRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from lakerunner.model.commit import Commit
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source
-    from lakerunner.model.times import TimeRange
 
 
 class CatalogModel:
@@ -26,6 +26,8 @@ class CatalogModel:
     def __init__(self) -> None:
         self.history: list[tuple[int, Commit]] = []
         self.purged: set[str] = set()
+        self.condemned: set[str] = set()
+        self.floor = 0  # the last removal that was purged
 
     @property
     def sequence(self) -> int:
@@ -88,8 +90,26 @@ class CatalogModel:
         sources = {
             taken.source for taken in commit.taken if states.get(taken.source) is SourceState.TAKEN
         }
-        gone = {segment_id for segment_id in commit.remove if segment_id not in live}
-        return sources, gone | {segment.id for segment in commit.add if segment.id in added}
+        gone = {name for name in (*commit.remove, *commit.require_live) if name not in live}
+        bad = self.condemned.union(added)
+        return sources, gone | {segment.id for segment in commit.add if segment.id in bad}
+
+    def changed(self, commit: Commit) -> set[str]:
+        """The tables that are not as the commit requires them to be."""
+        found = set()
+        for wanted in commit.unchanged_since:
+            part = TimeRange(wanted.start_ns, wanted.end_ns)
+            now = self.segments(commit.organization, wanted.table, part)
+            then = self.segments(commit.organization, wanted.table, part, wanted.sequence)
+            if now != then or wanted.sequence < self.floor:
+                found.add(wanted.table)
+        return found
+
+    def purge(self, ids: set[str]) -> None:
+        """Note that removed segments were forgotten."""
+        removals = self.removals()
+        self.floor = max([self.floor, *(removals[name][0] for name in ids if name in removals)])
+        self.purged |= ids & set(self.added())
 
     def segments(
         self, organization: str, table: str, time_range: TimeRange, sequence: int | None = None

@@ -174,14 +174,6 @@ class ReadSuite(CatalogFixture):
         for n in range(0, 240, 7):
             assert catalog.sequence_at(n // 2) == numbers[n | 1]
 
-    def test_purged_segments_are_missing_from_the_past(self, catalog: Catalog) -> None:
-        """The past is kept only until it is purged."""
-        first = catalog.commit(make_commit("c1", add=[make_segment("a"), make_segment("b", 1)]))
-        catalog.commit(make_commit("c2", remove=["a", "b"]))
-        catalog.purge(["a", "unknown", "a"])
-        assert ids(catalog, sequence=first) == ["b"]
-        assert [segment.id for segment in catalog.removed(FAR_FUTURE_NS)] == ["b"]
-
     def test_live_segments_are_not_purged(self, catalog: Catalog) -> None:
         """A purge that names a live segment does nothing at all."""
         first = catalog.commit(make_commit("c1", add=[make_segment("a"), make_segment("b", 1)]))

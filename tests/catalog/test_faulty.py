@@ -28,6 +28,9 @@ CALLS: dict[str, Callable[[Catalog], object]] = {
     "catalog.snapshot": lambda catalog: catalog.snapshot(ORGANIZATION, "logs"),
     "catalog.rejections": lambda catalog: catalog.rejections(ORGANIZATION),
     "catalog.removed": lambda catalog: catalog.removed(0),
+    "catalog.head": lambda catalog: catalog.head(),
+    "catalog.condemn": lambda catalog: catalog.condemn(["unknown"], 0),
+    "catalog.settle": lambda catalog: catalog.settle("lake", 0, whole=True),
     "catalog.purge": lambda catalog: catalog.purge(["unknown"]),
 }
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakerunner.catalog.leases import KEPT_SECONDS, MemoryLeases, leases_of
-from lakerunner.catalog.memory import MemoryCatalog
+from lakerunner.catalog.leases import KEPT_SECONDS, MemoryLeases
 from lakerunner.testing.leases import LeasesSuite
 
 if TYPE_CHECKING:
@@ -33,9 +32,3 @@ def test_a_lease_ends_at_its_time_and_is_forgotten_later() -> None:
     now = 121.0 + KEPT_SECONDS
     assert leases.take("compact", ["b"], "one", 10) == ["b"]
     assert leases.renew("compact", ["a"], "two", 10) == []
-
-
-def test_a_catalog_without_leases_gets_its_own() -> None:
-    catalog = MemoryCatalog()
-    assert leases_of(catalog).take("compact", ["a"], "one", 10) == ["a"]
-    assert leases_of(catalog).take("compact", ["a"], "one", 10) == ["a"]

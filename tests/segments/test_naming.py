@@ -11,7 +11,7 @@ from lakerunner.segments.naming import SEGMENTS_PREFIX, segment_id, segment_key
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
 def test_ids_sort_by_time(first: int, second: int) -> None:
-    ids = segment_id(first, b"\xff"), segment_id(second, b"\x00")
+    ids = segment_id(first, 9, b"\xff"), segment_id(second, 1, b"\x00")
     assert (ids[0] < ids[1]) == (first < second)
 
 

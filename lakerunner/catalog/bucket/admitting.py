@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import structs
+from msgspec.structs import replace
 
-from lakerunner.catalog.admission import refuse_conflicts, refuse_live
+from lakerunner.catalog.admission import (
+    condemnable,
+    late_segments,
+    refuse_conflicts,
+    refuse_live,
+    refuse_strangers,
+    refuse_unfinished,
+    settled,
+)
 from lakerunner.catalog.bucket.claims import Claim, Kind
+from lakerunner.catalog.bucket.delta import condemned_claims
 from lakerunner.catalog.bucket.digests import commit_digest, segment_digest, source_digest
 from lakerunner.catalog.bucket.records import (
     CommitRecord,
+    CondemnRecord,
     PurgedSegment,
     PurgeRecord,
+    SettleRecord,
     TableChange,
 )
-from lakerunner.catalog.columns import column_changes
+from lakerunner.catalog.change import commit_change
+from lakerunner.model.source import SourceState
+from lakerunner.model.times import TimeRange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +36,8 @@ if TYPE_CHECKING:
     from lakerunner.catalog.bucket.delta import TableKey
     from lakerunner.catalog.bucket.records import Record
     from lakerunner.catalog.bucket.state import State
-    from lakerunner.model.commit import Commit
+    from lakerunner.catalog.change import CommitChange
+    from lakerunner.model.commit import Commit, Unchanged
     from lakerunner.model.segment import Segment
 
 _KNOWN = (Kind.LIVE, Kind.REMOVED)
@@ -44,6 +58,7 @@ class Admission:
         self._claims: dict[bytes, Claim] = {}
         self._added: dict[str, Segment] = {}
         self._numbers = dict(state.delta.numbers)
+        self._head = state.delta.head
         self.records: list[Record] = []
 
     @property
@@ -56,57 +71,46 @@ class Admission:
 
         Raises:
             CommitConflictError: It may not be applied.
+            CatalogMismatchError: It was begun in another incarnation of the lake.
         """
-        digests = {
-            "commit": [commit_digest(commit.id)],
-            "taken": [source_digest(taken.source) for taken in commit.taken],
-            "rejected": [source_digest(rejection.source) for rejection in commit.rejected],
-            "add": [segment_digest(segment.id) for segment in commit.add],
-            "remove": [segment_digest(name) for name in commit.remove],
-        }
-        claims = self._look_up([digest for group in digests.values() for digest in group])
-
-        def kinds(group: str) -> list[Kind | None]:
-            found = (claims.get(digest) for digest in digests[group])
-            return [claim.kind if claim else None for claim in found]
-
-        if known := claims.get(digests["commit"][0]):
+        refuse_unfinished(self._head, commit.adopts)
+        added = {segment.id: segment_digest(segment.id) for segment in commit.add}
+        wanted = {name: segment_digest(name) for name in (*commit.remove, *commit.require_live)}
+        sources = {one.source: source_digest(one.source) for one in commit.taken}
+        sources |= {one.source: source_digest(one.source) for one in commit.rejected}
+        own = commit_digest(commit.id)
+        claims = self._look_up([own, *added.values(), *wanted.values(), *sources.values()])
+        if known := claims.get(own):
             return known.value
+        refuse_strangers(commit, self._head)
         tables = list(self._numbers)
-        removed = {
+        live = {
             name: tables[claim.value]
-            for name, digest in zip(commit.remove, digests["remove"], strict=True)
+            for name, digest in wanted.items()
             if (claim := claims.get(digest)) and claim.kind is Kind.LIVE
         }
-        taken = list(zip(commit.taken, kinds("taken"), strict=True))
+        states = {
+            source: SourceState.TAKEN if claim.kind is Kind.TAKEN else SourceState.REJECTED
+            for source, digest in sources.items()
+            if (claim := claims.get(digest))
+        }
+        kinds = {name: claims[digest].kind for name, digest in added.items() if digest in claims}
+        taken = [one.source for one in commit.taken]
         refuse_conflicts(
             commit,
-            taken=[entry.source for entry, kind in taken if kind is Kind.TAKEN],
+            taken=[source for source in taken if states.get(source) is SourceState.TAKEN],
             gone=[
                 name
-                for name in commit.remove
-                if name not in removed or removed[name][0] != commit.organization
+                for name in (*commit.remove, *commit.require_live)
+                if name not in live or live[name][0] != commit.organization
             ],
-            known=[
-                segment.id
-                for segment, kind in zip(commit.add, kinds("add"), strict=True)
-                if kind in _KNOWN
-            ],
+            known=[name for name in added if kinds.get(name) in _KNOWN],
+            condemned=[name for name in added if kinds.get(name) is Kind.CONDEMNED],
+            late=late_segments(commit, self._head),
+            changed=[one for one in commit.unchanged_since if self._changed(commit, one)],
         )
-        rejected = tuple(
-            rejection
-            for rejection, kind in zip(commit.rejected, kinds("rejected"), strict=True)
-            if kind is not Kind.TAKEN
-        )
-        return self._admit(
-            CommitRecord(
-                commit
-                if rejected == commit.rejected
-                else structs.replace(commit, rejected=rejected),
-                self._changes(commit, removed),
-                tuple(entry.source for entry, kind in taken if kind is Kind.REJECTED),
-            )
-        )
+        change = commit_change(commit, self._segments(commit.remove, live), states)
+        return self._admit(commit, change)
 
     def purge(self, segment_ids: Sequence[str]) -> None:
         """Admit that removed segments are forgotten, if any of them is known.
@@ -119,50 +123,106 @@ class Admission:
         found = {name: claims.get(segment_digest(name)) for name in names}
         refuse_live([name for name, claim in found.items() if claim and claim.kind is Kind.LIVE])
         tables = list(self._numbers)
-        purged = tuple(
-            PurgedSegment(name, *tables[claim.value]) for name, claim in found.items() if claim
-        )
+        purged: dict[TableKey, list[str]] = {}
+        for name, claim in found.items():
+            if claim and claim.kind is Kind.REMOVED:
+                purged.setdefault(tables[claim.value], []).append(name)
         if purged:
-            self.records.append(PurgeRecord(purged))
+            last = (self._state.last_removal(key, names) for key, names in purged.items())
+            segments = (PurgedSegment(name, *key) for key in purged for name in purged[key])
+            self.records.append(PurgeRecord(tuple(segments), max(last)))
+
+    def condemn(self, segment_ids: Sequence[str], incarnation: int, floor: int) -> list[str]:
+        """Admit that segments are never added, but for those that are known; returns which.
+
+        Raises:
+            CatalogMismatchError: The caller looked in another incarnation of the lake.
+        """
+        condemnable(incarnation, self._head)
+        digests = {name: segment_digest(name) for name in segment_ids}
+        claims = self._look_up(list(digests.values()))
+        kinds = {name: claims[digest].kind for name, digest in digests.items() if digest in claims}
+        free = [name for name in digests if kinds.get(name) not in _KNOWN]
+        fresh = tuple(name for name in free if kinds.get(name) is not Kind.CONDEMNED)
+        if fresh or floor > self._head.floor:
+            self._claims |= condemned_claims(fresh)
+            self._head = replace(self._head, floor=max(self._head.floor, floor))
+            self.records.append(CondemnRecord(fresh, self._head.floor))
+        return free
+
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> None:
+        """Admit that this is the catalog of an incarnation of a lake.
+
+        Raises:
+            CatalogMismatchError: It is that of another lake, or of a later incarnation.
+        """
+        settled(self._head, lake, incarnation)
+        head = replace(self._head, lake=lake, incarnation=incarnation, whole=whole)
+        if head != self._head:
+            self._head = head
+            self.records.append(SettleRecord(lake, incarnation, whole))
 
     def _look_up(self, digests: Sequence[bytes]) -> dict[bytes, Claim]:
         own = {digest: self._claims[digest] for digest in digests if digest in self._claims}
         return self._state.claims([d for d in digests if d not in own]) | own
 
-    def _changes(self, commit: Commit, removed: Mapping[str, TableKey]) -> dict[str, TableChange]:
-        """What a commit does, by table, in the order in which it names them."""
-        names = dict.fromkeys([one.table for one in commit.add])
-        names |= dict.fromkeys(table for _, table in removed.values())
-        changes = {}
-        for table in names:
-            key = commit.organization, table
-            self._numbers.setdefault(key, len(self._numbers))
-            gone = tuple(name for name in commit.remove if removed[name] == key)
-            older = [name for name in gone if name not in self._added]
-            old = [self._added[name] for name in gone if name in self._added]
-            old += self._state.live(key, older) if older else []
-            new = [segment for segment in commit.add if segment.table == table]
-            changes[table] = TableChange(
-                removed=gone,
-                segments=len(new) - len(old),
-                rows=sum(s.rows for s in new) - sum(s.rows for s in old),
-                bytes=sum(s.bytes for s in new) - sum(s.bytes for s in old),
-                columns=tuple(column_changes(new, old).items()),
-            )
-        return changes
+    def _changed(self, commit: Commit, wanted: Unchanged) -> bool:
+        """Whether other segments are live in a part of a table than were then."""
+        if wanted.sequence < self._head.purged:
+            return True  # it cannot be told
+        key = commit.organization, wanted.table
+        part = TimeRange(wanted.start_ns, wanted.end_ns)
+        then = {one.id for one in self._state.segments(key, part, wanted.sequence)}
+        now = {one.id for one in self._state.segments(key, part, None)}
+        for record in self.records:
+            if isinstance(record, CommitRecord) and record.commit.organization == key[0]:
+                now |= {
+                    one.id
+                    for one in record.commit.add
+                    if one.table == wanted.table
+                    and part.overlaps(one.min_timestamp_ns, one.max_timestamp_ns)
+                }
+                now.difference_update(record.commit.remove)
+        return now != then
 
-    def _admit(self, record: CommitRecord) -> int:
-        commit, sequence = record.commit, self.position
-        self.records.append(record)
+    def _segments(
+        self, segment_ids: Sequence[str], tables: Mapping[str, TableKey]
+    ) -> list[Segment]:
+        """Live segments by their ids."""
+        older: dict[TableKey, list[str]] = {}
+        for name in segment_ids:
+            if name not in self._added:
+                older.setdefault(tables[name], []).append(name)
+        found = [self._added[name] for name in segment_ids if name in self._added]
+        for key, names in older.items():
+            found += self._state.live(key, names)
+        return found
+
+    def _admit(self, commit: Commit, change: CommitChange) -> int:
+        sequence = self.position
+        if change.rejected != commit.rejected:
+            commit = replace(commit, rejected=change.rejected)
+        changes = {
+            name: TableChange(
+                removed=tuple(segment.id for segment in part.remove),
+                segments=part.segments,
+                rows=part.rows,
+                bytes=part.bytes,
+                columns=tuple(part.columns.items()),
+            )
+            for name, part in change.tables.items()
+        }
+        cleared = tuple(source for source in change.cleared if source in change.taken)
+        self.records.append(CommitRecord(commit, changes, cleared))
         self._added |= {segment.id: segment for segment in commit.add}
         claims = self._claims
         claims[commit_digest(commit.id)] = Claim.commit(sequence)
-        for table, change in record.changes.items():
-            number = self._numbers[commit.organization, table]
-            claims |= {segment_digest(name): Claim.removed(number) for name in change.removed}
-        for segment in commit.add:
-            number = self._numbers[commit.organization, segment.table]
-            claims[segment_digest(segment.id)] = Claim.live(number)
+        for name, part in change.tables.items():
+            key = commit.organization, name
+            number = self._numbers.setdefault(key, len(self._numbers))
+            claims |= {segment_digest(one.id): Claim.removed(number) for one in part.remove}
+            claims |= {segment_digest(one.id): Claim.live(number) for one in part.add}
         claims |= {source_digest(r.source): Claim.source(taken=False) for r in commit.rejected}
         claims |= {source_digest(t.source): Claim.source(taken=True) for t in commit.taken}
+        self._head = replace(self._head, sequence=sequence)
         return sequence

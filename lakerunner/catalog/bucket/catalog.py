@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lakerunner.catalog.admission import check_commit
+from lakerunner.catalog.admission import check_commit, require_readable
 from lakerunner.catalog.base import ALL_TIME, Catalog
 from lakerunner.catalog.bucket.checkpointing import Checkpointer
 from lakerunner.catalog.bucket.claims import Kind
@@ -17,6 +17,7 @@ from lakerunner.catalog.bucket.failures import DamagedCheckpointError, translate
 from lakerunner.catalog.bucket.follower import Follower
 from lakerunner.catalog.bucket.history import look_back, sequence_before
 from lakerunner.catalog.bucket.housekeeping import collect_garbage
+from lakerunner.catalog.bucket.leases import BucketLeases
 from lakerunner.catalog.bucket.state import State
 from lakerunner.catalog.bucket.writer import Writer
 from lakerunner.errors import CatalogError, StoreError
@@ -28,8 +29,11 @@ from lakerunner.store import open_store
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lakerunner.catalog.bucket.delta import TableKey
     from lakerunner.catalog.bucket.manifest import Manifest
+    from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit, Snapshot
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source
     from lakerunner.model.times import TimeRange
@@ -101,7 +105,7 @@ class BucketCatalog(Catalog):
         key = organization, table
         with translated(self.url):
             self._follower.refresh()
-            return self._follower.ask(lambda state: state.segments(key, time_range, sequence))
+            return self._follower.ask(lambda state: _segments(state, key, time_range, sequence))
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables, from their totals."""
@@ -154,9 +158,35 @@ class BucketCatalog(Catalog):
     def purge(self, segment_ids: Sequence[str]) -> None:
         """Forget removed segments, and delete what the catalog itself no longer needs."""
         with translated(self.url):
-            self._writer.purge(segment_ids)
+            self._writer.change(lambda admission: admission.purge(segment_ids))
             self._checkpoint_if_due()
             collect_garbage(self.store, before_ns=time.time_ns() - self._grace_ns)
+
+    def head(self) -> Head:
+        """Say where the catalog stands."""
+        with translated(self.url):
+            self._follower.refresh()
+            return self._follower.ask(lambda state: state.delta.head)
+
+    def condemn(
+        self, segment_ids: Sequence[str], incarnation: int, *, floor: int = 0
+    ) -> Sequence[str]:
+        """Condemn what no commit has added, by an entry of the log."""
+        with translated(self.url):
+            free = self._writer.change(
+                lambda admission: admission.condemn(segment_ids, incarnation, floor)
+            )
+            self._checkpoint_if_due()
+        return free
+
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> None:
+        """Become the catalog of an incarnation of a lake."""
+        with translated(self.url):
+            self._writer.change(lambda admission: admission.settle(lake, incarnation, whole=whole))
+
+    def leases(self) -> Leases:
+        """Leases among all who use this bucket, by the clock of the store."""
+        return BucketLeases(self.store)
 
     def checkpoint(self) -> bool:
         """Write a checkpoint of everything committed so far; False if there was nothing new.
@@ -205,6 +235,13 @@ class BucketCatalog(Catalog):
         return _reopen, (self.store, self._interval, self._grace_ns)
 
 
+def _segments(
+    state: State, key: TableKey, time_range: TimeRange, sequence: int | None
+) -> list[Segment]:
+    require_readable(sequence, state.delta.head.purged)
+    return state.segments(key, time_range, sequence)
+
+
 def _since_checkpoint(state: State) -> tuple[Manifest, Delta]:
     """The checkpoint, and what followed as a copy that nobody changes."""
     base = state.manifest
@@ -215,6 +252,7 @@ def _since_checkpoint(state: State) -> tuple[Manifest, Delta]:
         entry_id=base.entry_id,
         entry_position=base.entry_position,
         newest_ns=base.newest_ns,
+        head=base.head,
     )
     for stored in state.tail:
         delta.apply(stored.entry)

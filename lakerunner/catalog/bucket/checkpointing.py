@@ -62,6 +62,7 @@ class Checkpointer:
             tables=tuple(tables),
             claims=self._claims(base, delta),
             rejections=self._rejections(base, delta),
+            head=delta.head,
         )
 
     def _table(
@@ -90,7 +91,7 @@ class Checkpointer:
             delta.position,
             load=self._cache.claims,
             merge=lambda found, oldest: ClaimPart.merge(
-                found, oldest=oldest, sequence=delta.sequence
+                found, oldest=oldest, sequence=delta.sequence, floor=delta.head.floor
             ),
             encode=ClaimPart.encode,
         )

@@ -39,6 +39,7 @@ class Kind(IntEnum):
     REMOVED = 4
     PURGED = 5
     COMMIT = 6
+    CONDEMNED = 7
 
 
 class Claim(NamedTuple):
@@ -46,7 +47,8 @@ class Claim(NamedTuple):
 
     Attributes:
         kind: The state.
-        value: The number of the table of a segment, or the sequence of a commit.
+        value: The number of the table of a segment, the sequence of a commit, or the epoch of a
+            condemned segment; `MAX_NS` for one that has none.
     """
 
     kind: Kind
@@ -71,6 +73,11 @@ class Claim(NamedTuple):
     def purged(cls) -> Self:
         """A segment id that is free again; hides an older claim."""
         return cls(Kind.PURGED)
+
+    @classmethod
+    def condemned(cls, epoch: int) -> Self:
+        """A segment that is never to be added."""
+        return cls(Kind.CONDEMNED, epoch)
 
     @classmethod
     def commit(cls, sequence: int) -> Self:
@@ -127,13 +134,14 @@ class ClaimPart:
         ]
 
     @staticmethod
-    def merge(parts: Sequence[ClaimPart], *, oldest: bool, sequence: int) -> ClaimPart:
+    def merge(parts: Sequence[ClaimPart], *, oldest: bool, sequence: int, floor: int) -> ClaimPart:
         """One part with the newest claim of each digest.
 
         Args:
             parts: From old to new.
             oldest: There is no older part, so purged claims hide nothing any more.
             sequence: The last commit; ids of commits long before it are dropped.
+            floor: The epoch below which no segment is added; nothing below it need be condemned.
         """
         high, low = (
             np.concatenate([part._digests[half] for part in parts])  # noqa: SLF001 - its own class
@@ -146,6 +154,7 @@ class ClaimPart:
         keep = np.ones(len(high), dtype=bool)
         keep[:-1] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
         keep &= (kind != Kind.COMMIT) | (value > sequence - COMMIT_IDS)
+        keep &= (kind != Kind.CONDEMNED) | (value >= floor)
         if oldest:
             keep &= kind != Kind.PURGED
         return ClaimPart(pa.table([high[keep], low[keep], kind[keep], value[keep]], schema=_SCHEMA))

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from lakerunner.catalog.bucket.claims import Claim
 from lakerunner.catalog.bucket.digests import commit_digest, segment_digest, source_digest
-from lakerunner.catalog.bucket.records import CommitRecord
+from lakerunner.catalog.bucket.records import CommitRecord, CondemnRecord, PurgeRecord
+from lakerunner.model.head import Head, epoch_of
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lakerunner.catalog.bucket.records import Entry, PurgeRecord, TableChange
+    from lakerunner.catalog.bucket.records import Entry, TableChange
     from lakerunner.catalog.columns import ColumnKey
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection
@@ -94,6 +97,7 @@ class Delta:
         entry_id: The write id of the entry before it.
         entry_position: The first position of the entry before it.
         newest_ns: The latest time of a commit before it.
+        head: Where the catalog stood.
 
     Attributes:
         tables: Changes by table.
@@ -117,6 +121,7 @@ class Delta:
         entry_id: str = "",
         entry_position: int = 0,
         newest_ns: int = MIN_NS,
+        head: Head = Head(0),  # noqa: B008 - immutable
     ) -> None:
         self.tables: dict[TableKey, TableDelta] = {}
         self.numbers: dict[TableKey, int] = {key: number for number, key in enumerate(tables)}
@@ -127,6 +132,12 @@ class Delta:
         self.entry_id = entry_id
         self.entry_position = entry_position
         self.newest_ns = newest_ns
+        self._head = head
+
+    @property
+    def head(self) -> Head:
+        """Where the catalog stands."""
+        return replace(self._head, sequence=self.sequence)
 
     def apply(self, entry: Entry) -> None:
         """Add the entry that follows the last one."""
@@ -135,8 +146,17 @@ class Delta:
                 self._commit(record, position)
                 self.sequence = position
                 self.newest_ns = max(self.newest_ns, record.commit.committed_ns)
-            else:
+            elif isinstance(record, PurgeRecord):
                 self._purge(record)
+            elif isinstance(record, CondemnRecord):
+                self._condemn(record)
+            else:
+                self._head = replace(
+                    self._head,
+                    lake=record.lake,
+                    incarnation=record.incarnation,
+                    whole=record.whole,
+                )
         self.position = entry.last
         self.entry_id = entry.id
         self.entry_position = entry.position
@@ -179,3 +199,17 @@ class Delta:
         for purged in record.segments:
             self._table((purged.organization, purged.table)).purge(purged.id)
             self.claims[segment_digest(purged.id)] = Claim.purged()
+        self._head = replace(self._head, purged=max(self._head.purged, record.purged))
+
+    def _condemn(self, record: CondemnRecord) -> None:
+        self.claims |= condemned_claims(record.segments)
+        self._head = replace(self._head, floor=max(self._head.floor, record.floor))
+
+
+def condemned_claims(segment_ids: Iterable[str]) -> dict[bytes, Claim]:
+    """The claims of segments that are condemned."""
+    epochs = {name: epoch_of(name) for name in segment_ids}
+    return {
+        segment_digest(name): Claim.condemned(MAX_NS if epoch is None else epoch)
+        for name, epoch in epochs.items()
+    }

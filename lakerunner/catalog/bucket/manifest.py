@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lakerunner.catalog.columns import ColumnKey
+from lakerunner.model.head import Head
 from lakerunner.model.times import MIN_NS
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True):
         tables: In the order of their numbers.
         claims: Parts from old to new.
         rejections: Parts from old to new.
+        head: Where the catalog stands; its own sequence is not used.
     """
 
     version: int = 1
@@ -81,6 +83,7 @@ class Manifest(msgspec.Struct, frozen=True):
     tables: tuple[TableManifest, ...] = ()
     claims: tuple[PartName, ...] = ()
     rejections: tuple[PartName, ...] = ()
+    head: Head = Head(0)
 
     def parts(self) -> set[str]:
         """Keys of all parts."""

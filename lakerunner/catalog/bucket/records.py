@@ -59,13 +59,34 @@ class PurgedSegment(msgspec.Struct, frozen=True):
     table: str
 
 
-class PurgeRecord(msgspec.Struct, frozen=True, tag="purge"):
-    """Removed segments that are forgotten. It has a position, but is no commit."""
+class PurgeRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="purge"):
+    """Removed segments that are forgotten. It has a position, but is no commit.
+
+    Attributes:
+        segments: Which.
+        purged: The last commit that removed one of them.
+    """
 
     segments: tuple[PurgedSegment, ...]
+    purged: int = 0
 
 
-Record = CommitRecord | PurgeRecord
+class CondemnRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="condemn"):
+    """Segments that are never to be added, and the floor. No commit either."""
+
+    segments: tuple[str, ...]
+    floor: int = 0
+
+
+class SettleRecord(msgspec.Struct, frozen=True, tag="settle"):
+    """Whose catalog this is from now on. No commit either."""
+
+    lake: str
+    incarnation: int
+    whole: bool
+
+
+Record = CommitRecord | PurgeRecord | CondemnRecord | SettleRecord
 
 
 class Entry(msgspec.Struct, frozen=True):

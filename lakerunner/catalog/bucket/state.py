@@ -86,6 +86,7 @@ class State:
             entry_id=manifest.entry_id,
             entry_position=manifest.entry_position,
             newest_ns=manifest.newest_ns,
+            head=manifest.head,
         )
         self.tail = []
         for stored in kept:
@@ -149,6 +150,17 @@ class State:
             rows = rows[rows >= 0]
             entered += part.segments(rows[removals.sequence[rows] == LIVE])
         return entered
+
+    def last_removal(self, key: TableKey, segment_ids: Sequence[str]) -> int:
+        """The last commit that removed one of these segments of a table; 0 if none did."""
+        delta = self.delta.tables.get(key) or TableDelta()
+        last = [delta.entered[name].removed for name in segment_ids if name in delta.entered]
+        last += [delta.marks[name].removed for name in segment_ids if name in delta.marks]
+        stack = self._stack(key)
+        for part, removals in zip(stack.parts, stack.removals, strict=True):
+            rows = part.find(list(segment_ids))
+            last += removals.sequence[rows[rows >= 0]].tolist()
+        return max((one for one in last if one != LIVE), default=0)
 
     def snapshot(self, key: TableKey) -> Snapshot:
         """Describe a table from its totals."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lakerunner.catalog.bucket.admitting import Admission
 from lakerunner.catalog.bucket.log import pause
 from lakerunner.catalog.bucket.records import FORMAT_VERSION, Entry
-from lakerunner.errors import CatalogUnavailableError, CommitConflictError, CommitUnknownError
+from lakerunner.errors import (
+    CatalogError,
+    CatalogMismatchError,
+    CatalogUnavailableError,
+    CommitConflictError,
+    CommitUnknownError,
+)
 from lakerunner.store.probe import check_conditional_puts
 
 if TYPE_CHECKING:
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from lakerunner.catalog.bucket.state import State
     from lakerunner.model.commit import Commit
     from lakerunner.store.base import ObjectStore
+
+T = TypeVar("T")
 
 _RACES = 30
 """Positions that a writer may lose to others before it gives up."""
@@ -46,12 +54,12 @@ class _Judged:
         self.previous_position = state.delta.entry_position
         self.previous_ns = state.modified_ns
         self.position = self.admission.position
-        self.outcomes: list[int | CommitConflictError] = []
+        self.outcomes: list[int | CatalogError] = []
 
     @property
     def refused(self) -> bool:
         """Whether a conflict was found, which may be over by now."""
-        return any(isinstance(outcome, CommitConflictError) for outcome in self.outcomes)
+        return any(isinstance(outcome, CatalogError) for outcome in self.outcomes)
 
 
 class Writer:
@@ -89,26 +97,29 @@ class Writer:
             raise ticket.outcome
         return ticket.outcome
 
-    def purge(self, segment_ids: Sequence[str]) -> None:
-        """Forget removed segments.
+    def change(self, admit: Callable[[Admission], T]) -> T:
+        """Apply what is no commit; returns what `admit` did, the last time it was asked.
 
         Raises:
-            CommitConflictError: One of them is live.
+            CommitConflictError: `admit` refused.
+            CatalogMismatchError: Likewise.
         """
+        answers: list[T] = []
 
         def judge(state: State) -> _Judged:
             judged = _Judged(state)
+            answers.clear()
             try:
-                judged.admission.purge(segment_ids)
-            except CommitConflictError as conflict:
-                judged.outcomes.append(conflict)
+                answers.append(admit(judged.admission))
+            except (CommitConflictError, CatalogMismatchError) as refusal:
+                judged.outcomes.append(refusal)
             return judged
 
         with self._turn:
-            conflicts = self._append(judge)
-        for conflict in conflicts:
-            if isinstance(conflict, CommitConflictError):
-                raise conflict
+            for refusal in self._append(judge):
+                if isinstance(refusal, Exception):
+                    raise refusal
+        return answers[0]
 
     def _next_group(self) -> list[_Ticket]:
         group: list[_Ticket] = []
@@ -128,8 +139,8 @@ class Writer:
             for ticket in group:
                 try:
                     judged.outcomes.append(judged.admission.commit(ticket.commit))
-                except CommitConflictError as conflict:
-                    judged.outcomes.append(conflict)
+                except (CommitConflictError, CatalogMismatchError) as refusal:
+                    judged.outcomes.append(refusal)
             return judged
 
         failure: Exception = CommitUnknownError("the thread that wrote the group was stopped")
@@ -142,7 +153,7 @@ class Writer:
             for ticket in group:
                 ticket.outcome = failure if ticket.outcome is None else ticket.outcome
 
-    def _append(self, judge: Callable[[State], _Judged]) -> Sequence[int | CommitConflictError]:
+    def _append(self, judge: Callable[[State], _Judged]) -> Sequence[int | CatalogError]:
         """Judge, and write what was admitted behind the state it was judged by."""
         self._follower.open()
         fresh = False

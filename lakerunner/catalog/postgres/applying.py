@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 import msgspec
 
-from lakerunner.catalog.admission import refuse_conflicts
-from lakerunner.catalog.columns import column_changes
+from lakerunner.catalog.admission import (
+    late_segments,
+    refuse_conflicts,
+    refuse_strangers,
+    refuse_unfinished,
+)
+from lakerunner.catalog.change import commit_change
 from lakerunner.catalog.postgres.lookup import (
     SEGMENTS,
     SOURCES,
@@ -15,7 +20,14 @@ from lakerunner.catalog.postgres.lookup import (
     identities,
     states_of,
 )
-from lakerunner.catalog.postgres.schema import LOCK, require_current
+from lakerunner.catalog.postgres.standing import (
+    CHANGED,
+    CONDEMNED,
+    LOCK_HEAD,
+    changed_of,
+    head_of,
+    parts_of,
+)
 from lakerunner.model.segment import decode_segment, encode_segment
 from lakerunner.model.source import SourceState
 from lakerunner.model.times import MAX_NS
@@ -23,8 +35,10 @@ from lakerunner.model.times import MAX_NS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lakerunner.catalog.change import CommitChange, TableChange
     from lakerunner.catalog.postgres.pool import Link, Transaction
-    from lakerunner.model.commit import Commit
+    from lakerunner.model.commit import Commit, Unchanged
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source
 
@@ -105,11 +119,13 @@ _ADVANCE: LiteralString = "UPDATE lakerunner_catalog SET sequence = %(sequence)s
 class _Found(NamedTuple):
     """What the catalog knows of a commit before it is applied."""
 
-    sequence: int
+    head: Head
     known: int | None
     tables: dict[str, int]
-    taken: set[Source]
+    states: dict[Source, SourceState]
     segments: dict[str, SegmentRow]
+    condemned: set[str]
+    changed: list[Unchanged]
 
 
 def apply_commit(transaction: Transaction, commit: Commit, name: str) -> int:
@@ -124,29 +140,16 @@ def apply_commit(transaction: Transaction, commit: Commit, name: str) -> int:
 
     Raises:
         CommitConflictError: It lost a race; nothing was changed.
+        CatalogMismatchError: It was begun in another incarnation of the lake; likewise.
         CatalogVersionError: A newer version brought the catalog forward.
     """
     found = _look(transaction, commit, name)
+    refuse_unfinished(found.head, commit.adopts)
     if found.known is not None:
         return found.known
-    rows = found.segments
-    live = {
-        row.id: segment
-        for row in rows.values()
-        if row.live and (segment := decode_segment(row.payload)).organization == commit.organization
-    }
-    refuse_conflicts(
-        commit,
-        taken=[entry.source for entry in commit.taken if entry.source in found.taken],
-        gone=[segment_id for segment_id in commit.remove if segment_id not in live],
-        known=[segment.id for segment in commit.add if segment.id in rows],
-    )
-    changed: dict[str, tuple[list[Segment], list[Segment]]] = {}
-    for segment in commit.add:
-        changed.setdefault(segment.table, ([], []))[0].append(segment)
-    for segment_id in commit.remove:
-        changed.setdefault(live[segment_id].table, ([], []))[1].append(live[segment_id])
-    sequence = found.sequence + 1
+    refuse_strangers(commit, found.head)
+    change = commit_change(commit, _refuse(commit, found), found.states)
+    sequence = found.head.sequence + 1
     values: dict[str, object] = {
         "commit": commit.id,
         "committed_ns": commit.committed_ns,
@@ -155,21 +158,43 @@ def apply_commit(transaction: Transaction, commit: Commit, name: str) -> int:
     }
     with transaction.changing() as connection:
         connection.execute(_ADD_COMMIT, values)
-        for own, (add, removed) in sorted(changed.items()):
+        for own, part in change.tables.items():
             table = values | {"table": found.tables[own]}
-            _add_segments(connection, add, table)
-            _change_totals(connection, add, removed, table)
+            _add_segments(connection, part.add, table)
+            _change_totals(connection, part, table)
         if commit.remove:
             connection.execute(_REMOVE_SEGMENTS, values | {"ids": list(commit.remove)})
-        _change_sources(connection, commit, found.taken, values)
+        _change_sources(connection, change, values)
         connection.execute(_ADVANCE, values)
     return sequence
+
+
+def _refuse(commit: Commit, found: _Found) -> list[Segment]:
+    """The segments the commit removes, if it may."""
+    live = {
+        row.id: segment
+        for row in found.segments.values()
+        if row.live and (segment := decode_segment(row.payload)).organization == commit.organization
+    }
+    added = [segment.id for segment in commit.add]
+    taken = [one.source for one in commit.taken]
+    refuse_conflicts(
+        commit,
+        taken=[source for source in taken if found.states.get(source) is SourceState.TAKEN],
+        gone=[name for name in (*commit.remove, *commit.require_live) if name not in live],
+        known=[name for name in added if name in found.segments],
+        condemned=[name for name in added if name in found.condemned],
+        late=late_segments(commit, found.head),
+        changed=found.changed,
+    )
+    return [live[name] for name in commit.remove]
 
 
 def _look(transaction: Transaction, commit: Commit, name: str) -> _Found:
     sources = [entry.source for entry in commit.taken]
     sources += [entry.source for entry in commit.rejected]
-    ids = [*commit.remove, *(segment.id for segment in commit.add)]
+    added = [segment.id for segment in commit.add]
+    ids = [*commit.remove, *commit.require_live, *added]
     tables = {
         "organization": commit.organization,
         "tables": sorted({segment.table for segment in commit.add}),
@@ -177,24 +202,26 @@ def _look(transaction: Transaction, commit: Commit, name: str) -> _Found:
     with transaction.asking() as connection:
         # Each statement sees what was committed before it began, so all see what the lock waited
         # for.
-        lock = connection.execute(LOCK)
+        lock = connection.execute(LOCK_HEAD)
         known = connection.execute(_KNOWN, {"commit": commit.id})
         if commit.add:
             connection.execute(_ADD_TABLES, tables)
         numbers = connection.execute(_TABLES, tables)
         states = connection.execute(SOURCES, identities(sources)) if sources else None
         segments = connection.execute(SEGMENTS, {"ids": ids}, binary=True) if ids else None
-    ((version, sequence),) = lock.fetchall()
-    require_current(version, name)
+        condemned = connection.execute(CONDEMNED, {"ids": added}) if added else None
+        changed = connection.execute(CHANGED, parts_of(commit)) if commit.unchanged_since else None
+    head = head_of(lock.fetchall()[0], name)
     earlier = known.fetchone()
-    answer = states_of(sources, states.fetchall() if states else ())
     rows: list[tuple[Any, ...]] = segments.fetchall() if segments else []
     return _Found(
-        sequence=int(sequence),
+        head=head,
         known=int(earlier[0]) if earlier else None,
         tables=dict(numbers.fetchall()),
-        taken={source for source, state in answer.items() if state is SourceState.TAKEN},
+        states=states_of(sources, states.fetchall() if states else ()),
         segments={row[0]: SegmentRow(*row) for row in rows},
+        condemned={row[0] for row in condemned.fetchall()} if condemned else set(),
+        changed=changed_of(commit, changed.fetchall(), head) if changed else [],
     )
 
 
@@ -209,51 +236,40 @@ def _add_segments(connection: Link, add: Sequence[Segment], values: dict[str, ob
         connection.execute(_ADD_SEGMENTS, values | arrays)
 
 
-def _change_totals(
-    connection: Link,
-    add: Sequence[Segment],
-    removed: Sequence[Segment],
-    values: dict[str, object],
-) -> None:
-    extents = [segment.max_timestamp_ns - segment.min_timestamp_ns for segment in add]
+def _change_totals(connection: Link, change: TableChange, values: dict[str, object]) -> None:
     totals = {
-        "segments": len(add) - len(removed),
-        "rows": sum(segment.rows for segment in add) - sum(segment.rows for segment in removed),
-        "bytes": sum(segment.bytes for segment in add) - sum(segment.bytes for segment in removed),
-        "extent_ns": min(max(extents, default=0), MAX_NS),
+        "segments": change.segments,
+        "rows": change.rows,
+        "bytes": change.bytes,
+        "extent_ns": min(change.extent_ns, MAX_NS),
     }
     connection.execute(_ADD_TO_TOTALS, values | totals)
-    changes = sorted(column_changes(add, removed).items())
+    changes = sorted(change.columns.items())
     if changes:
         arrays = {
             "name": [name for (name, _, _), _ in changes],
             "type": [kind for (_, kind, _), _ in changes],
             "overflow": [overflow for (_, _, overflow), _ in changes],
-            "live": [change for _, change in changes],
+            "live": [number for _, number in changes],
         }
         connection.execute(_COUNT_COLUMNS, values | arrays)
-    if any(change < 0 for _, change in changes):
+    if any(number < 0 for _, number in changes):
         connection.execute(_FORGET_COLUMNS, values)
 
 
-def _change_sources(
-    connection: Link, commit: Commit, taken: set[Source], values: dict[str, object]
-) -> None:
-    rejected = [entry for entry in commit.rejected if entry.source not in taken]
-    states = {entry.source: (False, 0) for entry in rejected}
-    states |= {entry.source: (True, entry.rows) for entry in commit.taken}
-    if not states:
+def _change_sources(connection: Link, change: CommitChange, values: dict[str, object]) -> None:
+    if not change.touched:
         return
-    changed = sorted(states.items())
-    arrays = identities(source for source, _ in changed)
+    changed = sorted(change.touched)
+    arrays = identities(changed)
     counts = {
-        "taken": [taken for _, (taken, _) in changed],
-        "rows": [rows for _, (_, rows) in changed],
+        "taken": [source in change.taken for source in changed],
+        "rows": [change.taken.get(source, 0) for source in changed],
     }
     connection.execute(_ADD_BUCKETS, arrays)
     connection.execute(_SET_SOURCES, values | arrays | counts)
     connection.execute(_CLEAR_REJECTIONS, arrays)
-    _add_rejections(connection, rejected, values)
+    _add_rejections(connection, change.rejected, values)
 
 
 def _add_rejections(

@@ -6,8 +6,15 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, LiteralString
 
 import msgspec
+from msgspec.structs import replace
 
-from lakerunner.catalog.admission import check_commit, refuse_live
+from lakerunner.catalog.admission import (
+    check_commit,
+    condemnable,
+    refuse_live,
+    require_readable,
+    settled,
+)
 from lakerunner.catalog.base import ALL_TIME, Catalog
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.catalog.postgres.address import read_address
@@ -15,8 +22,15 @@ from lakerunner.catalog.postgres.applying import apply_commit
 from lakerunner.catalog.postgres.leases import PostgresLeases
 from lakerunner.catalog.postgres.lookup import SOURCES, identities, states_of
 from lakerunner.catalog.postgres.pool import Pool
-from lakerunner.catalog.postgres.schema import LOCK, require_current
+from lakerunner.catalog.postgres.standing import (
+    HEAD,
+    LOCK_HEAD,
+    add_condemned,
+    head_of,
+    write_head,
+)
 from lakerunner.model.commit import Snapshot
+from lakerunner.model.head import Head
 from lakerunner.model.segment import decode_segment
 from lakerunner.model.source import Rejection
 from lakerunner.model.times import MAX_NS, MIN_NS
@@ -52,12 +66,17 @@ _OF_TABLE: LiteralString = """
 SEGMENTS_NOW: LiteralString = f"SELECT payload {_OVERLAP} removed IS NULL {_OF_TABLE}"
 """Live segments, by the index `segments_live`."""
 
+_STANDING: LiteralString = "FROM lakerunner_catalog AS standing"
+
 SEGMENTS_THEN: LiteralString = f"""
-    SELECT payload {_OVERLAP} removed IS NULL AND added <= %(sequence)s::bigint {_OF_TABLE}
+    SELECT standing.purged, NULL::bytea AS payload {_STANDING}
     UNION ALL
-    SELECT payload {_OVERLAP} removed IS NOT NULL AND added <= %(sequence)s::bigint
+    SELECT 0, payload {_OVERLAP} removed IS NULL AND added <= %(sequence)s::bigint {_OF_TABLE}
+    UNION ALL
+    SELECT 0, payload {_OVERLAP} removed IS NOT NULL AND added <= %(sequence)s::bigint
         AND removed > %(sequence)s::bigint {_OF_TABLE}"""
-"""Segments as they were after a commit: those still live, and those removed since."""
+"""Segments as they were after a commit: those still live, and those removed since. The row without
+any says up to which commit removals were forgotten."""
 
 SEGMENTS_REMOVED: LiteralString = """
     SELECT removed_ns, id, payload FROM segments
@@ -85,7 +104,7 @@ _TABLES: LiteralString = """
     SELECT organization, name FROM tables WHERE segments > 0"""
 
 _PURGE: LiteralString = """
-    SELECT id, removed IS NULL FROM segments WHERE id = ANY(%(ids)s::text[])"""
+    SELECT id, removed FROM segments WHERE id = ANY(%(ids)s::text[])"""
 
 _FORGET: LiteralString = "DELETE FROM segments WHERE id = ANY(%(ids)s::text[])"
 
@@ -143,8 +162,13 @@ class PostgresCatalog(Catalog):
             "room": MAX_NS - max(last, 0),
             "sequence": sequence,
         }
-        rows = self._pool.read(SEGMENTS_NOW if sequence is None else SEGMENTS_THEN, values)
-        return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
+        if sequence is None:
+            rows = self._pool.read(SEGMENTS_NOW, values)
+            return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
+        rows = self._pool.read(SEGMENTS_THEN, values)
+        require_readable(sequence, next(purged for purged, payload in rows if payload is None))
+        found = (decode_segment(payload) for _, payload in rows if payload is not None)
+        return sorted(found, key=_BY_TIME)
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables, from their totals."""
@@ -192,14 +216,49 @@ class PostgresCatalog(Catalog):
         ids = list(dict.fromkeys(segment_ids))
         with self._pool.writing() as transaction:
             with transaction.asking() as connection:
-                lock = connection.execute(LOCK)
+                lock = connection.execute(LOCK_HEAD)
                 found = connection.execute(_PURGE, {"ids": ids})
-            ((version, _),) = lock.fetchall()
-            require_current(version, self.url)
+            head = head_of(lock.fetchall()[0], self.url)
             known = dict(found.fetchall())
-            refuse_live([segment_id for segment_id in ids if known.get(segment_id)])
+            refuse_live([name for name in ids if name in known and known[name] is None])
+            purged = max([head.purged, *known.values()])
             with transaction.changing() as connection:
+                write_head(connection, replace(head, purged=purged))
                 connection.execute(_FORGET, {"ids": list(known)})
+
+    def head(self) -> Head:
+        """Say where the catalog stands."""
+        return Head(*self._pool.read(HEAD, {})[0])
+
+    def condemn(
+        self, segment_ids: Sequence[str], incarnation: int, *, floor: int = 0
+    ) -> Sequence[str]:
+        """Condemn what no commit has added, in the order of commits."""
+        ids = list(dict.fromkeys(segment_ids))
+        with self._pool.writing() as transaction:
+            with transaction.asking() as connection:
+                lock = connection.execute(LOCK_HEAD)
+                found = connection.execute(_PURGE, {"ids": ids})
+            head = head_of(lock.fetchall()[0], self.url)
+            condemnable(incarnation, head)
+            known = dict(found.fetchall())
+            free = [name for name in ids if name not in known]
+            head = replace(head, floor=max(head.floor, floor))
+            with transaction.changing() as connection:
+                write_head(connection, head)
+                add_condemned(connection, free, head.floor)
+        return free
+
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> None:
+        """Become the catalog of an incarnation of a lake."""
+        with self._pool.writing() as transaction:
+            with transaction.asking() as connection:
+                lock = connection.execute(LOCK_HEAD)
+            head = head_of(lock.fetchall()[0], self.url)
+            settled(head, lake, incarnation)
+            head = replace(head, lake=lake, incarnation=incarnation, whole=whole)
+            with transaction.changing() as connection:
+                write_head(connection, head)
 
     def leases(self) -> Leases:
         """Leases for work, shared by all who open this catalog, by the clock of the server."""

@@ -30,15 +30,26 @@ SOURCES: LiteralString = """
 """Positions count from 1."""
 
 SEGMENTS: LiteralString = """
-    SELECT id, removed IS NULL, payload FROM segments WHERE id = ANY(%(ids)s::text[])"""
+    SELECT id, removed, payload FROM segments WHERE id = ANY(%(ids)s::text[])"""
 
 
 class SegmentRow(NamedTuple):
-    """What decides whether a segment may be added, removed or purged."""
+    """What decides whether a segment may be added, removed or purged.
+
+    Attributes:
+        id: Its id.
+        removed: The commit that removed it, if any did.
+        payload: Its description.
+    """
 
     id: str
-    live: bool
+    removed: int | None
     payload: bytes
+
+    @property
+    def live(self) -> bool:
+        """Whether it is part of the current state."""
+        return self.removed is None
 
 
 def fold(text: str) -> str:

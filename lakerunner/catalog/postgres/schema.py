@@ -109,6 +109,20 @@ STEPS: Sequence[Step] = (
         "ALTER TABLE rejections DROP COLUMN table_number",
         "CREATE INDEX rejections_by_organization ON rejections (organization)",
     ),
+    # Where the catalog stands (`Head`), in the row that every commit locks, and what is never to be
+    # added. `epoch` is that of the id, and larger than any for an id that has none.
+    (
+        """ALTER TABLE lakerunner_catalog
+            ADD COLUMN lake text COLLATE "C" NOT NULL DEFAULT '',
+            ADD COLUMN incarnation bigint NOT NULL DEFAULT 0,
+            ADD COLUMN whole boolean NOT NULL DEFAULT true,
+            ADD COLUMN floor bigint NOT NULL DEFAULT 0,
+            ADD COLUMN purged bigint NOT NULL DEFAULT 0""",
+        """CREATE TABLE condemned (
+            id text COLLATE "C" PRIMARY KEY,
+            epoch bigint NOT NULL)""",
+        "CREATE INDEX condemned_by_epoch ON condemned (epoch)",
+    ),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 

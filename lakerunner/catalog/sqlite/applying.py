@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakerunner.catalog.admission import refuse_conflicts
-from lakerunner.catalog.columns import column_changes
+from lakerunner.catalog.admission import (
+    late_segments,
+    refuse_conflicts,
+    refuse_strangers,
+    refuse_unfinished,
+)
+from lakerunner.catalog.change import commit_change
 from lakerunner.catalog.sqlite.lookup import find_segments, find_sources
+from lakerunner.catalog.sqlite.standing import find_condemned, has_changed, read_head
 from lakerunner.model.segment import decode_segment, encode_segment
 from lakerunner.model.source import SourceState
 from lakerunner.model.times import MAX_NS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from lakerunner.catalog.change import CommitChange, TableChange
     from lakerunner.model.commit import Commit
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source, TakenSource
+    from lakerunner.model.source import Source
 
 _ADD_SEGMENT = """
     INSERT INTO segments (id, table_number, min_ns, max_ns, added, payload)
@@ -43,55 +51,68 @@ _ADD_REJECTION = """
 
 
 def apply_commit(connection: sqlite3.Connection, commit: Commit) -> int:
-    """Write a commit that is not in the file yet, and return its sequence.
+    """Write a commit if it is not in the file yet, and return its sequence.
 
     Raises:
         CommitConflictError: It lost a race; the caller must roll back.
+        CatalogMismatchError: It was begun in another incarnation of the lake; likewise.
     """
-    known = find_sources(connection, _sources(commit.taken, commit.rejected))
-    taken = {source for source, state in known.items() if state is SourceState.TAKEN}
-    changed = _refuse(connection, commit, taken)
+    head = read_head(connection)
+    refuse_unfinished(head, commit.adopts)
+    first = connection.execute("SELECT sequence FROM commits WHERE id = ?", (commit.id,)).fetchone()
+    if first:
+        return int(first[0])
+    refuse_strangers(commit, head)
+    known = find_sources(
+        connection,
+        [*(one.source for one in commit.taken), *(one.source for one in commit.rejected)],
+    )
+    removed = _refuse(connection, commit, head, known)
+    change = commit_change(commit, removed, known)
     sequence = connection.execute(
         "INSERT INTO commits (id, committed_ns) VALUES (?, ?)", (commit.id, commit.committed_ns)
     ).lastrowid
     assert sequence is not None  # noqa: S101 - an INSERT always has one
-    for name in sorted(changed):
-        add, removed = changed[name]
+    for name, part in change.tables.items():
         table = _table_number(connection, commit.organization, name)
-        _add_segments(connection, add, table, sequence)
-        _change_totals(connection, table, add, removed)
-        _change_columns(connection, table, add, removed)
+        _add_segments(connection, part.add, table, sequence)
+        _change_totals(connection, table, part)
     connection.executemany(
         "UPDATE segments SET removed = ?, removed_ns = ? WHERE id = ?",
         ((sequence, commit.committed_ns, segment_id) for segment_id in commit.remove),
     )
-    rejected = [entry for entry in commit.rejected if entry.source not in taken]
-    _change_sources(connection, commit, rejected, sequence)
+    _change_sources(connection, commit.organization, change, sequence)
     return sequence
 
 
 def _refuse(
-    connection: sqlite3.Connection, commit: Commit, taken: set[Source]
-) -> dict[str, tuple[list[Segment], list[Segment]]]:
-    """By table, the segments the commit adds, and those it removes, if it may."""
-    rows = find_segments(connection, [*commit.remove, *(segment.id for segment in commit.add)])
+    connection: sqlite3.Connection, commit: Commit, head: Head, known: Mapping[Source, SourceState]
+) -> list[Segment]:
+    """The segments the commit removes, if it may."""
+    added = [segment.id for segment in commit.add]
+    wanted = (*commit.remove, *commit.require_live)
+    rows = find_segments(connection, [*wanted, *added])
     live = {
         row.id: segment
         for row in rows.values()
         if row.live and (segment := decode_segment(row.payload)).organization == commit.organization
     }
+    taken = [one.source for one in commit.taken]
+    condemned = find_condemned(connection, added)
     refuse_conflicts(
         commit,
-        taken=[entry.source for entry in commit.taken if entry.source in taken],
-        gone=[segment_id for segment_id in commit.remove if segment_id not in live],
-        known=[segment.id for segment in commit.add if segment.id in rows],
+        taken=[source for source in taken if known.get(source) is SourceState.TAKEN],
+        gone=[name for name in wanted if name not in live],
+        known=[name for name in added if name in rows],
+        condemned=[name for name in added if name in condemned],
+        late=late_segments(commit, head),
+        changed=[
+            one
+            for one in commit.unchanged_since
+            if has_changed(connection, commit.organization, one, head)
+        ],
     )
-    changed: dict[str, tuple[list[Segment], list[Segment]]] = {}
-    for segment in commit.add:
-        changed.setdefault(segment.table, ([], []))[0].append(segment)
-    for segment_id in commit.remove:
-        changed.setdefault(live[segment_id].table, ([], []))[1].append(live[segment_id])
-    return changed
+    return [live[name] for name in commit.remove]
 
 
 def _add_segments(
@@ -113,51 +134,34 @@ def _add_segments(
     )
 
 
-def _change_totals(
-    connection: sqlite3.Connection, table: int, add: Sequence[Segment], removed: Sequence[Segment]
-) -> None:
-    extents = [segment.max_timestamp_ns - segment.min_timestamp_ns for segment in add]
+def _change_totals(connection: sqlite3.Connection, table: int, change: TableChange) -> None:
+    extent_ns = min(change.extent_ns, MAX_NS)
     connection.execute(
-        _ADD_TO_TOTALS,
-        (
-            len(add) - len(removed),
-            sum(segment.rows for segment in add) - sum(segment.rows for segment in removed),
-            sum(segment.bytes for segment in add) - sum(segment.bytes for segment in removed),
-            min(max(extents, default=0), MAX_NS),
-            table,
-        ),
+        _ADD_TO_TOTALS, (change.segments, change.rows, change.bytes, extent_ns, table)
     )
-
-
-def _change_columns(
-    connection: sqlite3.Connection, table: int, add: Sequence[Segment], removed: Sequence[Segment]
-) -> None:
-    changes = column_changes(add, removed)
     connection.executemany(
         _COUNT_COLUMN,
         (
-            (table, name, kind, overflow, change)
-            for (name, kind, overflow), change in changes.items()
+            (table, name, kind, overflow, number)
+            for (name, kind, overflow), number in change.columns.items()
         ),
     )
-    if any(change < 0 for change in changes.values()):
+    if any(number < 0 for number in change.columns.values()):
         connection.execute("DELETE FROM columns WHERE table_number = ? AND live = 0", (table,))
 
 
 def _change_sources(
-    connection: sqlite3.Connection,
-    commit: Commit,
-    rejected: Sequence[Rejection],
-    sequence: int,
+    connection: sqlite3.Connection, organization: str, change: CommitChange, sequence: int
 ) -> None:
-    urls = {source.bucket for source in _sources(commit.taken, rejected)}
+    urls = {source.bucket for source in change.touched}
     bucket = {url: _bucket_number(connection, url) for url in sorted(urls)}
 
     def identity(source: Source) -> tuple[int, str, str]:
         return bucket[source.bucket], source.key, source.etag
 
-    states = {entry.source: (False, 0) for entry in rejected}
-    states |= {entry.source: (True, entry.rows) for entry in commit.taken}
+    states = {
+        source: (source in change.taken, change.taken.get(source, 0)) for source in change.touched
+    }
     connection.executemany(
         "DELETE FROM rejections WHERE bucket = ? AND key = ? AND etag = ?",
         (identity(source) for source in states),
@@ -170,20 +174,16 @@ def _change_sources(
         _ADD_REJECTION,
         (
             (
-                commit.organization,
+                organization,
                 *identity(entry.source),
                 entry.code,
                 entry.reason,
                 entry.rows,
                 entry.rejected_at_ns,
             )
-            for entry in rejected
+            for entry in change.rejected
         ),
     )
-
-
-def _sources(taken: Sequence[TakenSource], rejected: Sequence[Rejection]) -> list[Source]:
-    return [*(entry.source for entry in taken), *(entry.source for entry in rejected)]
 
 
 def _table_number(connection: sqlite3.Connection, organization: str, table: str) -> int:

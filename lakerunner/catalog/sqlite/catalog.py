@@ -6,12 +6,22 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakerunner.catalog.admission import check_commit, refuse_live
+from msgspec.structs import replace
+
+from lakerunner.catalog.admission import (
+    check_commit,
+    condemnable,
+    refuse_live,
+    require_readable,
+    settled,
+)
 from lakerunner.catalog.base import ALL_TIME, Catalog
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.catalog.sqlite.applying import apply_commit
+from lakerunner.catalog.sqlite.leases import SqliteLeases
 from lakerunner.catalog.sqlite.lookup import find_segments, find_sources
 from lakerunner.catalog.sqlite.pool import ConnectionPool
+from lakerunner.catalog.sqlite.standing import add_condemned, read_head, write_head
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.commit import Snapshot
 from lakerunner.model.segment import decode_segment
@@ -22,7 +32,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import SourceState
     from lakerunner.model.times import TimeRange
@@ -104,10 +116,7 @@ class SqliteCatalog(Catalog):
         """Apply a commit in one transaction, synced to the disk before it returns."""
         check_commit(commit)
         with self._pool.writing() as connection:
-            first = connection.execute(
-                "SELECT sequence FROM commits WHERE id = ?", (commit.id,)
-            ).fetchone()
-            return int(first[0]) if first else apply_commit(connection, commit)
+            return apply_commit(connection, commit)
 
     def segments(
         self,
@@ -129,6 +138,8 @@ class SqliteCatalog(Catalog):
             "sequence": sequence,
         }
         with self._pool.reading() as connection:
+            if sequence is not None:
+                require_readable(sequence, read_head(connection).purged)
             statement = SEGMENTS_NOW if sequence is None else SEGMENTS_THEN
             rows = connection.execute(statement, values).fetchall()
         return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
@@ -196,7 +207,41 @@ class SqliteCatalog(Catalog):
         with self._pool.writing() as connection:
             known = find_segments(connection, list(dict.fromkeys(segment_ids)))
             refuse_live([row.id for row in known.values() if row.live])
+            head = read_head(connection)
+            purged = max([head.purged, *(row.removed or 0 for row in known.values())])
+            write_head(connection, replace(head, purged=purged))
             connection.executemany("DELETE FROM segments WHERE id = ?", ((i,) for i in known))
+
+    def head(self) -> Head:
+        """Say where the catalog stands."""
+        with self._pool.reading() as connection:
+            return read_head(connection)
+
+    def condemn(
+        self, segment_ids: Sequence[str], incarnation: int, *, floor: int = 0
+    ) -> Sequence[str]:
+        """Condemn what no commit has added, in the writer's transaction."""
+        with self._pool.writing() as connection:
+            head = read_head(connection)
+            condemnable(incarnation, head)
+            names = list(dict.fromkeys(segment_ids))
+            known = find_segments(connection, names)
+            free = [name for name in names if name not in known]
+            head = replace(head, floor=max(head.floor, floor))
+            write_head(connection, head)
+            add_condemned(connection, free, head.floor)
+        return free
+
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> None:
+        """Become the catalog of an incarnation of a lake."""
+        with self._pool.writing() as connection:
+            head = read_head(connection)
+            settled(head, lake, incarnation)
+            write_head(connection, replace(head, lake=lake, incarnation=incarnation, whole=whole))
+
+    def leases(self) -> Leases:
+        """Leases among all who open this file, by the clock of their machine."""
+        return SqliteLeases(self._pool)
 
     def close(self) -> None:
         """Release connections and file; the next call opens them again."""

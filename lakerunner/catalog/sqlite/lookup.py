@@ -23,16 +23,27 @@ _SOURCES = """
 
 _SEGMENTS = """
     WITH asked (id) AS (VALUES {rows})
-    SELECT segments.id, segments.removed IS NULL, segments.payload
+    SELECT segments.id, segments.removed, segments.payload
     FROM asked CROSS JOIN segments ON segments.id = asked.id"""
 
 
 class SegmentRow(NamedTuple):
-    """What decides whether a segment may be added, removed or purged."""
+    """What decides whether a segment may be added, removed or purged.
+
+    Attributes:
+        id: Its id.
+        removed: The commit that removed it, if any did.
+        payload: Its description.
+    """
 
     id: str
-    live: bool
+    removed: int | None
     payload: bytes
+
+    @property
+    def live(self) -> bool:
+        """Whether it is part of the current state."""
+        return self.removed is None
 
 
 def find_sources(
@@ -42,19 +53,20 @@ def find_sources(
     keys = [(source.bucket, source.key, source.etag) for source in sources]
     return {
         Source(bucket, key, etag): SourceState.TAKEN if taken else SourceState.REJECTED
-        for bucket, key, etag, taken in _lookup(connection, _SOURCES, keys)
+        for bucket, key, etag, taken in lookup(connection, _SOURCES, keys)
     }
 
 
 def find_segments(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, SegmentRow]:
     """Those of the segments that are known, live or removed, by id."""
     keys = [(segment_id,) for segment_id in ids]
-    return {row[0]: SegmentRow(*row) for row in _lookup(connection, _SEGMENTS, keys)}
+    return {row[0]: SegmentRow(*row) for row in lookup(connection, _SEGMENTS, keys)}
 
 
-def _lookup(
+def lookup(
     connection: sqlite3.Connection, statement: str, keys: Sequence[tuple[str, ...]]
 ) -> Iterator[Any]:
+    """The rows of a statement whose `{rows}` stands for all of the keys, some at a time."""
     width = len(keys[0]) if keys else 1
     size = _VARIABLES // width
     for start in range(0, len(keys), size):

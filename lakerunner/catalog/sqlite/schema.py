@@ -124,6 +124,28 @@ STEPS: Sequence[Step] = (
         "CREATE INDEX rejections_by_organization ON rejections (organization)",
         "CREATE INDEX rejections_by_source ON rejections (bucket, key, etag)",
     ),
+    # Where the catalog stands (`Head`), what is never to be added, and who works at what.
+    (
+        """CREATE TABLE standing (
+            single INTEGER PRIMARY KEY CHECK (single = 1),
+            lake TEXT NOT NULL,
+            incarnation INTEGER NOT NULL,
+            whole INTEGER NOT NULL,
+            floor INTEGER NOT NULL,
+            purged INTEGER NOT NULL)""",
+        "INSERT INTO standing VALUES (1, '', 0, 1, 0, 0)",
+        # `epoch` is that of the id, and larger than any for an id that has none.
+        """CREATE TABLE condemned (
+            id TEXT PRIMARY KEY,
+            epoch INTEGER NOT NULL) WITHOUT ROWID""",
+        "CREATE INDEX condemned_by_epoch ON condemned (epoch)",
+        """CREATE TABLE leases (
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            expires_ns INTEGER NOT NULL,
+            PRIMARY KEY (kind, key)) WITHOUT ROWID""",
+    ),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 

@@ -24,7 +24,9 @@ from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit, Snapshot
+    from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection, Source, SourceState
     from lakerunner.model.times import TimeRange
@@ -102,6 +104,20 @@ class Insistent(Catalog):
 
     def purge(self, segment_ids: Sequence[str]) -> None:
         self.insist(lambda catalog: catalog.purge(segment_ids))
+
+    def head(self) -> Head:
+        return self.insist(lambda catalog: catalog.head())
+
+    def condemn(
+        self, segment_ids: Sequence[str], incarnation: int, *, floor: int = 0
+    ) -> Sequence[str]:
+        return self.insist(lambda catalog: catalog.condemn(segment_ids, incarnation, floor=floor))
+
+    def settle(self, lake: str, incarnation: int, *, whole: bool) -> None:
+        self.insist(lambda catalog: catalog.settle(lake, incarnation, whole=whole))
+
+    def leases(self) -> Leases:
+        return self.insist(lambda catalog: catalog.leases())
 
 
 class FaultyMachine(CatalogMachine):

@@ -10,6 +10,7 @@ import pytest
 
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.records import FORMAT_VERSION
+from lakerunner.errors import SnapshotExpiredError
 from lakerunner.model.commit import ColumnSummary, Commit, Snapshot
 from lakerunner.model.segment import ColumnStats
 from lakerunner.model.source import SourceState, TakenSource
@@ -60,8 +61,6 @@ def write(place: Path) -> None:
 
 def check(catalog: Catalog) -> None:
     assert ids(catalog) == ["s5", "s4"]
-    assert ids(catalog, sequence=2) == ["s1", "s2"]
-    assert catalog.segments(*ACME, sequence=1) == [RICH]
     assert catalog.snapshot(*ACME) == Snapshot(
         7, 2, 2, 200, {"timestamp": ColumnSummary(("timestamp",), 2, 0)}
     )
@@ -87,6 +86,8 @@ def test_an_old_catalog_is_read(tmp_path: Path, version: int, without: str) -> N
             entry.unlink()
     with BucketCatalog(open_store(tmp_path)) as catalog:
         check(catalog)
+        assert ids(catalog, sequence=2) == ["s1", "s2"]
+        assert catalog.segments(*ACME, sequence=1) == [RICH]
         assert catalog.commit(make_commit("c8", remove=["s4"])) == 9
         assert catalog.checkpoint()
     with BucketCatalog(open_store(tmp_path)) as catalog:
@@ -95,4 +96,8 @@ def test_an_old_catalog_is_read(tmp_path: Path, version: int, without: str) -> N
 
 def test_what_is_written_now_is_read_as_well(tmp_path: Path) -> None:
     write(tmp_path)
-    check(BucketCatalog(open_store(tmp_path)))
+    catalog = BucketCatalog(open_store(tmp_path))
+    check(catalog)
+    with pytest.raises(SnapshotExpiredError):
+        ids(catalog, sequence=5)
+    assert ids(catalog, sequence=6) == ["s1", "s4"]

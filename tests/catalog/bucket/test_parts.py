@@ -49,7 +49,9 @@ def test_claims_survive_the_file(known: dict[bytes, Claim]) -> None:
 
 @given(st.lists(CLAIMS, min_size=1, max_size=4), st.booleans())
 def test_the_newest_claim_counts(layers: list[dict[bytes, Claim]], oldest: bool) -> None:
-    merged = ClaimPart.merge([ClaimPart.of(layer) for layer in layers], oldest=oldest, sequence=0)
+    merged = ClaimPart.merge(
+        [ClaimPart.of(layer) for layer in layers], oldest=oldest, sequence=0, floor=0
+    )
     expected: dict[bytes, Claim] = {}
     for layer in layers:
         expected |= layer

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lakerunner.catalog.leases import leases_of
 from lakerunner.catalog.postgres import PostgresCatalog
 from lakerunner.testing.catalog import CatalogSuite
 from lakerunner.testing.leases import LeasesSuite
@@ -39,4 +38,4 @@ class TestPostgresLeases(_OnServer, LeasesSuite):
 
     def open_leases(self, place: Path) -> Iterator[Leases]:
         with PostgresCatalog(self.url_of(place)) as catalog:
-            yield leases_of(catalog)
+            yield catalog.leases()

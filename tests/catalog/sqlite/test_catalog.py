@@ -22,6 +22,7 @@ from lakerunner.errors import CatalogError, CatalogUnavailableError, Configurati
 from lakerunner.model.times import TimeRange
 from lakerunner.testing.catalog import CatalogSuite
 from lakerunner.testing.catalog_fixture import A, ids
+from lakerunner.testing.leases import LeasesSuite
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lakerunner.catalog import Catalog
+    from lakerunner.catalog.leases import Leases
 
 HOUR = 3600 * 10**9
 NAMES = ["organization", "table", "first", "last", "longest", "room", "sequence"]
@@ -39,6 +41,14 @@ class TestSqliteCatalog(CatalogSuite):
 
     def open_catalog(self, place: Path) -> Catalog:
         return SqliteCatalog(place / "catalog.db")
+
+
+class TestSqliteLeases(LeasesSuite):
+    adapter = "SQLite"
+
+    def open_leases(self, place: Path) -> Iterator[Leases]:
+        with SqliteCatalog(place / "catalog.db") as catalog:
+            yield catalog.leases()
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""Who a lake is, and how often it was recovered: create-only objects of the lake itself."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from lakerunner.errors import ObjectExistsError, StoreError
+from lakerunner.store.base import PutMode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lakerunner.store.base import ObjectStore
+
+PREFIX = "_lakerunner/"
+"""What a lake keeps beside its segments and its catalog."""
+
+V = TypeVar("V")
+
+LAKE_PREFIX = f"{PREFIX}lake/"
+HONOURED_PREFIX = f"{PREFIX}honoured/"
+
+
+class Incarnation(msgspec.Struct, frozen=True):
+    """A life of a lake: from one recovery to the next.
+
+    Attributes:
+        lake: Identity of the lake: random, the same for all of its incarnations.
+        number: Counted from 1.
+        token: Random, so that whoever put it knows it again.
+    """
+
+    lake: str
+    number: int
+    token: str
+
+
+def newest_incarnation(store: ObjectStore) -> Incarnation | None:
+    """The present incarnation of a lake; None if nobody has written to it. One listing, one get.
+
+    Raises:
+        StoreError: The lake cannot be read, or what it says of itself is damaged.
+    """
+    number = newest_number(store)
+    return _read(store, number) if number else None
+
+
+def newest_number(store: ObjectStore) -> int:
+    """The number of the present incarnation, or 0; one listing."""
+    return max(_numbers(store, LAKE_PREFIX), default=0)
+
+
+def begin_incarnation(store: ObjectStore) -> Incarnation:
+    """Put the next number. From now on, whoever deletes on behalf of an older one stops.
+
+    Raises:
+        StoreError: It could not be put.
+    """
+    while True:
+        last = newest_incarnation(store)
+        lake = last.lake if last else uuid.uuid4().hex
+        new = Incarnation(lake, last.number + 1 if last else 1, uuid.uuid4().hex)
+        if _put(store, new):
+            return new
+
+
+def first_incarnation(store: ObjectStore) -> Incarnation:
+    """Give a lake its identity, or find the one that somebody gave it just now."""
+    new = Incarnation(uuid.uuid4().hex, 1, uuid.uuid4().hex)
+    if _put(store, new):
+        return new
+    return _read(store, 1)
+
+
+def put_honoured(store: ObjectStore, number: int, intents: Iterable[str]) -> None:
+    """Keep which intents a recovery went by: others that are older were never carried out."""
+    keys = sorted(intents)
+    try:
+        store.put(_key(HONOURED_PREFIX, number), msgspec.json.encode(keys), PutMode.CREATE)
+    except ObjectExistsError:
+        return  # the same recovery, whose reply was lost
+
+
+def honoured(store: ObjectStore) -> tuple[int, frozenset[str]]:
+    """The last recovery that finished, or 0, and the intents that it went by."""
+    number = max(_numbers(store, HONOURED_PREFIX), default=0)
+    if not number:
+        return 0, frozenset()
+    key = _key(HONOURED_PREFIX, number)
+    return number, frozenset(_decode(store.get(key).data, list[str], key))
+
+
+def _put(store: ObjectStore, new: Incarnation) -> bool:
+    try:
+        store.put(_key(LAKE_PREFIX, new.number), msgspec.json.encode(new), PutMode.CREATE)
+    except ObjectExistsError:
+        return _read(store, new.number) == new  # our own put, whose reply was lost
+    return True
+
+
+def _read(store: ObjectStore, number: int) -> Incarnation:
+    key = _key(LAKE_PREFIX, number)
+    return _decode(store.get(key).data, Incarnation, key)
+
+
+def _decode(data: bytes, kind: type[V], key: str) -> V:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"{key!r} is damaged: {error}", key=key) from error
+
+
+def _key(prefix: str, number: int) -> str:
+    return f"{prefix}{number:08d}.json"
+
+
+def _numbers(store: ObjectStore, prefix: str) -> list[int]:
+    names = (meta.key.removeprefix(prefix).removesuffix(".json") for meta in store.list(prefix))
+    return [int(name) for name in names if name.isdecimal()]

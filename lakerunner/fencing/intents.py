@@ -1,0 +1,115 @@
+"""What is about to be removed, and what was: create-only objects that outlive the catalog.
+
+An intent is put before anything happens, a mark beside it before anybody is told of success.
+`recover` reads both; see decision 024.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import msgspec
+import zstandard
+
+from lakerunner.errors import ObjectExistsError, ObjectNotFoundError, StoreError
+from lakerunner.fencing.identity import PREFIX, honoured
+from lakerunner.model.segment import Segment
+from lakerunner.store.base import PutMode
+
+if TYPE_CHECKING:
+    from lakerunner.store.base import ObjectStore
+
+INTENTS_PREFIX = f"{PREFIX}intents/"
+_MARK = ".done"
+
+
+class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What somebody is about to remove.
+
+    Attributes:
+        kind: `collect` for files that no commit ever names; else why live segments go: `compact`,
+            `rollup`, `retain`, `delete`.
+        incarnation: Of the lake, as whoever wrote this read it when it began.
+        commit_id: The commit that removes and adds; empty for `collect`.
+        condemned: Ids of files that are deleted, for `collect`.
+        remove: Live segments that the commit removes, as their footers describe them.
+        add: Ids of the segments that the commit adds.
+    """
+
+    kind: str
+    incarnation: int
+    commit_id: str = ""
+    condemned: tuple[str, ...] = ()
+    remove: tuple[Segment, ...] = ()
+    add: tuple[str, ...] = ()
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An intent of the lake.
+
+    Attributes:
+        key: Of its object.
+        intent: What it says.
+        done: Whether its mark is there.
+    """
+
+    key: str
+    intent: Intent
+    done: bool
+
+
+def put_intent(store: ObjectStore, intent: Intent) -> str:
+    """Announce a removal, before anything of it is done; returns the key of the object."""
+    key = f"{INTENTS_PREFIX}{intent.incarnation:08d}-{intent.kind}-{uuid.uuid4().hex}"
+    data = zstandard.ZstdCompressor(write_checksum=True).compress(msgspec.json.encode(intent))
+    try:
+        store.put(key, data, PutMode.CREATE)
+    except ObjectExistsError:
+        return key  # nobody else has this key: it is our own put, whose reply was lost
+    return key
+
+
+def put_mark(store: ObjectStore, key: str) -> None:
+    """Say that what was announced has happened, before anybody is told."""
+    try:
+        store.put(f"{key}{_MARK}", b"", PutMode.CREATE)
+    except ObjectExistsError:
+        return
+
+
+def withdraw_intent(store: ObjectStore, key: str) -> None:
+    """Take an intent back of which nothing was done, or of which nothing is left to know."""
+    store.delete(key)
+    store.delete(f"{key}{_MARK}")
+
+
+def effective_intents(store: ObjectStore) -> list[Found]:
+    """All intents that may have been carried out, by key.
+
+    Whoever puts one looks at the incarnation before going on, so one that is older than the last
+    recovery, and that this recovery did not see, was given up.
+    """
+    closed, went_by = honoured(store)
+    keys = [meta.key for meta in store.list(INTENTS_PREFIX)]
+    marks = {key.removesuffix(_MARK) for key in keys if key.endswith(_MARK)}
+    found = []
+    for key in keys:
+        if key.endswith(_MARK):
+            continue
+        intent = _read(store, key)
+        if intent is not None and (intent.incarnation >= closed or key in went_by):
+            found.append(Found(key, intent, key in marks))
+    return found
+
+
+def _read(store: ObjectStore, key: str) -> Intent | None:
+    try:
+        data = store.get(key).data
+    except ObjectNotFoundError:
+        return None  # withdrawn meanwhile
+    try:
+        plain = zstandard.ZstdDecompressor().decompress(data)
+        return msgspec.json.decode(plain, type=Intent)
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise StoreError(f"{key!r} is damaged: {error}", key=key) from error
