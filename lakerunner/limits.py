@@ -96,6 +96,10 @@ CATALOG_BUSY_MS: Final = 30_000
 """Milliseconds a catalog waits for another writer before it gives up; in PostgreSQL, what one
 statement may take, and how long a writer may stand still in the middle of a commit."""
 
+CATALOG_GRACE_NS: Final = 600 * 10**9
+"""Nanoseconds, by the clock of the store, that a superseded object of a bucket catalog stays: for
+readers who are about to read it, who else would begin again. More keep more of its log."""
+
 CATALOG_CONNECT_S: Final = 10
 """Seconds a catalog server has to accept a connection, and a caller waits for a free one."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from lakerunner.catalog.admission import check_commit, require_readable
@@ -15,13 +14,12 @@ from lakerunner.catalog.bucket.delta import Delta
 from lakerunner.catalog.bucket.digests import source_digest
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError, translated
 from lakerunner.catalog.bucket.follower import Follower
-from lakerunner.catalog.bucket.history import look_back, sequence_before
 from lakerunner.catalog.bucket.housekeeping import collect_garbage
 from lakerunner.catalog.bucket.leases import BucketLeases
 from lakerunner.catalog.bucket.state import State
 from lakerunner.catalog.bucket.writer import Writer
 from lakerunner.errors import CatalogError, StoreError
-from lakerunner.limits import ORPHAN_GRACE_NS
+from lakerunner.limits import CATALOG_GRACE_NS
 from lakerunner.model.source import SourceState
 from lakerunner.model.times import MAX_NS, MIN_NS
 from lakerunner.store import open_store
@@ -59,9 +57,8 @@ class BucketCatalog(Catalog):
         store: The lake. It must refuse a create-only put of a key that exists, which is tried out
             before the very first commit. `close` leaves it open.
         checkpoint_every: Positions of the log between two checkpoints.
-        grace_ns: Age, in nanoseconds, below which `purge` deletes nothing of the catalog's own: no
-            process may go on with what it knew before so long a time. Clocks of machines and store
-            must agree to a small part of it.
+        grace_ns: Age, in nanoseconds and by the clock of the store, below which nothing of the
+            catalog's own is deleted. A courtesy: who reads for longer has to begin again.
 
     Example:
         >>> from lakerunner.model.commit import Commit
@@ -75,14 +72,14 @@ class BucketCatalog(Catalog):
         store: ObjectStore,
         *,
         checkpoint_every: int = CHECKPOINT_EVERY,
-        grace_ns: int = ORPHAN_GRACE_NS,
+        grace_ns: int = CATALOG_GRACE_NS,
     ) -> None:
         self.store = store
         self.url = f"bucket+{store.url}"
         self._interval = checkpoint_every
         self._grace_ns = grace_ns
         self._follower = Follower(store, checkpoint_every)
-        self._writer = Writer(store, self._follower, grace_ns)
+        self._writer = Writer(store, self._follower)
         self._checkpointing = threading.Lock()
 
     def commit(self, commit: Commit) -> int:
@@ -134,14 +131,11 @@ class BucketCatalog(Catalog):
             return self._follower.ask(lambda state: state.snapshot((organization, table)))
 
     def sequence_at(self, time_ns: int) -> int:
-        """Find the state at a time: in the log since a checkpoint that lies before it."""
+        """Find the state at a time among the times that the checkpoint keeps."""
         time_ns = max(MIN_NS, min(time_ns, MAX_NS))
         with translated(self.url):
             self._follower.refresh()
-            base, tail = self._follower.ask(lambda state: (state.manifest, list(state.tail)))
-            if base.newest_ns <= time_ns:
-                return sequence_before(base.sequence, tail, time_ns)
-            return look_back(self._follower.checkpoints, self._follower.log, base, time_ns)
+            return self._follower.ask(lambda state: state.sequence_at(time_ns))
 
     def rejections(self, organization: str) -> Sequence[Rejection]:
         """List what is set aside."""
@@ -160,7 +154,7 @@ class BucketCatalog(Catalog):
         with translated(self.url):
             self._writer.change(lambda admission: admission.purge(segment_ids))
             self._checkpoint_if_due()
-            collect_garbage(self.store, before_ns=time.time_ns() - self._grace_ns)
+            collect_garbage(self.store, grace_ns=self._grace_ns)
 
     def head(self) -> Head:
         """Say where the catalog stands."""
@@ -229,6 +223,7 @@ class BucketCatalog(Catalog):
             raise
         if follower.checkpoints.write(manifest):
             follower.adopt(manifest)
+            collect_garbage(self.store, grace_ns=self._grace_ns)
         return True
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from lakerunner.catalog.bucket.manifest import (
     TableManifest,
     merge_from,
 )
+from lakerunner.catalog.bucket.moments import MomentPart
 from lakerunner.catalog.bucket.records import FORMAT_VERSION
 from lakerunner.catalog.bucket.rejection_part import RejectionPart
 from lakerunner.catalog.bucket.segment_part import SegmentPart
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog.bucket.checkpoints import Checkpoints, PartCache
     from lakerunner.catalog.bucket.delta import Delta, TableDelta
 
-P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart)
+P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart, MomentPart)
 
 
 class Checkpointer:
@@ -63,6 +64,7 @@ class Checkpointer:
             claims=self._claims(base, delta),
             rejections=self._rejections(base, delta),
             head=delta.head,
+            moments=self._moments(base, delta),
         )
 
     def _table(
@@ -106,6 +108,18 @@ class Checkpointer:
             load=self._cache.rejections,
             merge=lambda found, oldest: RejectionPart.merge(found, oldest=oldest),
             encode=RejectionPart.encode,
+        )
+
+    def _moments(self, base: Manifest, delta: Delta) -> tuple[PartName, ...]:
+        if not delta.moments:
+            return base.moments
+        return self._append(
+            base.moments,
+            MomentPart.of(delta.moments),
+            delta.position,
+            load=self._cache.moments,
+            merge=lambda found, oldest: MomentPart.merge(found, oldest=oldest),
+            encode=MomentPart.encode,
         )
 
     def _append(

@@ -12,6 +12,7 @@ from lakerunner.catalog.bucket.claims import ClaimPart
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError
 from lakerunner.catalog.bucket.log import PREFIX, numbered, position_of
 from lakerunner.catalog.bucket.manifest import Manifest
+from lakerunner.catalog.bucket.moments import MomentPart
 from lakerunner.catalog.bucket.records import decode, encode
 from lakerunner.catalog.bucket.rejection_part import RejectionPart
 from lakerunner.catalog.bucket.segment_part import SegmentPart
@@ -24,7 +25,7 @@ from lakerunner.errors import (
 from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from lakerunner.catalog.bucket.manifest import PartName
     from lakerunner.store.base import ObjectMeta, ObjectStore
@@ -33,8 +34,8 @@ CHECKPOINTS_PREFIX = f"{PREFIX}checkpoints/"
 PARTS_PREFIX = f"{PREFIX}parts/"
 HINT_KEY = f"{PREFIX}last_checkpoint.json"
 
-Part = SegmentPart | ClaimPart | RejectionPart
-P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart)
+Part = SegmentPart | ClaimPart | RejectionPart | MomentPart
+P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart, MomentPart)
 
 
 class _Hint(msgspec.Struct):
@@ -86,6 +87,13 @@ class Checkpoints:
     def list(self) -> list[ObjectMeta]:
         """All manifests, from old to new."""
         return list(self._store.list(CHECKPOINTS_PREFIX))
+
+    def positions_after(self, position: int) -> Sequence[int]:
+        """Positions of the manifests behind a position, from old to new: one listing."""
+        after = numbered(CHECKPOINTS_PREFIX, position)
+        found = self._store.list(CHECKPOINTS_PREFIX, start_after=after)
+        listed = (position_of(meta.key, CHECKPOINTS_PREFIX) for meta in found)
+        return [number for number in listed if number is not None]
 
     def hint(self) -> int | None:
         """The position of a recent checkpoint, if the hint can be read."""
@@ -159,6 +167,10 @@ class PartCache:
     def rejections(self, name: PartName) -> RejectionPart:
         """A part with rejections."""
         return self._load(name, RejectionPart, RejectionPart.decode)
+
+    def moments(self, name: PartName) -> MomentPart:
+        """A part with moments."""
+        return self._load(name, MomentPart, MomentPart.decode)
 
     def _load(self, name: PartName, kind: type[P], read: Callable[[bytes], P]) -> P:
         part = self._parts.get(name.key)

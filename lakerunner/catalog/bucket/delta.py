@@ -16,6 +16,7 @@ from lakerunner.model.times import MAX_NS, MIN_NS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from lakerunner.catalog.bucket.moments import Moment
     from lakerunner.catalog.bucket.records import Entry, TableChange
     from lakerunner.catalog.columns import ColumnKey
     from lakerunner.model.segment import Segment
@@ -110,6 +111,7 @@ class Delta:
         entry_id: The write id of the last entry it includes.
         entry_position: The first position of that entry.
         newest_ns: The latest `committed_ns` of all commits up to it.
+        moments: Commits that were later than all before them.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Delta:
         self.entry_id = entry_id
         self.entry_position = entry_position
         self.newest_ns = newest_ns
+        self.moments: list[Moment] = []
         self._head = head
 
     @property
@@ -144,8 +147,10 @@ class Delta:
         for position, record in enumerate(entry.records, entry.position):
             if isinstance(record, CommitRecord):
                 self._commit(record, position)
+                if record.commit.committed_ns > self.newest_ns:
+                    self.moments.append((self.sequence, record.commit.committed_ns))
+                    self.newest_ns = record.commit.committed_ns
                 self.sequence = position
-                self.newest_ns = max(self.newest_ns, record.commit.committed_ns)
             elif isinstance(record, PurgeRecord):
                 self._purge(record)
             elif isinstance(record, CondemnRecord):

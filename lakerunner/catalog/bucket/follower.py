@@ -113,14 +113,12 @@ class Follower:
                 self._damaged.add(hint)
                 _LOG.warning("checkpoint passed over: %s", error)
 
-    def restart(self) -> None:
-        """Go on from the newest checkpoint: the log was deleted where the state ends.
-
-        Raises:
-            CatalogError: There is none beyond; an entry of the log is missing.
-        """
+    def reopen(self) -> None:
+        """Go on from the newest checkpoint: what the state ends with may be no part of the log."""
         with self._refresh_lock:
-            self._restart(self._state.position + 1)
+            manifest = self._newest()
+            with self._state_lock:
+                self._state.rebase(manifest)
             self._catch_up()
 
     def _restart(self, missing: int) -> None:

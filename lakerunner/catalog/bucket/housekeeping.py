@@ -9,31 +9,44 @@ from typing import TYPE_CHECKING
 from lakerunner.catalog.bucket.checkpoints import CHECKPOINTS_PREFIX, PARTS_PREFIX, Checkpoints
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError
 from lakerunner.catalog.bucket.log import LOG_PREFIX, position_of
+from lakerunner.catalog.bucket.pending import PENDING_PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakerunner.store.base import ObjectMeta, ObjectStore
 
 _IN_USE = 2
 """Newest checkpoints that are read for the parts they name, whatever their age."""
 
 
-def collect_garbage(store: ObjectStore, *, before_ns: int) -> list[str]:
-    """Delete what no reader of the last grace period needs.
+def collect_garbage(store: ObjectStore, *, grace_ns: int) -> Sequence[str]:
+    """Delete what the newest checkpoints say better, unless it is young.
 
-    Kept are: the newest readable checkpoint that is older than `before_ns`, all younger ones, their
-    parts, and the log from the older one on. So a younger one that is damaged can be replaced.
+    What keeps a late writer from using a number again is not its age, but that the newest manifest
+    is never deleted: see `writer.Writer`. The age is a courtesy to readers, who would have to begin
+    again, and it is told by the clock of the store alone: by how much later its newest object was
+    written.
+
+    Kept are: the newest readable checkpoint that is not young, all later ones, their parts, and the
+    log from the first of them on. So a later one that is damaged can be replaced.
 
     Args:
         store: The lake.
-        before_ns: End of the grace period, nanoseconds since the epoch, by the store's clock.
+        grace_ns: How long, in nanoseconds, an object stays after it was written.
 
     Returns:
-        Keys of what was deleted. The log is deleted in ascending order: see `writer.Writer`.
+        Keys of what was deleted.
     """
     checkpoints = Checkpoints(store)
     manifests = _numbered(checkpoints.list(), CHECKPOINTS_PREFIX)
-    old = [position for position, meta in manifests.items() if meta.modified_ns < before_ns]
-    parts = [meta for meta in store.list(PARTS_PREFIX) if meta.modified_ns < before_ns]
+    if not manifests:
+        return []
+    entries = _numbered(list(store.list(LOG_PREFIX)), LOG_PREFIX)
+    parts = list(store.list(PARTS_PREFIX))
+    listed = [*manifests.values(), *entries.values(), *parts]
+    before_ns = max(meta.modified_ns for meta in listed) - grace_ns
+    old = [position for position, meta in manifests.items() if meta.modified_ns <= before_ns]
     floor = _newest_usable(checkpoints, old)
     if floor is None:
         return []
@@ -45,18 +58,21 @@ def collect_garbage(store: ObjectStore, *, before_ns: int) -> list[str]:
     for position in (floor, *newer[-_IN_USE:]):
         with suppress(DamagedCheckpointError):
             named |= checkpoints.read(position).parts()
-    entries = list(_numbered(list(store.list(LOG_PREFIX)), LOG_PREFIX).items())
     superfluous = [
         meta.key
-        for (_, meta), (following, _) in pairwise(entries)
-        if following <= floor and meta.modified_ns < before_ns
+        for (_, meta), (following, _) in pairwise(entries.items())
+        if following <= floor and meta.modified_ns <= before_ns
     ]
     superfluous += [manifests[position].key for position in old if position < floor]
     superfluous += [
         meta.key
         for meta in parts
-        if meta.key not in named and meta.key < f"{PARTS_PREFIX}{floor + 1:020d}"
+        if meta.modified_ns <= before_ns
+        and meta.key not in named
+        and meta.key < f"{PARTS_PREFIX}{floor + 1:020d}"
     ]
+    # Whoever handed it over is gone, or sees that it is and appends it himself.
+    superfluous += [m.key for m in store.list(PENDING_PREFIX) if m.modified_ns <= before_ns]
     store.delete_many(superfluous)
     return superfluous
 

@@ -72,6 +72,7 @@ class Manifest(msgspec.Struct, frozen=True):
         claims: Parts from old to new.
         rejections: Parts from old to new.
         head: Where the catalog stands; its own sequence is not used.
+        moments: Parts from old to new.
     """
 
     version: int = 1
@@ -84,10 +85,11 @@ class Manifest(msgspec.Struct, frozen=True):
     claims: tuple[PartName, ...] = ()
     rejections: tuple[PartName, ...] = ()
     head: Head = Head(0)
+    moments: tuple[PartName, ...] = ()
 
     def parts(self) -> set[str]:
         """Keys of all parts."""
-        named = [*self.claims, *self.rejections]
+        named = [*self.claims, *self.rejections, *self.moments]
         for table in self.tables:
             named += table.parts
         return {part.key for part in named}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -68,6 +69,7 @@ class SegmentPart:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._file = open_file(data, _SCHEMA)
+        self._reading = threading.Lock()  # a file that two threads read crashes the process
         table = self._file.read(columns=_NUMBERS)
         self.columns: dict[str, NDArray[Any]] = {
             name: table.column(name).to_numpy() for name in _NUMBERS
@@ -174,7 +176,9 @@ class SegmentPart:
             return pa.chunked_array([], pa.binary())
         at = np.searchsorted(self._groups, rows, side="right") - 1
         groups, which = np.unique(at, return_inverse=True)
-        column = self._file.read_row_groups(groups.tolist(), columns=["payload"]).column("payload")
+        with self._reading:
+            found = self._file.read_row_groups(groups.tolist(), columns=["payload"])
+        column = found.column("payload")
         sizes = np.diff(self._groups)[groups]
         starts = np.cumsum([0, *sizes])[:-1]
         return column.take(pa.array(starts[which] + rows - self._groups[at]))

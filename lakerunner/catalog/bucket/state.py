@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.catalog.bucket.claims import Claim, Kind
 from lakerunner.catalog.bucket.delta import LIVE, PURGED, Delta, TableDelta
-from lakerunner.catalog.bucket.digests import split
+from lakerunner.catalog.bucket.digests import commit_digest, split
 from lakerunner.catalog.bucket.manifest import Manifest, Totals
 from lakerunner.catalog.bucket.segment_part import PartStack
 from lakerunner.catalog.columns import summarise_counts
+from lakerunner.errors import SnapshotExpiredError
 from lakerunner.model.commit import Snapshot
+from lakerunner.model.times import isoformat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -113,6 +115,11 @@ class State:
             left = [digest for digest, hit in zip(left, hits, strict=True) if hit is None]
         return {digest: claim for digest, claim in found.items() if claim.kind is not Kind.PURGED}
 
+    def knows(self, commit_ids: Sequence[str]) -> bool:
+        """Whether all of these commits were applied."""
+        digests = [commit_digest(commit_id) for commit_id in commit_ids]
+        return len(self.claims(digests)) == len(set(digests))
+
     def segments(self, key: TableKey, time_range: TimeRange, sequence: int | None) -> list[Segment]:
         """Segments of a table as it was after a commit, or is, by (min timestamp, id)."""
         delta = self.delta.tables.get(key) or TableDelta()
@@ -180,6 +187,33 @@ class State:
         for key, delta in self.delta.tables.items():
             live[key] = live.get(key, 0) + delta.segments
         return sorted(key for key, segments in live.items() if segments)
+
+    def sequence_at(self, time_ns: int) -> int:
+        """The commit before the first one after a time.
+
+        Raises:
+            SnapshotExpiredError: It lies before what is known.
+        """
+        found: int | None = None
+        if self.manifest.newest_ns <= time_ns:
+            later = (before for before, newest_ns in self.delta.moments if newest_ns > time_ns)
+            return next(later, self.delta.sequence)
+        for name in reversed(self.manifest.moments):
+            part = self._cache.moments(name)
+            candidate = part.first_after(time_ns)
+            if candidate is None:
+                break  # the first one of the part that follows
+            found = candidate
+            if part.newest_ns[0] <= time_ns:
+                return found
+        else:
+            found = 0 if found == 0 else None  # before the very first, or before what is kept
+        if found is not None:
+            return found
+        raise SnapshotExpiredError(
+            f"the state at {isoformat(time_ns)} is not known any more; ask for a later one",
+            time_ns=time_ns,
+        )
 
     def rejections(self, organization: str) -> list[Rejection]:
         """What is set aside, by (time, source)."""

@@ -7,14 +7,16 @@ import uuid
 from typing import TYPE_CHECKING, TypeVar
 
 from lakerunner.catalog.bucket.admitting import Admission
-from lakerunner.catalog.bucket.log import pause
-from lakerunner.catalog.bucket.records import FORMAT_VERSION, Entry
+from lakerunner.catalog.bucket.records import FORMAT_VERSION, CommitRecord, Entry
+from lakerunner.catalog.bucket.rivals import Attempt, Rivals
 from lakerunner.errors import (
     CatalogError,
     CatalogMismatchError,
     CatalogUnavailableError,
     CommitConflictError,
     CommitUnknownError,
+    StoreError,
+    StoreUnavailableError,
 )
 from lakerunner.store.probe import check_conditional_puts
 
@@ -22,15 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lakerunner.catalog.bucket.follower import Follower
-    from lakerunner.catalog.bucket.log import Stored
+    from lakerunner.catalog.bucket.pending import Handed
     from lakerunner.catalog.bucket.state import State
     from lakerunner.model.commit import Commit
     from lakerunner.store.base import ObjectStore
 
 T = TypeVar("T")
-
-_RACES = 30
-"""Positions that a writer may lose to others before it gives up."""
 
 _GROUP_WEIGHT = 10_000
 """Segments and sources in one object at most, unless a single commit has more."""
@@ -46,20 +45,33 @@ class _Ticket:
 
 
 class _Judged:
-    """Changes as they were judged against one state."""
+    """Changes as they were judged against one state, one's own and those of others behind them."""
 
     def __init__(self, state: State) -> None:
         self.admission = Admission(state)
         self.previous = state.delta.entry_id
-        self.previous_position = state.delta.entry_position
-        self.previous_ns = state.modified_ns
         self.position = self.admission.position
         self.outcomes: list[int | CatalogError] = []
+        self.own = 0
 
     @property
     def refused(self) -> bool:
         """Whether a conflict was found, which may be over by now."""
         return any(isinstance(outcome, CatalogError) for outcome in self.outcomes)
+
+    def commit(self, commit: Commit) -> int | CatalogError:
+        """Judge one commit."""
+        try:
+            return self.admission.commit(commit)
+        except (CommitConflictError, CatalogMismatchError) as refusal:
+            return refusal
+
+    def append(self, handed: Sequence[Handed]) -> None:
+        """Judge what others handed over; they see for themselves what became of it."""
+        self.own = len(self.admission.records)
+        for each in handed if self.own else ():
+            for commit in each.commits:
+                self.commit(commit)
 
 
 class Writer:
@@ -68,13 +80,12 @@ class Writer:
     Args:
         store: The lake.
         follower: The state to judge by.
-        grace_ns: Age that a log entry reaches at least before it is deleted.
     """
 
-    def __init__(self, store: ObjectStore, follower: Follower, grace_ns: int) -> None:
+    def __init__(self, store: ObjectStore, follower: Follower) -> None:
         self._store = store
         self._follower = follower
-        self._grace_ns = grace_ns
+        self._rivals = Rivals(store)
         self._waiting: list[_Ticket] = []
         self._waiting_lock = threading.Lock()
         self._turn = threading.Lock()
@@ -116,7 +127,7 @@ class Writer:
             return judged
 
         with self._turn:
-            for refusal in self._append(judge):
+            for refusal in self._append(judge, self._rivals.attempt(())):
                 if isinstance(refusal, Exception):
                     raise refusal
         return answers[0]
@@ -133,19 +144,17 @@ class Writer:
 
     def _lead(self, group: Sequence[_Ticket]) -> None:
         """Write a group; each ticket has an outcome afterwards, whatever happens."""
+        commits = [ticket.commit for ticket in group]
 
         def judge(state: State) -> _Judged:
             judged = _Judged(state)
-            for ticket in group:
-                try:
-                    judged.outcomes.append(judged.admission.commit(ticket.commit))
-                except (CommitConflictError, CatalogMismatchError) as refusal:
-                    judged.outcomes.append(refusal)
+            judged.outcomes += map(judged.commit, commits)
             return judged
 
         failure: Exception = CommitUnknownError("the thread that wrote the group was stopped")
         try:
-            for ticket, outcome in zip(group, self._append(judge), strict=True):
+            outcomes = self._append(judge, self._rivals.attempt(commits))
+            for ticket, outcome in zip(group, outcomes, strict=True):
                 ticket.outcome = outcome
         except Exception as error:  # noqa: BLE001 - raised again in the threads of all tickets
             failure = error
@@ -153,27 +162,56 @@ class Writer:
             for ticket in group:
                 ticket.outcome = failure if ticket.outcome is None else ticket.outcome
 
-    def _append(self, judge: Callable[[State], _Judged]) -> Sequence[int | CatalogError]:
+    def _append(
+        self, judge: Callable[[State], _Judged], attempt: Attempt
+    ) -> Sequence[int | CatalogError]:
         """Judge, and write what was admitted behind the state it was judged by."""
+        try:
+            return self._race(judge, attempt)
+        except (StoreError, CatalogUnavailableError) as error:
+            if not attempt.handed_over:
+                raise
+            raise CommitUnknownError(
+                f"whether another writer appends the commit is not known: {error}"
+            ) from error
+
+    def _race(
+        self, judge: Callable[[State], _Judged], attempt: Attempt
+    ) -> Sequence[int | CatalogError]:
         self._follower.open()
         fresh = False
-        for race in range(_RACES):
-            judged = self._follower.ask(judge)
+        while attempt.goes_on():
+            others = attempt.others()
+            if others is None or (fresh is False and attempt.lost):
+                self._follower.refresh()  # what we handed over may be in by now
+                fresh = True
+
+            def judge_all(state: State, others: Sequence[Handed] = tuple(others or ())) -> _Judged:
+                judged = judge(state)
+                judged.append(others)
+                return judged
+
+            judged = self._follower.ask(judge_all)
             if judged.refused and not fresh:
                 # The state may be older than this call: what is missing may be there by now.
                 self._follower.refresh()
                 fresh = True
                 continue
-            if not judged.admission.records or self._write(judged):
+            if not judged.own:
+                attempt.end()
                 return judged.outcomes
-            pause(race)
-            self._follower.refresh()
-            fresh = True
+            if others is None:
+                continue  # it is somebody else's turn
+            if self._write(judged, attempt):
+                attempt.end(others)
+                return judged.outcomes
+            attempt.lose()
+            fresh = False
         raise CatalogUnavailableError(
-            f"gave up after {_RACES} races with other writers; nothing was changed"
+            f"gave up after {attempt.lost} races with other writers; nothing was changed"
         )
 
-    def _write(self, judged: _Judged) -> bool:
+    def _write(self, judged: _Judged, attempt: Attempt) -> bool:
         if judged.position == 1:
             check_conditional_puts(self._store)
         entry = Entry(
@@ -183,24 +221,37 @@ class Writer:
             position=judged.position,
             records=tuple(judged.admission.records),
         )
-        stored = self._follower.log.append(entry)
+        with attempt.timed():
+            stored = self._follower.log.append(entry)
         if stored is None:
             return False
-        if not self._proven(judged, stored):
-            self._follower.restart()
+        if not self._proven(entry):
             return False
         self._follower.advance(stored)
         return True
 
-    def _proven(self, judged: _Judged, stored: Stored) -> bool:
+    def _proven(self, entry: Entry) -> bool:
         """Whether our position was free because nobody had used it, and not because it was deleted.
 
-        The log is deleted in ascending order, and never its younger half of the grace period: if
-        the predecessor is young, or still there, nothing after it was deleted.
+        An entry is deleted only when a checkpoint of its position or a later one is there, and the
+        newest checkpoint never is. So where there is none, ours is the first of its position. Where
+        there is one, somebody was very quick, or we were very slow: the checkpoint tells.
+
+        Raises:
+            CommitUnknownError: The store does not answer.
         """
-        before_ns = judged.previous_ns
-        if before_ns is not None and stored.modified_ns - before_ns < self._grace_ns // 2:
-            return True
-        if judged.position == 1:
-            return self._follower.checkpoints.newest(trust_hint=False).position == 0
-        return self._follower.log.exists(judged.previous_position)
+        try:
+            if not self._follower.checkpoints.positions_after(entry.position - 1):
+                return True
+            self._follower.reopen()
+            commits = [r.commit.id for r in entry.records if isinstance(r, CommitRecord)]
+            known = self._follower.ask(lambda state: state.knows(commits))
+            if commits and known:
+                return True
+            if commits:
+                self._follower.log.withdraw(entry.position)
+        except (StoreUnavailableError, CatalogUnavailableError) as error:
+            raise CommitUnknownError(
+                f"entry {entry.position} was written, and may be too late: {error}"
+            ) from error
+        return False

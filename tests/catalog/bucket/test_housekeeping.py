@@ -143,11 +143,12 @@ class Dated(WrapperStore):
         return meta._replace(modified_ns=time.time_ns() + self.late_ns)
 
 
+@pytest.mark.parametrize("hours", [-30, 0, 30])
 @pytest.mark.parametrize("known", [0, 3, 7])
 def test_a_writer_that_overslept_its_position_does_not_fork_the_log(
-    store: CountingStore, known: int
+    store: CountingStore, known: int, hours: int
 ) -> None:
-    """Its number is free again, because it was used and deleted."""
+    """Its number is free again, because it was used and deleted. No clock tells it so."""
     catalog = BucketCatalog(store, checkpoint_every=5, grace_ns=0)
     clock = Dated(store)
     sleeper = BucketCatalog(clock, checkpoint_every=5, grace_ns=HOUR_NS)
@@ -157,7 +158,7 @@ def test_a_writer_that_overslept_its_position_does_not_fork_the_log(
     catalog.commit(make_commit("taken meanwhile", take=[A]))
     catalog.purge([])
     assert known + 1 not in positions(store)
-    clock.late_ns = 2 * HOUR_NS
+    clock.late_ns = hours * HOUR_NS
     with pytest.raises(CommitConflictError):
         sleeper.commit(make_commit("too late", take=[A]))
     sequence = sleeper.commit(make_commit("late", add=[make_segment("late")]))
@@ -167,15 +168,68 @@ def test_a_writer_that_overslept_its_position_does_not_fork_the_log(
     assert positions(store) == [25]  # what it wrote in vain is gone
 
 
-def test_a_writer_that_only_paused_looks_once(store: CountingStore) -> None:
-    clock = Dated(store)
-    catalog = BucketCatalog(clock, grace_ns=HOUR_NS)
-    fill(catalog, 0, 3)
-    clock.late_ns = 2 * HOUR_NS
-    store.reset()
-    fill(catalog, 3, 5)
-    counts = store.reset()
-    assert (counts.put, counts.head, counts.requests) == (2, 1, 3)
+class Asleep(WrapperStore):
+    """A store behind which something happens before an entry arrives, and after it did."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.before: Callable[[], object] = lambda: None
+        self.after: Callable[[], object] = lambda: None
+
+    def put(self, key: str, data: Buffer, mode: PutMode = PutMode.OVERWRITE) -> ObjectMeta:
+        log = key.startswith(LOG_PREFIX)
+        before, self.before = (self.before, lambda: None) if log else (lambda: None, self.before)
+        before()
+        meta = self.inner.put(key, data, mode)
+        after, self.after = (self.after, lambda: None) if log else (lambda: None, self.after)
+        after()
+        return meta
+
+
+def test_nobody_reads_what_a_writer_that_fell_asleep_writes_in_vain(store: CountingStore) -> None:
+    """It fell asleep between its look and its put, and others wake while its entry is there."""
+    catalog, reader, rival = (
+        BucketCatalog(store, checkpoint_every=5, grace_ns=0) for _ in range(3)
+    )
+    bed = Asleep(store)
+    sleeper = BucketCatalog(bed, checkpoint_every=5, grace_ns=0)
+    fill(catalog, 0, 7)
+    for each in (reader, rival, sleeper):
+        ids(each)
+    seen: list[list[str]] = []
+
+    def overslept() -> None:
+        fill(catalog, 7, 23)
+        assert 8 not in positions(store)
+
+    def in_vain() -> None:
+        assert 8 in positions(store)
+        seen.append(ids(reader))
+        rival.commit(make_commit("rival", add=[make_segment("rival")]))
+
+    bed.before, bed.after = overslept, in_vain
+    sequence = sleeper.commit(make_commit("late", add=[make_segment("late")], take=[A]))
+    assert sequence == 25
+    assert len(seen[0]) == 23
+    for each in (reader, rival, sleeper, catalog, BucketCatalog(store)):
+        assert {"late", "rival"} <= set(ids(each))
+        assert len(ids(each)) == 25
+
+
+def test_bytes_are_proportional_to_what_is_in_use(store: CountingStore) -> None:
+    catalog = BucketCatalog(store, checkpoint_every=10, grace_ns=0)
+    used = []
+    for start in range(0, 1000, 200):
+        for number in range(start, start + 200):
+            before = [] if number == 0 else [f"s{number - 1}"]
+            segment = make_segment(f"s{number}", number)
+            catalog.commit(make_commit(f"c{number}", add=[segment], remove=before))
+            if before:
+                catalog.purge(before)
+        used.append(sum(meta.size for meta in store.list("catalog/")))
+        assert len(positions(store)) <= 40
+    assert used[-1] < 2.5 * used[0]  # what is left of each commit is its id and its time
+    assert ids(catalog) == ["s999"]
 
 
 def test_parts_are_few_and_rows_rarely_rewritten() -> None:

@@ -1,0 +1,170 @@
+"""What a writer does about others that write at the same time: who appends, and for whom."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from lakerunner.catalog.bucket.log import pause
+from lakerunner.catalog.bucket.pending import Pending
+from lakerunner.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lakerunner.catalog.bucket.pending import Handed
+    from lakerunner.model.commit import Commit
+    from lakerunner.store.base import ObjectStore
+
+_RACES = 30
+"""Positions that a writer may lose to others before it gives up."""
+
+_REMEMBERED_S = 2.0
+"""How long a writer that met others expects to meet them again."""
+
+_SHORTEST_S = 0.004
+_LONGEST_S = 0.5
+
+
+class Rivals:
+    """What one process knows of other writers. Used by one thread at a time.
+
+    A writer that meets nobody appends its own commits and asks for nothing. One that lost a race
+    lately either leads or follows. A leader, whose entry was the last, looks at what the others
+    handed over and appends it with its own. A follower hands its commits over before it tries, and
+    waits until it sees them in the log. If nobody leads, the followers do, in the order in which
+    they came, one turn after the other. All of it saves races and makes waiting fair; that a commit
+    is applied once is decided by its id, and by the create-only put of the entry.
+
+    Args:
+        store: The lake.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.pending = Pending(store)
+        self.leads = False
+        self.expected = 0
+        self.put_s = _SHORTEST_S / 2
+        self._until = 0.0
+
+    @property
+    def near(self) -> bool:
+        """Whether others write at the same time, as far as we know."""
+        return time.monotonic() < self._until
+
+    def meet(self) -> None:
+        """Others are there."""
+        self._until = time.monotonic() + _REMEMBERED_S
+
+    @property
+    def turn_s(self) -> float:
+        """How long one has the turn before the next one may take it."""
+        return min(max(3 * self.put_s, _SHORTEST_S), _LONGEST_S)
+
+    def attempt(self, commits: Sequence[Commit]) -> Attempt:
+        """An attempt to append; what is no commit is never handed over."""
+        return Attempt(self, commits)
+
+
+class Attempt:
+    """One attempt to append something, until it is in the log or given up.
+
+    Args:
+        rivals: What the process knows of others.
+        commits: What may be handed over.
+
+    Attributes:
+        lost: Races that were lost.
+        handed_over: Whether others may append it for us.
+    """
+
+    def __init__(self, rivals: Rivals, commits: Sequence[Commit]) -> None:
+        self._rivals = rivals
+        self._commits = commits
+        self._key = ""
+        self._since = 0.0
+        self.lost = 0
+        self.handed_over = False
+
+    def goes_on(self) -> bool:
+        """Whether to try, or to try again."""
+        return self.lost < _RACES
+
+    def others(self) -> Sequence[Handed] | None:
+        """What to append beside our own; None if it is not our turn, after a pause."""
+        rivals = self._rivals
+        if not self._commits or not (rivals.near or self.handed_over):
+            return ()
+        if not self.handed_over and (self.lost > 1 or not (rivals.leads or self.lost)):
+            self._hand_over()
+        waiting = self._gather() if not self.handed_over else self._wait()
+        if waiting is None:
+            return None
+        found = rivals.pending.read([key for key in waiting if key != self._key])
+        rivals.expected = len(found)
+        if found:
+            rivals.meet()
+        return found
+
+    def _hand_over(self) -> None:
+        self._key = self._rivals.pending.new_key()
+        self._since = time.monotonic()
+        self.handed_over = True  # even if the reply is lost
+        self._rivals.pending.hand_over(self._key, self._commits)
+
+    def _gather(self) -> list[str]:
+        """For a leader: what waits, after as many as the last time had some time to come."""
+        rivals = self._rivals
+        deadline = time.monotonic() + rivals.turn_s
+        waiting = rivals.pending.keys()
+        while len(waiting) < rivals.expected and time.monotonic() < deadline:
+            time.sleep(rivals.turn_s / 4)
+            waiting = rivals.pending.keys()
+        return waiting
+
+    def _wait(self) -> list[str] | None:
+        """For a follower: what waits, if the turn has come to us; else None, after a pause."""
+        turn_s = self._rivals.turn_s
+        waited = time.monotonic() - self._since
+        if waited < 2 * turn_s:
+            time.sleep(turn_s / 2)
+            return None
+        waiting = self._rivals.pending.keys()
+        before = sum(key < self._key for key in waiting) if self._key in waiting else 0
+        if waited < (2 + before) * turn_s:
+            time.sleep(turn_s / 2)
+            return None
+        return waiting
+
+    def lose(self) -> None:
+        """Another entry was first."""
+        self.lost += 1
+        self._rivals.meet()
+        if self.handed_over:
+            self._since = time.monotonic()  # somebody leads: give him time
+            self._rivals.leads = False
+        elif not self._commits:
+            pause(0)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Around the put of an entry: how long one takes decides how long others wait."""
+        begun = time.monotonic()
+        yield
+        self._rivals.put_s += (time.monotonic() - begun - self._rivals.put_s) / 4
+
+    def end(self, appended: Sequence[Handed] | None = None) -> None:
+        """It is in the log, or refused.
+
+        Args:
+            appended: What was appended beside it, if it was we who did.
+        """
+        self._rivals.leads = appended is not None
+        if self.handed_over:
+            self._rivals.meet()
+        done = [handed.key for handed in appended or ()]
+        if self.handed_over and appended is not None:
+            done.append(self._key)
+        with suppress(StoreError):  # whoever reads it next finds that it is known
+            self._rivals.pending.forget(done)
