@@ -6,10 +6,16 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lakerunner.compute.table import Recast, ScanMode, Table
-from lakerunner.errors import QueryError, QueryExecutionError, QuerySyntaxError
+from lakerunner.errors import (
+    QueryError,
+    QueryExecutionError,
+    QuerySyntaxError,
+    UnsupportedQueryError,
+)
 from lakerunner.limits import CLOCK_SLACK_NS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.bounds import hull, time_range, widen
+from lakerunner.query.exactness import inexact_column
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
 from lakerunner.query.scan_mode import choose_mode
@@ -148,6 +154,8 @@ class Planner:
             self._prune(TablePlan(name, snapshot, own=views[name].own), scans, slack_ns)
             for name, snapshot in snapshots.items()
         )
+        for one in tables:
+            _refuse_inexact(one, views[one.name])
         for _ in range(_ATTEMPTS):
             planned = query.build(self._session, [self._table(one, views) for one in tables])
             if not mention.clock:
@@ -239,6 +247,20 @@ class Planner:
             dict(plain[1]),
             TABLES[plan.name].aliases,
             view.numbers(plan.segments),
+        )
+
+
+def _refuse_inexact(plan: TablePlan, view: View) -> None:
+    doubles = {name for name, kind in view.mixed.items() if kind == "double"}
+    doubles |= {one.name for one in plan.own if not doubles.isdisjoint(one.columns)}
+    segments = (with_own_columns(one, plan.own) for one in plan.segments)
+    column = inexact_column(plan.predicates, doubles, segments)
+    if column is not None:
+        raise UnsupportedQueryError(
+            f"{column} is read as double, for some segments have fractions in it, and others "
+            "integers beyond 2^53: of these a double is several at once, so a comparison with one "
+            "is refused; compare with a number below 9007199254740992",
+            column=column,
         )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lakerunner.errors import UnsupportedQueryError
 from lakerunner.query.query import Mention, Query
 from lakerunner.query.sql.accessors import accessor_edits
+from lakerunner.query.sql.clauses import cast_edits, refuse_ignored
 from lakerunner.query.sql.complexity import refuse_deep
 from lakerunner.query.sql.foreign import foreign_edits
 from lakerunner.query.sql.hints import explained
@@ -94,8 +95,9 @@ def read_sql(text: str, params: Params | None = None) -> SqlQuery:
     first = next((one for one in said if not one.is_symbol("(", ";")), None)
     statement = first.text.upper() if first is not None and first.kind is Kind.WORD else ""
     _refuse(statement, text)
+    refuse_ignored(said, text)
     bound = bind(said, params)
-    edits = [*foreign_edits(said), *accessor_edits(said), *bound.edits]
+    edits = [*foreign_edits(said), *accessor_edits(said), *cast_edits(said), *bound.edits]
     rewritten = rewrite(text, edits)
     found = tokens(rewritten.text) if edits else said
     words = frozenset(word.lower() for word in _WORD.findall(rewritten.text))
