@@ -52,6 +52,7 @@ class TablePlan(NamedTuple):
         segments: What is left of it, by (min timestamp, id).
         mode: How it is scanned.
         own: Attributes that the query calls by their own names.
+        doubles: Columns that are read as doubles, though some segments have integers.
     """
 
     name: str
@@ -60,6 +61,7 @@ class TablePlan(NamedTuple):
     segments: tuple[Segment, ...] = ()
     mode: ScanMode = ScanMode.SWEEP
     own: tuple[OwnColumn, ...] = ()
+    doubles: frozenset[str] = frozenset()
 
     def verdict(self, segment: Segment) -> Verdict:
         """Whether the query needs a segment, and why."""
@@ -151,11 +153,9 @@ class Planner:
         views, scans = self._look(query, mention, snapshots)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         tables = tuple(
-            self._prune(TablePlan(name, snapshot, own=views[name].own), scans, slack_ns)
+            self._prune(_unpruned(name, snapshot, views[name]), scans, slack_ns)
             for name, snapshot in snapshots.items()
         )
-        for one in tables:
-            _refuse_inexact(one, views[one.name])
         for _ in range(_ATTEMPTS):
             planned = query.build(self._session, [self._table(one, views) for one in tables])
             if not mention.clock:
@@ -211,6 +211,7 @@ class Planner:
             return plan
         near = self._segments(plan, bounds)
         refuse_unsent(plan.own, near, lambda: self.all_segments(plan))
+        _refuse_inexact(plan, near)
         kept = tuple(one for one in near if plan.verdict(one).keep)
         described = [with_own_columns(one, plan.own) for one in kept]
         return plan._replace(segments=kept, mode=choose_mode(mine, described))
@@ -250,11 +251,18 @@ class Planner:
         )
 
 
-def _refuse_inexact(plan: TablePlan, view: View) -> None:
-    doubles = {name for name, kind in view.mixed.items() if kind == "double"}
-    doubles |= {one.name for one in plan.own if not doubles.isdisjoint(one.columns)}
-    segments = (with_own_columns(one, plan.own) for one in plan.segments)
-    column = inexact_column(plan.predicates, doubles, segments)
+def _unpruned(name: str, snapshot: Snapshot, view: View) -> TablePlan:
+    doubles = frozenset(name for name, kind in view.mixed.items() if kind == "double")
+    return TablePlan(name, snapshot, own=view.own, doubles=doubles)
+
+
+def _refuse_inexact(plan: TablePlan, segments: Sequence[Segment]) -> None:
+    """Look at all segments of the time range: pruning compares as doubles too."""
+    doubles = plan.doubles | {
+        one.name for one in plan.own if not plan.doubles.isdisjoint(one.columns)
+    }
+    described = (with_own_columns(one, plan.own) for one in segments)
+    column = inexact_column(plan.predicates, doubles, described)
     if column is not None:
         raise UnsupportedQueryError(
             f"{column} is read as double, for some segments have fractions in it, and others "
