@@ -138,18 +138,18 @@ def table_view(spec: TableSpec, snapshot: Snapshot, mention: Mention, *, every: 
         for name, summary in (attributes | overflown).items()
         if summary.overflow
     }
-    mixed = {
-        name: common_type(summary.types)
-        for name, summary in attributes.items()
-        if len(summary.types) > 1
-    }
-    if service.types != ("string",):
-        mixed[SERVICE] = "string"
     schema = pa.schema(fields)
     named = {one.name: _own_type(one, schema, computed, attributes) for one in own}
     if named:
         named = {NAMED_FIRST: pa.bool_(), **named, NAMED_LAST: pa.bool_()}
-    return View(schema, computed, mixed, own, named)
+    return View(schema, computed, _mixed(attributes | {SERVICE: service}), own, named)
+
+
+def _mixed(attributes: Mapping[str, ColumnSummary]) -> dict[str, str]:
+    mixed = {name: common_type(one.types) for name, one in attributes.items() if one.types[1:]}
+    if attributes[SERVICE].types != ("string",):
+        mixed[SERVICE] = "string"  # whatever was sent: it is a canonical column
+    return mixed
 
 
 def _own_type(
