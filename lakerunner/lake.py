@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lakerunner.model.times import TimeLike
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import Explanation, Result
+    from lakerunner.query.promql.answering import SampleResult, StepLike
     from lakerunner.query.sql.params import Params
     from lakerunner.store import ObjectStore
 
@@ -295,6 +296,22 @@ class Lake:
             ['hello']
         """
         return self._queries.sql(text, params=params, timeout=timeout)
+
+    def promql(
+        self,
+        text: str,
+        *,
+        time: TimeLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        step: StepLike | None = None,
+        lookback: StepLike | None = None,
+        timeout: float | None = None,
+    ) -> SampleResult:
+        """Ask in PromQL; see `QueryEngine.promql`."""
+        return self._queries.promql(
+            text, time=time, start=start, end=end, step=step, lookback=lookback, timeout=timeout
+        )
 
     def explain(self, text: str, *, params: Params | None = None) -> Explanation:
         """Say which segments a query would read, and why; see `QueryEngine.explain`."""

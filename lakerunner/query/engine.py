@@ -12,6 +12,7 @@ from lakerunner.model.times import TimeRange
 from lakerunner.query.backing import Backing
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.plan import Planner
+from lakerunner.query.promql.answering import Reader, answer, read_grid
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.sql.query import read_sql
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from lakerunner.compute.turns import Allowance
     from lakerunner.model.config import Config
     from lakerunner.model.predicate import Predicate
+    from lakerunner.model.times import TimeLike
     from lakerunner.query.plan import QueryPlan
+    from lakerunner.query.promql.answering import SampleResult, StepLike
     from lakerunner.query.query import Query
     from lakerunner.query.sql.params import Params
     from lakerunner.store.base import ObjectStore
@@ -145,6 +148,47 @@ class QueryEngine:
         allowance = self._backing.allowance(self._organization, timeout, query.text)
         plan, _, files = self._plan(query, allowance)
         return Result(plan, files, allowance)
+
+    def promql(
+        self,
+        text: str,
+        *,
+        time: TimeLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        step: StepLike | None = None,
+        lookback: StepLike | None = None,
+        timeout: float | None = None,
+    ) -> SampleResult:
+        """Evaluate a PromQL expression over the metrics, as Prometheus 3 does.
+
+        Times are taken to the millisecond. See the reference page on PromQL for how
+        OpenTelemetry's metrics are called and what differs.
+
+        Args:
+            text: The expression.
+            time: Evaluate at this time only; now if there is no range either.
+            start: Evaluate from here …
+            end: … to here, both included …
+            step: … every so often: seconds, a `timedelta` or text such as `"30s"`.
+            lookback: How old a sample may be that an instant selector still sees; 5 minutes.
+            timeout: Seconds that each scan of the metrics may take; see `sql`.
+
+        Returns:
+            One row for each sample; see `SampleResult`.
+
+        Raises:
+            QuerySyntaxError: The text cannot be read; the message begins with line and column.
+            ConfigurationError: The times contradict each other, or a step is not above 0.
+            QueryExecutionError: It cannot be evaluated, as where many series match many.
+            QueryLimitError: It has too many steps, or reads too many samples.
+        """
+        grid = read_grid(time, start, end, step, lookback)
+        reader = Reader(
+            ask=lambda query: self.sql(query, timeout=timeout),
+            segments=lambda span: self._catalog.segments(self._organization, "metrics", span),
+        )
+        return answer(text, grid, reader)
 
     def explain(self, query: str | Query, *, params: Params | None = None) -> Explanation:
         """Say how a query would be answered: every segment, kept or dropped and why, and the plan.

@@ -1,0 +1,1 @@
+"""PromQL: from text to series, the way Prometheus 3 reads and evaluates it."""

@@ -1,0 +1,296 @@
+"""Evaluate an expression: every node at all steps at once, from the samples its selectors read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from lakerunner.errors import QueryExecutionError
+from lakerunner.query.promql.aggregate import aggregate
+from lakerunner.query.promql.annotations import Annotations
+from lakerunner.query.promql.binary import (
+    Operands,
+    apply,
+    compute,
+    set_operation,
+    vectors,
+)
+from lakerunner.query.promql.calls import INSTANT_CALLS
+from lakerunner.query.promql.checks import type_of
+from lakerunner.query.promql.grid import Grid, Read, Scope, reads
+from lakerunner.query.promql.histogram_calls import HISTOGRAM_CALLS
+from lakerunner.query.promql.histograms import Hint, expand
+from lakerunner.query.promql.labels import NAME
+from lakerunner.query.promql.range_calls import RANGE_CALLS
+from lakerunner.query.promql.rates import Notes
+from lakerunner.query.promql.series import Samples, Vector
+from lakerunner.query.promql.syntax import (
+    COMPARISONS,
+    SETS,
+    Aggregation,
+    Binary,
+    Call,
+    Matcher,
+    Node,
+    Number,
+    Parens,
+    Range,
+    Selector,
+    Subquery,
+    Text,
+    Unary,
+    ValueType,
+    unwrap,
+)
+from lakerunner.query.promql.windows import Windows, instant, pick
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Value = Vector | NDArray[np.float64] | str
+
+
+class SeriesSource(Protocol):
+    """Where samples come from."""
+
+    def select(self, read: Read) -> Samples:
+        """The samples of all series that fulfil the conditions, within the time range."""
+        ...
+
+
+class Answer(NamedTuple):
+    """What a query evaluates to.
+
+    Attributes:
+        kind: What it is.
+        times: int64, milliseconds: of the steps.
+        vector: Of a vector: the series. Two never have equal labels.
+        samples: Of a range vector: its samples.
+        scalar: Of a scalar: float64, one a step.
+        text: Of a string.
+        warnings: What may be wrong with the answer.
+        infos: What may be odd about it.
+    """
+
+    kind: ValueType
+    times: NDArray[np.int64]
+    vector: Vector | None = None
+    samples: Samples | None = None
+    scalar: NDArray[np.float64] | None = None
+    text: str | None = None
+    warnings: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
+
+
+def evaluate(text: str, node: Node, grid: Grid, source: SeriesSource) -> Answer:
+    """Evaluate an expression.
+
+    Args:
+        text: The query, for positions in notes.
+        node: Its tree.
+        grid: When.
+        source: What is read.
+
+    Raises:
+        QueryExecutionError: The expression cannot be evaluated over what was read, as where several
+            series match and only one may.
+    """
+    notes = Annotations(text)
+    evaluator = Evaluator(grid, source, notes, reads(node, grid))
+    answer = Answer(type_of(node), grid.times)
+    if answer.kind is ValueType.MATRIX:
+        answer = answer._replace(samples=evaluator.range_samples(unwrap(node), grid.times))
+    else:
+        value = evaluator.value(node, grid.times)
+        if isinstance(value, str):
+            answer = answer._replace(text=value)
+        elif isinstance(value, Vector):
+            answer = answer._replace(vector=value.without_dropped().compact().unique())
+        else:
+            answer = answer._replace(scalar=value)
+    return answer._replace(warnings=tuple(notes.warnings), infos=tuple(notes.infos))
+
+
+class Evaluator:
+    """Evaluates nodes over what was read for all of them."""
+
+    def __init__(
+        self, grid: Grid, source: SeriesSource, annotations: Annotations, read: Sequence[Read]
+    ) -> None:
+        self.grid = grid
+        self.scope = Scope(grid)
+        self.annotations = annotations
+        self._source = source
+        self._reads: Mapping[tuple[Matcher, ...], Read] = {one.matchers: one for one in read}
+        self._samples: dict[tuple[Matcher, ...], Samples] = {}
+
+    # Values by kind
+
+    def value(self, node: Node, times: NDArray[np.int64]) -> Value:
+        """What a node that is no range evaluates to, at each of some ascending times."""
+        match node:
+            case Number(value=value):
+                found: Value = np.full(len(times), value)
+            case Text(value=text):
+                found = text
+            case Parens(expr=expr):
+                found = self.value(expr, times)
+            case Selector():
+                found = self._selected(node, times)
+            case Unary():
+                found = self._signed(node, times)
+            case Binary():
+                found = self._binary(node, times)
+            case Aggregation():
+                found = self._aggregated(node, times)
+            case Call():
+                found = CALLS[node.name](self, node, times)
+            case _:
+                raise AssertionError(node)
+        return found
+
+    def vector(self, node: Node, times: NDArray[np.int64]) -> Vector:
+        """The same for a node that is an instant vector."""
+        value = self.value(node, times)
+        if not isinstance(value, Vector):
+            raise TypeError(node)
+        return value
+
+    def scalar(self, node: Node, times: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same for a node that is a scalar: float64, one a time."""
+        value = self.value(node, times)
+        if isinstance(value, Vector | str):
+            raise TypeError(node)
+        return value
+
+    def text(self, node: Node) -> str:
+        """The value of a string literal."""
+        inner = unwrap(node)
+        if not isinstance(inner, Text):
+            raise TypeError(node)
+        return inner.value
+
+    # Samples
+
+    def read(self, matchers: tuple[Matcher, ...]) -> Samples:
+        """All samples that selectors with these conditions see."""
+        found = self._samples.get(matchers)
+        if found is None:
+            found = self._source.select(self._reads[matchers])
+            self._samples[matchers] = found
+        return found
+
+    def _selected(self, node: Selector, times: NDArray[np.int64]) -> Vector:
+        if node.mode == "anchored":
+            raise QueryExecutionError("anchored modifier can only be used with range selectors")
+        if node.mode == "smoothed":
+            raise QueryExecutionError("smoothed instant selectors are not supported")
+        samples = self.read(node.matchers)
+        at = instant(samples, self.scope.moved(times, node.moment), self.grid.lookback_ms)
+        return pick(samples, at)
+
+    def notes_at(self, node: Node) -> Notes:
+        """Where a function notes what is odd about an argument."""
+        return Notes(self.annotations, node.place)
+
+    def windows(self, node: Node, times: NDArray[np.int64]) -> Windows:
+        """The samples of a range or a subquery, at each of some ascending times."""
+        inner = unwrap(node)
+        match inner:
+            case Range(selector=selector):
+                if selector.mode:
+                    raise QueryExecutionError(f"{selector.mode} range selectors are not supported")
+                ends = self.scope.moved(times, selector.moment)
+                length = self.scope.length_ms(inner.length)
+                return Windows.over(self.read(selector.matchers), ends, length)
+            case Subquery():
+                at = self.scope.inner_times(inner, times)
+                ends = self.scope.moved(times, inner.moment)
+                length = self.scope.length_ms(inner.length)
+                if not len(at):
+                    return Windows.over(Samples.empty(), ends, length)
+                vector = self.vector(inner.expr, at).compact().unique()
+                return Windows.over(vector.samples(at), ends, length)
+        raise TypeError(node)
+
+    def range_samples(self, node: Node, times: NDArray[np.int64]) -> Samples:
+        """The samples of a range at a single time."""
+        windows = self.windows(node, times)
+        samples = windows.samples
+        lo, hi = windows.lo[:, 0], windows.hi[:, 0]
+        kept = np.flatnonzero(hi > lo)
+        picked = expand(lo[kept], (hi - lo)[kept])
+        return samples._replace(
+            labels=samples.labels.take(kept).blank(NAME, samples.dropped[kept]),
+            dropped=samples.dropped[kept],
+            offsets=np.concatenate([[0], np.cumsum((hi - lo)[kept])]),
+            time=samples.time[picked],
+            value=samples.value[picked],
+            histogram=samples.histogram[picked],
+            stale=samples.stale[picked],
+            start=samples.start[picked],
+            delta=samples.delta[kept],
+        )
+
+    # Operators
+
+    def _signed(self, node: Unary, times: NDArray[np.int64]) -> Value:
+        value = self.value(node.expr, times)
+        if node.op == "+" or isinstance(value, str):
+            return value
+        if not isinstance(value, Vector):
+            return -value
+        negated = value._replace(value=-value.value).drop_names()
+        if value.histogram is not None:
+            made = value.histograms.scale(np.full(value.histograms.size, -1.0))
+            negated = negated._replace(histograms=made.with_hint(Hint.GAUGE))
+        return negated
+
+    def _binary(self, node: Binary, times: NDArray[np.int64]) -> Value:
+        left, right = self.value(node.left, times), self.value(node.right, times)
+        if isinstance(left, str) or isinstance(right, str):
+            raise TypeError(node)
+        if isinstance(left, Vector):
+            if isinstance(right, Vector):
+                if node.op in SETS:
+                    return set_operation(node, left, right)
+                return vectors(node, left, right, self.annotations)
+            return self._with_scalar(node, left, _spread(right, left), flipped=False)
+        if isinstance(right, Vector):
+            return self._with_scalar(node, right, _spread(left, right), flipped=True)
+        return compute(node.op, left, right)
+
+    def _with_scalar(
+        self, node: Binary, vector: Vector, scalar: Vector, *, flipped: bool
+    ) -> Vector:
+        operands = Operands(scalar, vector) if flipped else Operands(vector, scalar)
+        result, _ = apply(node, operands, self.annotations, keep_right=flipped)
+        result = result._replace(labels=vector.labels, dropped=vector.dropped)
+        keeps = node.op in COMPARISONS and not node.bool_modifier
+        return result if keeps else result.drop_names()
+
+    def _aggregated(self, node: Aggregation, times: NDArray[np.int64]) -> Vector:
+        parameter, text = np.zeros(len(times)), ""
+        if node.parameter is not None:
+            if node.op == "count_values":
+                text = self.text(node.parameter)
+            else:
+                parameter = self.scalar(node.parameter, times)
+        return aggregate(node, self.vector(node.expr, times), parameter, text, self.annotations)
+
+
+CALLS = {**INSTANT_CALLS, **HISTOGRAM_CALLS, **RANGE_CALLS}
+
+
+def _spread(scalar: NDArray[np.float64], like: Vector) -> Vector:
+    """A scalar as a vector of the same series as another."""
+    shape = like.present.shape
+    return Vector(
+        like.labels,
+        like.dropped,
+        np.ones(shape, dtype=bool),
+        np.broadcast_to(scalar[None, :], shape),
+    )

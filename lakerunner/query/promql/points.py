@@ -1,0 +1,342 @@
+"""From the points of metrics, as Arrow columns, to samples in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from lakerunner.query.promql.aggregate import decimal
+from lakerunner.query.promql.combining import detect_resets
+from lakerunner.query.promql.histograms import (
+    Hint,
+    Histograms,
+    concat,
+    expand,
+)
+from lakerunner.query.promql.labels import LabelColumn, Labels
+from lakerunner.query.promql.point_columns import (
+    histograms_of,
+    layouts,
+    list_lengths,
+    list_values,
+    milliseconds,
+    numbers,
+    one_chunk,
+)
+from lakerunner.query.promql.series import NO_HISTOGRAM, Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lakerunner.query.promql.streams import Selected
+    from lakerunner.query.promql.syntax import Matcher
+
+HINT_SHIFT = 8
+"""Where in `flags` the `Hint` of a native histogram lies that came from Prometheus: two bits."""
+
+_HINT_MASK = 3
+
+NUMBER_COLUMNS = ("series_id", "timestamp", "start_timestamp", "value", "flags")
+"""What is read of points that are numbers."""
+
+CLASSIC_COLUMNS = ("count", "sum", "bucket_counts", "explicit_bounds")
+NATIVE_COLUMNS = (
+    *CLASSIC_COLUMNS,
+    "metric_type",
+    "scale",
+    "zero_count",
+    "zero_threshold",
+    "positive_offset",
+    "positive_bucket_counts",
+    "negative_offset",
+    "negative_bucket_counts",
+)
+COLUMNS_OF: dict[str, tuple[str, ...]] = {
+    "value": (),
+    "info": (),
+    "native": NATIVE_COLUMNS,
+    "bucket": CLASSIC_COLUMNS,
+    "sum": ("count", "sum"),
+    "count": ("count", "sum"),
+    "quantile": ("quantiles",),
+}
+"""What is read of points in addition, for each kind of series."""
+
+
+class Points(NamedTuple):
+    """What was read of the points of some streams.
+
+    Attributes:
+        table: Their columns, each in one chunk.
+        stream: int64: which row of the table of streams each belongs to.
+    """
+
+    table: pa.Table
+    stream: NDArray[np.int64]
+
+
+class _Cells(NamedTuple):
+    """Samples in no order, of one kind of series.
+
+    Attributes:
+        series: int64: the series of each, from 0.
+        time: int64, milliseconds.
+        value: float64.
+        histogram: int64.
+        stale: bool.
+        start: int64, milliseconds.
+    """
+
+    series: NDArray[np.int64]
+    time: NDArray[np.int64]
+    value: NDArray[np.float64]
+    histogram: NDArray[np.int64]
+    stale: NDArray[np.bool_]
+    start: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> _Cells:
+        """Other samples, by number."""
+        return _Cells(
+            self.series[rows],
+            self.time[rows],
+            self.value[rows],
+            self.histogram[rows],
+            self.stale[rows],
+            self.start[rows],
+        )
+
+
+def to_samples(
+    points: Points,
+    selected: Selected,
+    delta: NDArray[np.bool_],
+    matchers: Sequence[Matcher],
+) -> Samples:
+    """The samples of series of one kind, in order of series and time.
+
+    Of several points of one series at one time the last one that was read stays.
+
+    Args:
+        points: What was read.
+        selected: The series.
+        delta: bool, one for each stream: a point is what was added since the one before.
+        matchers: Conditions on the bounds of buckets and quantiles.
+    """
+    place = np.full(len(delta), -1, dtype=np.int64)
+    place[selected.rows] = np.arange(len(selected.rows))
+    series = place[points.stream]
+    chosen = np.flatnonzero(series >= 0)
+    table = points.table.take(pa.array(chosen))
+    series = series[chosen]
+    labels, histograms = selected.labels, Histograms.empty()
+    flags = numbers(table["flags"], np.int64)
+    cells = _Cells(
+        series,
+        milliseconds(table["timestamp"]),
+        np.zeros(table.num_rows),
+        np.full(table.num_rows, NO_HISTOGRAM, dtype=np.int64),
+        (flags & 1) == 1,
+        milliseconds(table["start_timestamp"]),
+    )
+    match selected.kind:
+        case "value":
+            cells = cells._replace(value=numbers(table["value"], np.float64, np.nan))
+        case "info":
+            cells = cells._replace(value=np.ones(table.num_rows), start=np.zeros_like(cells.start))
+        case "sum" | "count" as name:
+            cells = cells._replace(value=numbers(table[name], np.float64, np.nan))
+        case "native":
+            histograms = histograms_of(table)
+            number = np.where(cells.stale, NO_HISTOGRAM, np.arange(table.num_rows))
+            histograms = histograms._replace(hint=(flags >> HINT_SHIFT) & _HINT_MASK)
+            cells = cells._replace(histogram=number)
+        case "bucket":
+            cells, labels = _buckets(table, cells, labels)
+        case _:
+            cells, labels = _quantiles(table, cells, labels)
+    is_delta = delta[selected.rows] if selected.kind != "info" else np.zeros(len(labels), bool)
+    if selected.kind in ("bucket", "quantile"):
+        origin = np.zeros(len(labels), dtype=np.int64)
+        origin[cells.series] = series[_origin_of(table, selected.kind)]
+        is_delta = is_delta[origin]
+        fits = labels.matching([one for one in matchers if one.name in ("le", "quantile")])
+        renumbered = np.cumsum(fits) - 1
+        cells = cells.take(np.flatnonzero(fits[cells.series]))
+        cells = cells._replace(series=renumbered[cells.series])
+        labels, is_delta = labels.take(np.flatnonzero(fits)), is_delta[fits]
+    return _ordered(cells, labels, is_delta, histograms)
+
+
+def _origin_of(table: pa.Table, kind: str) -> NDArray[np.int64]:
+    """The row that each exploded cell comes from."""
+    if kind == "bucket":
+        lengths = np.maximum(list_lengths(table["bucket_counts"]), 1)
+    else:
+        lengths = list_lengths(table["quantiles"])
+    result: NDArray[np.int64] = np.repeat(np.arange(table.num_rows), lengths)
+    return result
+
+
+def _ordered(
+    cells: _Cells, labels: Labels, delta: NDArray[np.bool_], histograms: Histograms
+) -> Samples:
+    """Bring cells in order of series and time; series with equal labels become one."""
+    group, first = labels.groups()
+    if len(first) < len(labels):
+        cells = cells._replace(series=group[cells.series])
+        labels, delta = labels.take(first), delta[first]
+    time = cells.time
+    if len(time):
+        base = int(time.min())
+        width = int(time.max()) - base + 1
+        if width * max(len(labels), 1) < 2**62:
+            key = cells.series * width + (time - base)
+            order = None if (key[1:] > key[:-1]).all() else np.argsort(key, kind="stable")
+        else:
+            order = np.lexsort((time, cells.series))
+        if order is not None:
+            cells = cells.take(order)
+        same = (cells.series[1:] == cells.series[:-1]) & (cells.time[1:] == cells.time[:-1])
+        if same.any():
+            cells = cells.take(np.flatnonzero(np.append(~same, True)))
+    counts = np.bincount(cells.series, minlength=len(labels))
+    samples = Samples(
+        labels,
+        np.zeros(len(labels), dtype=bool),
+        np.concatenate([[0], np.cumsum(counts)]),
+        cells.time,
+        cells.value,
+        cells.histogram,
+        cells.stale,
+        cells.start,
+        histograms,
+        delta,
+    )
+    return _with_hints(samples) if histograms.size else samples
+
+
+def _with_hints(samples: Samples) -> Samples:
+    """Say of each histogram after another one of its series whether the counter was reset."""
+    is_histogram = samples.histogram != NO_HISTOGRAM
+    both = is_histogram & np.roll(is_histogram, 1)
+    starts = samples.offsets[:-1]
+    both[starts[starts < len(both)]] = False
+    both &= ~samples.delta[samples.series]
+    at = np.flatnonzero(both)
+    number = samples.histogram
+    hints = samples.histograms.hint.copy()
+    at = at[hints[number[at]] == Hint.UNKNOWN]
+    fell = detect_resets(samples.histograms, number[at - 1], number[at])
+    hints[number[at]] = np.where(fell, int(Hint.RESET), int(Hint.NOT_RESET))
+    return samples._replace(histograms=samples.histograms._replace(hint=hints))
+
+
+def _buckets(table: pa.Table, cells: _Cells, labels: Labels) -> tuple[_Cells, Labels]:
+    """The cumulated buckets of explicit histograms, a series for each bound."""
+    filled = list_lengths(table["bucket_counts"])
+    # The last bucket holds all observations, also where none of the others was sent.
+    lengths = np.maximum(filled, 1)
+    layout, bounds = layouts(table["explicit_bounds"])
+    row = np.repeat(np.arange(table.num_rows), lengths)
+    index = expand(np.zeros(len(lengths), dtype=np.int64), lengths)
+    ends = np.cumsum(lengths)
+    counts = np.zeros(len(row))
+    counts[expand((ends - lengths)[filled > 0], filled[filled > 0])] = list_values(
+        table["bucket_counts"], filled
+    )
+    summed = np.concatenate([[0.0], np.cumsum(counts)])
+    value = summed[1:] - summed[(ends - lengths)[row]]
+    value[ends - 1] = numbers(table["count"], np.float64)
+    index = np.where(filled[row] > 0, index, list_lengths(table["explicit_bounds"])[row])
+    texts = [[*(decimal(float(one)) for one in bound), "+Inf"] for bound in bounds]
+    words = sorted({word for part in texts for word in part})
+    number = {word: place for place, word in enumerate(words)}
+    widest = max((len(part) for part in texts), default=1)
+    grid = np.zeros((len(texts), widest), dtype=np.int64)
+    for place, part in enumerate(texts):
+        grid[place, : len(part)] = [number[word] for word in part]
+    word = grid[layout[row], np.minimum(index, widest - 1)]
+    return _exploded(cells, labels, row, word, ("le", words), value)
+
+
+def _quantiles(table: pa.Table, cells: _Cells, labels: Labels) -> tuple[_Cells, Labels]:
+    """The quantiles of summaries, a series for each."""
+    column = one_chunk(table["quantiles"])
+    lengths = list_lengths(table["quantiles"])
+    row = np.repeat(np.arange(table.num_rows), lengths)
+    flat = column.flatten()
+    quantile = numbers(flat.field("quantile"), np.float64, np.nan)
+    distinct, word = np.unique(quantile, return_inverse=True)
+    words = [decimal(float(one)) for one in distinct]
+    value = numbers(flat.field("value"), np.float64, np.nan)
+    return _exploded(cells, labels, row, word, ("quantile", words), value)
+
+
+def _exploded(
+    cells: _Cells,
+    labels: Labels,
+    row: NDArray[np.int64],
+    word: NDArray[np.int64],
+    label: tuple[str, Sequence[str]],
+    value: NDArray[np.float64],
+) -> tuple[_Cells, Labels]:
+    name, words = label
+    key = cells.series[row] * max(len(words), 1) + word
+    distinct, series = np.unique(key, return_inverse=True)
+    owner, its_word = distinct // max(len(words), 1), distinct % max(len(words), 1)
+    column = LabelColumn.from_texts(pa.array(words, pa.string()).take(pa.array(its_word)))
+    exploded = _Cells(
+        series.astype(np.int64),
+        cells.time[row],
+        value,
+        cells.histogram[row],
+        cells.stale[row],
+        cells.start[row],
+    )
+    return exploded, labels.take(owner).replace(name, column)
+
+
+def cut(samples: Samples, after_ms: int) -> Samples:
+    """Only the samples after a time; series that have none left stay."""
+    kept = samples.time > after_ms
+    if kept.all():
+        return samples
+    counts = np.bincount(samples.series[kept], minlength=len(samples.labels))
+    return samples._replace(
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        time=samples.time[kept],
+        value=samples.value[kept],
+        histogram=samples.histogram[kept],
+        stale=samples.stale[kept],
+        start=samples.start[kept],
+    )
+
+
+def concat_samples(parts: Sequence[Samples]) -> Samples:
+    """The samples of several selections as one; series with equal labels become one."""
+    if not parts:
+        return Samples.empty()
+    whole = parts[0]
+    for part in parts[1:]:
+        shift = whole.histograms.size
+        number = np.where(part.histogram == NO_HISTOGRAM, NO_HISTOGRAM, part.histogram + shift)
+        whole = Samples(
+            whole.labels.concat(part.labels),
+            np.concatenate([whole.dropped, part.dropped]),
+            np.concatenate([whole.offsets, part.offsets[1:] + whole.offsets[-1]]),
+            np.concatenate([whole.time, part.time]),
+            np.concatenate([whole.value, part.value]),
+            np.concatenate([whole.histogram, number]),
+            np.concatenate([whole.stale, part.stale]),
+            np.concatenate([whole.start, part.start]),
+            concat([whole.histograms, part.histograms]),
+            np.concatenate([whole.delta, part.delta]),
+        )
+    if len(parts) == 1 or len(whole.labels.groups()[1]) == len(whole.labels):
+        return whole
+    cells = _Cells(whole.series, whole.time, whole.value, whole.histogram, whole.stale, whole.start)
+    return _ordered(cells, whole.labels, whole.delta, whole.histograms)
