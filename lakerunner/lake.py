@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 from lakerunner.catalog.past import open_past, present
-from lakerunner.errors import ConfigurationError, ReadOnlyError
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import read_config
@@ -17,6 +15,7 @@ from lakerunner.query import QueryEngine
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import collect_orphans
 from lakerunner.schema.tables import table_spec
+from lakerunner.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,22 +79,38 @@ class Lake:
         executor: Executor | None = None,
         ownership: Ownership | Mapping[str, Any] | None = None,
     ) -> None:
-        self.store = store
-        self.catalog = catalog
-        self.organization = check_organization(organization)
-        self._config = read_config(config)
-        self._read_only = read_only
-        self._bound = False
-        self._borrows = False
-        self._ingestor = Ingestor(
+        settings = read_config(config)
+        check_organization(organization)
+        ingestor = Ingestor(
             store,
             catalog,
             organization=organization,
-            config=self._config,
+            config=settings,
             executor=executor,
             ownership=ownership,
         )
-        self._queries = QueryEngine(store, catalog, organization, self._config)
+        queries = QueryEngine(store, catalog, organization, settings)
+        scope = Scope(store, catalog, organization, settings, read_only)
+        self._set(scope, ingestor, queries, borrows=False)
+
+    def _set(
+        self, scope: Scope, ingestor: Ingestor, queries: QueryEngine, *, borrows: bool
+    ) -> None:
+        self.store = scope.store
+        self.catalog = scope.catalog
+        self.organization = scope.organization
+        self._scope = scope
+        self._ingestor = ingestor
+        self._queries = queries
+        self._borrows = borrows
+
+    def _within(self, scope: Scope) -> Lake:
+        """The same workers within another scope; what is open stays this lake's to close."""
+        view = Lake.__new__(Lake)
+        view._set(  # noqa: SLF001 - its own class
+            scope, self._ingestor.within(scope), self._queries.within(scope), borrows=True
+        )
+        return view
 
     def for_organization(self, organization: str) -> Lake:
         """The same lake, bound to one organization: it reads and writes that one's rows only.
@@ -121,18 +136,7 @@ class Lake:
             >>> lake.organizations()
             ['acme']
         """
-        check_organization(organization)
-        if organization != self.organization:
-            self._whole(f"to bind it to '{organization}'")
-        bound = copy(self)
-        vars(bound).update(
-            organization=organization,
-            _ingestor=self._ingestor.for_organization(organization),
-            _queries=self._queries.for_organization(organization),
-            _bound=True,
-            _borrows=True,
-        )
-        return bound
+        return self._within(self._scope.of(organization))
 
     def organizations(self) -> Sequence[str]:
         """Organizations that have rows, in order of their names.
@@ -140,7 +144,7 @@ class Lake:
         Of a lake that is bound to one organization, this is that one, or nothing.
         """
         names = self.catalog.organizations()
-        return [name for name in names if name == self.organization] if self._bound else names
+        return [name for name in names if name == self.organization] if self._scope.bound else names
 
     def ingest(
         self,
@@ -157,7 +161,7 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
-        self._writable("ingest")
+        self._scope.require_writable("ingest")
         return self._ingestor.ingest(
             source,
             signal=signal,
@@ -173,7 +177,7 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
-        self._writable("ingest_owned")
+        self._scope.require_writable("ingest_owned")
         return self._ingestor.ingest_owned(progress)
 
     def watch(
@@ -191,7 +195,7 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
-        self._writable("watch")
+        self._scope.require_writable("watch")
         if isinstance(source, EventSource):
             return self._ingestor.watch(source, **settings)
         with open_source(source, self.store.storage_options) as opened:
@@ -214,7 +218,7 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
-        self._writable("retry_rejected")
+        self._scope.require_writable("retry_rejected")
         return self._ingestor.retry(None, progress, signal=signal, format=format, mapping=mapping)
 
     def collect_orphans(self, *, dry_run: bool = False, force: bool = False) -> Sequence[str]:
@@ -223,9 +227,11 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
-        self._writable("collect_orphans")
-        self._whole("collect_orphans")
-        return collect_orphans(self.store, self.catalog, self._config, dry_run=dry_run, force=force)
+        self._scope.require_writable("collect_orphans")
+        self._scope.require_whole("collect_orphans")
+        return collect_orphans(
+            self.store, self.catalog, self._scope.config, dry_run=dry_run, force=force
+        )
 
     def recover(
         self, *, merge: bool = False, dry_run: bool = False, progress: Progress | None = None
@@ -238,10 +244,15 @@ class Lake:
             StoreError: The lake cannot be read.
             CatalogError: A commit failed; those before it stand.
         """
-        self._writable("recover")
-        self._whole("recover")
+        self._scope.require_writable("recover")
+        self._scope.require_whole("recover")
         return recover_catalog(
-            self.store, self.catalog, self._config, merge=merge, dry_run=dry_run, progress=progress
+            self.store,
+            self.catalog,
+            self._scope.config,
+            merge=merge,
+            dry_run=dry_run,
+            progress=progress,
         )
 
     def snapshot(self) -> LakeSnapshot:
@@ -271,10 +282,7 @@ class Lake:
             [{'rows': 0}]
         """
         past = open_past(self.catalog, moment)
-        view = copy(self)
-        queries = self._queries.over(past)
-        vars(view).update(catalog=past, _queries=queries, _read_only=True, _borrows=True)
-        return view
+        return self._within(self._scope.over(past))
 
     def sql(
         self, text: str, *, params: Params | None = None, timeout: float | None = None
@@ -351,14 +359,3 @@ class Lake:
 
     def __repr__(self) -> str:
         return f"Lake({self.store.url!r}, organization={self.organization!r})"
-
-    def _writable(self, what: str) -> None:
-        if self._read_only:
-            raise ReadOnlyError(f"{what}: the lake was opened with read_only=True")
-
-    def _whole(self, what: str) -> None:
-        if self._bound:
-            raise ConfigurationError(
-                f"{what}: this lake is bound to '{self.organization}'; ask the whole lake",
-                organization=self.organization,
-            )

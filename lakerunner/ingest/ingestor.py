@@ -37,6 +37,7 @@ from lakerunner.model.source import Rejection
 from lakerunner.policies.batching import batches
 from lakerunner.policies.ownership import Owner, owner_of
 from lakerunner.retrying import retrying
+from lakerunner.scope import Scope
 from lakerunner.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -122,15 +123,20 @@ class Ingestor:
         Raises:
             ConfigurationError: `organization` can be no organization's name.
         """
+        scope = Scope(self._store, self._catalog, self._organization, self._config)
+        return self.within(scope.of(organization))
+
+    def within(self, scope: Scope) -> Ingestor:
+        """The same ingestor within another scope of the lake."""
         return Ingestor(
-            self._store,
-            self._catalog,
-            organization=organization,
-            config=self._config,
+            scope.store,
+            scope.catalog,
+            organization=scope.organization,
+            config=scope.config,
             executor=self._executor,
             open_bucket=self._open_bucket,
             ownership=self._ownership,
-            bound=True,
+            bound=scope.bound,
         )
 
     def ingest(

@@ -16,6 +16,7 @@ from lakerunner.query.promql.answering import Reader, answer, read_grid
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.sql.query import read_sql
+from lakerunner.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -235,17 +236,16 @@ class QueryEngine:
         Raises:
             ConfigurationError: `organization` can be no organization's name.
         """
-        return QueryEngine(
-            self._store, self._catalog, organization, self._config, backing=self._backing
-        )
+        scope = Scope(self._store, self._catalog, self._organization, self._config)
+        return self.within(scope.of(organization))
 
-    def over(self, catalog: Catalog) -> QueryEngine:
-        """An engine for the same organization and store over another catalog of it.
+    def within(self, scope: Scope) -> QueryEngine:
+        """The same engine within another scope of the lake.
 
         It shares memory, caches and local copies with this one; see `for_organization`.
         """
         return QueryEngine(
-            self._store, catalog, self._organization, self._config, backing=self._backing
+            scope.store, scope.catalog, scope.organization, scope.config, backing=self._backing
         )
 
     def close(self) -> None:
