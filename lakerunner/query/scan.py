@@ -97,9 +97,8 @@ class ScanQuery(Query):
             known: Columns that there are.
 
         Example:
-            >>> print(ScanQuery("logs", ["body", "attr_a"], NotNull("body"), limit=3).sql({"body"}))
-            SELECT "body", CAST(NULL AS VARCHAR) AS "attr_a" FROM "logs" WHERE ("body" IS NOT NULL \
-AND TRUE) LIMIT 3
+            >>> ScanQuery("logs", ["body"], NotNull("body"), limit=3).sql({"body"})
+            'SELECT "body" FROM "logs" WHERE ("body" IS NOT NULL AND TRUE) LIMIT 3'
         """
         said = _Text(known, {field.name for field in self._table.schema if field.type == TIMESTAMP})
         columns = [
