@@ -122,7 +122,7 @@ def _within(time_range: TimeRange) -> list[Predicate]:
     parts: list[Predicate] = []
     if time_range.start_ns > MIN_NS:
         parts.append(Compare("timestamp", ">=", time_range.start_ns))
-    if time_range.end_ns <= MAX_NS:
+    if time_range.end_ns < MAX_NS:
         parts.append(Compare("timestamp", "<", time_range.end_ns))
     return parts or [EVERYTHING]
 

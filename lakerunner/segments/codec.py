@@ -85,6 +85,7 @@ def forecast_merge(segments: Iterable[Segment], ids: Collection[str]) -> Forecas
     A column of numbers without bounds may hold NaN; one whose bounds are known holds none.
 
     Example:
+        >>> from lakerunner.model.segment import ColumnStats
         >>> from lakerunner.testing.values import make_segment
         >>> one = make_segment("s", columns={"value": ColumnStats("double", min=1.0, max=2.0)})
         >>> forecast_merge([one], ["trace_id"])
