@@ -58,10 +58,15 @@ def _list(values: Any, wanted: Any) -> Any:
 
 
 def _field(values: Any, field: Any) -> Any:
-    found = to_batch(values.field(lower_camel(field.name)), field.type)
+    found = to_batch(_child(values, lower_camel(field.name)), field.type)
     if field.nullable or not found.null_count:
         return found
     return found.fill_null(pa.scalar(_DEFAULTS.get(field.type, 0), field.type))
+
+
+def _child(values: Any, name: str) -> Any:
+    """A field of a struct, NULL where the struct is: what lies below is no one's, such as ''."""
+    return pc.struct_field(values, name) if values.null_count else values.field(name)
 
 
 def _struct(values: Any, fields: list[Any], wanted: Any) -> Any:
@@ -85,11 +90,11 @@ def _value(values: Any, wanted: Any) -> Any:
         if values.type.get_field_index(name) < 0:
             fields.append(pa.nulls(len(values), field.type))
         elif field.name in CONTAINERS:
-            fields.append(_container(values.field(name), field, wanted))
+            fields.append(_container(_child(values, name), field, wanted))
         elif field.name == "bytes_value":
-            fields.append(_padded_base64(values.field(name)))
+            fields.append(_padded_base64(_child(values, name)))
         else:
-            fields.append(_number(values.field(name), field.type))
+            fields.append(_number(_child(values, name), field.type))
     return _struct(values, fields, wanted)
 
 

@@ -275,3 +275,37 @@ def test_one_changed_byte_never_takes_the_neighbour(position: int, byte: int) ->
     bodies = found.table["body"].to_pylist()
     assert bodies[:1] + bodies[-1:] == ["é\n", "é\n"]
     assert 2 <= len(bodies) <= 3
+
+
+POINT = (
+    '{"timeUnixNano":"1767225600000000000","count":"1","bucketCounts":["1"],%s,"exemplars":['
+    '{"asDouble":1.0,"filteredAttributes":[{"key":"e"}]}],'
+    '"attributes":[{"key":"a"},{"key":"b","value":{"stringValue":"x"}}]}'
+)
+METRIC = (
+    '{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"h","histogram":'
+    '{"aggregationTemporality":2,"dataPoints":[%s]}}]}]}]}\n'
+)
+LOG = (
+    '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{%s"body":{"kvlistValue":{"values":[{"key":"n"}]}},'
+    '"attributes":[{"key":"a"},{"key":"b","value":{"stringValue":"x"}}]}]}]}]}\n'
+)
+
+
+def test_a_point_that_is_read_patiently_changes_no_neighbour() -> None:
+    usual = (METRIC % (POINT % '"explicitBounds":[1.5]')).encode()
+    odd = (METRIC % (POINT % '"explicitBounds":[0.0,"Infinity"]')).encode()
+    alone = OtlpJson().decode([usual], Signal.METRICS, [0]).table
+    both = OtlpJson().decode([usual + odd], Signal.METRICS, [0]).table
+    assert both.column_names == alone.column_names
+    assert both.slice(0, 1).to_pylist() == alone.to_pylist()
+    same = [name for name in alone.column_names if name != "explicit_bounds"]
+    assert both.select(same).slice(1).to_pylist() == alone.select(same).to_pylist()
+
+
+def test_a_key_that_stands_twice_changes_no_neighbour() -> None:
+    usual, odd = ((LOG % text).encode() for text in ("", '"severityText":"a","severityText":"b",'))
+    alone = OtlpJson().decode([usual], Signal.LOGS, [0]).table
+    both = OtlpJson().decode([usual, odd], Signal.LOGS, [0, 0]).table
+    assert both.slice(0, 1).to_pylist() == alone.to_pylist()
+    assert "attr_a" not in both.column_names
