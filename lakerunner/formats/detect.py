@@ -25,6 +25,51 @@ _WORDS = {
 }
 
 
+_CONTAINERS = (
+    (b"BZh", "bzip2"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x02\x21\x4c\x18", "lz4"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\xff\x06\x00\x00sNaPpY", "snappy"),
+    (b"\x1f\x8b", "gzip within a compression"),
+    (b"\x28\xb5\x2f\xfd", "zstd within a compression"),
+    (b"\x89PNG", "a PNG image"),
+    (b"GIF8", "a GIF image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"%PDF-", "a PDF document"),
+    (b"\x7fELF", "a program"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"Obj\x01", "Avro"),
+    (b"ORC", "ORC"),
+)
+_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+_ORC = re.compile(rb"ORC[\x00-\x1f]")
+_EXACT = {"bzip2": _BZIP2, "ORC": _ORC}  # the others begin as no text does
+_TAR, _TAR_AT = b"ustar", 257
+_PARQUET = b"PAR1"
+_BINARY = frozenset({"parquet", "arrow", "otlp-protobuf"})  # they tell by themselves
+
+
+def container_of(head: bytes) -> str:
+    r"""Name what an object is whose content is none of the formats; empty if nothing tells.
+
+    Args:
+        head: Its first bytes, decompressed as far as that is done.
+
+    Example:
+        >>> container_of(b"PK\x03\x04..."), container_of(b"BZh is the mark of bzip2")
+        ('a zip archive', '')
+    """
+    if head.startswith(_TAR, _TAR_AT):
+        return "a tar archive"
+    for mark, name in _CONTAINERS:
+        if head.startswith(mark) and (name not in _EXACT or _EXACT[name].match(head)):
+            return name
+    return ""
+
+
 def formats_by_name(key: str) -> tuple[str, ...]:
     """The formats that an object's name promises.
 
@@ -63,8 +108,23 @@ def choose_format(key: str, head: bytes, name: str | None = None, content_type: 
 
     Raises:
         ConfigurationError: `name` is no format.
-        UnknownFormatError: Neither name nor content is known.
+        UnknownFormatError: Neither name nor content is known, or the content is known to be of
+            another kind than everything else tells.
     """
+    chosen = _choose_format(key, head, name, content_type)
+    found = container_of(head)
+    if found and chosen.name not in _BINARY:
+        raise UnknownFormatError(
+            f"this is {found}, and not {chosen.name}: unpack it first", key=key
+        )
+    if head.startswith(_PARQUET) and chosen.name not in _BINARY:
+        raise UnknownFormatError(
+            f"this is Parquet, and not {chosen.name}: name it with format='parquet'", key=key
+        )
+    return chosen
+
+
+def _choose_format(key: str, head: bytes, name: str | None, content_type: str) -> Format:
     if name is not None:
         if name not in FORMATS:
             raise ConfigurationError(
@@ -78,8 +138,12 @@ def choose_format(key: str, head: bytes, name: str | None = None, content_type: 
             return FORMATS[candidate]
     if promised:
         return FORMATS[promised[-1]]
+    found = container_of(head)
     raise UnknownFormatError(
-        "neither its name nor its content is a known format; name one with format=…", key=key
+        f"this is {found}, which is no format of telemetry: unpack it first"
+        if found
+        else "neither its name nor its content is a known format; name one with format=…",
+        key=key,
     )
 
 

@@ -185,6 +185,11 @@ class _Batch:
         task, key = self._task, reader.meta.key
         plain = decompress(blocks)
         head = next(plain, b"")
+        if not head:  # a marker, or a file that was begun and not written: it holds no row
+            signal = task.signal or task.hint or signal_by_name(key) or Signal.LOGS
+            nothing = TakenSource(self._source(reader.meta), 0)
+            self._taken.setdefault(TABLE_OF[signal].name, []).append(nothing)
+            return
         chosen = self._mapped(choose_format(key, head, task.format, reader.content_type))
         limit = self._part_bytes(chosen, key, head)
         parts = chosen.split(chain([head], plain), limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lakerunner.errors import CommitConflictError
 from lakerunner.formats.detect import signal_by_name
@@ -13,18 +13,41 @@ from lakerunner.ingest.task import commit_id
 from lakerunner.model.commit import Commit
 from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
-from lakerunner.model.source import Rejection
+from lakerunner.model.source import Rejection, TakenSource
 from lakerunner.publish.committing import publish_commit
 from lakerunner.retrying import retrying
 from lakerunner.schema.tables import TABLE_OF, TABLES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from lakerunner.catalog import Catalog
     from lakerunner.ingest.task import IngestOutcome
+    from lakerunner.model.source import Source
+
+
+Replaced: TypeAlias = "Mapping[str, Sequence[Source]]"
+"""By key: versions of objects that were set aside as a whole."""
+
+NONE_REPLACED: Replaced = {}
+
+
+def replaced_in(rejections: Iterable[Rejection], bucket: str) -> Replaced:
+    """The versions of objects of a bucket that were set aside as a whole, by key."""
+    found: dict[str, list[Source]] = {}
+    for rejection in rejections:
+        if rejection.rows is None and rejection.source.bucket == bucket:
+            found.setdefault(rejection.source.key, []).append(rejection.source)
+    return found
 
 
 def commit_outcome(
-    catalog: Catalog, outcome: IngestOutcome, *, record: bool = True, attempt: int = 1
+    catalog: Catalog,
+    outcome: IngestOutcome,
+    *,
+    record: bool = True,
+    attempt: int = 1,
+    replaced: Replaced = NONE_REPLACED,
 ) -> IngestReport:
     """Commit a batch, table by table, and report on it.
 
@@ -36,6 +59,8 @@ def commit_outcome(
         outcome: What the batch produced.
         record: Whether to record sources; bytes given by hand have no identity.
         attempt: How often these objects have been tried, this time included.
+        replaced: Older versions that were set aside. Where a newer one is taken, the older are
+            settled: nobody can read them any more.
 
     Raises:
         CommitConflictError: Bytes given by hand were made into segments so slowly that these can no
@@ -47,7 +72,7 @@ def commit_outcome(
     if not record:
         aside = tuple(line for lines in outcome.aside.values() for line in lines)
         report += IngestReport(rejected=(*outcome.rejected, *aside))
-    for table, commit in _commits(outcome, record=record):
+    for table, commit in _commits(outcome, replaced, record=record):
         try:
             publish_commit(catalog, task.lake, commit, task.config, begun_ns=task.started_ns)
         except CommitConflictError as conflict:
@@ -66,7 +91,9 @@ def commit_outcome(
     return report
 
 
-def _commits(outcome: IngestOutcome, *, record: bool) -> list[tuple[str, Commit]]:
+def _commits(
+    outcome: IngestOutcome, replaced: Replaced, *, record: bool
+) -> list[tuple[str, Commit]]:
     """One commit for each table of a batch; a rejection goes with the one its name speaks of."""
     rejected: dict[str, list[Rejection]] = {}
     if record:
@@ -83,13 +110,25 @@ def _commits(outcome: IngestOutcome, *, record: bool) -> list[tuple[str, Commit]
                 organization=task.account,
                 committed_ns=time.time_ns(),
                 add=tuple(segment for segment in outcome.segments if segment.table == table),
-                taken=outcome.taken.get(table, ()) if record else (),
+                taken=_with_replaced(outcome.taken.get(table, ()), replaced) if record else (),
                 rejected=tuple(rejected.get(table, ())),
             ),
         )
         for table in TABLES
         if table in outcome.taken or table in rejected
     ]
+
+
+def _with_replaced(taken: tuple[TakenSource, ...], replaced: Replaced) -> tuple[TakenSource, ...]:
+    """Sources, and those of their older versions that were set aside, without any row."""
+    new = {each.source: None for each in taken}
+    old = {
+        source: None
+        for source in new
+        for source in replaced.get(source.key, ())
+        if source not in new
+    }
+    return (*taken, *(TakenSource(source, 0) for source in old))
 
 
 def _again(
@@ -102,7 +141,8 @@ def _again(
     """Make and commit a part of a batch again, without what others have taken meanwhile."""
     task = outcome.task
     # A source of which lines were set aside is named twice.
-    named = {taken.source: None for taken in commit.taken}
+    now = frozenset(taken.source for each in outcome.taken.values() for taken in each)
+    named = {taken.source: None for taken in commit.taken if taken.source in now}
     named |= {rejection.source: None for rejection in commit.rejected}
     sources = list(named)
     known = retrying(lambda: catalog.sources(sources), task.config)

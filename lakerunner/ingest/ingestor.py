@@ -20,7 +20,12 @@ from lakerunner.errors import (
 from lakerunner.executors import bounded_map
 from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
-from lakerunner.ingest.committing import commit_outcome
+from lakerunner.ingest.committing import (
+    NONE_REPLACED,
+    Replaced,
+    commit_outcome,
+    replaced_in,
+)
 from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
 from lakerunner.ingest.new_objects import NewObjects
 from lakerunner.ingest.owners import owned_inputs, profiled_buckets, read_ownership
@@ -225,7 +230,7 @@ class Ingestor:
         """Try again what is set aside, for instance after an upgrade.
 
         Objects that are gone stay set aside. An object that was overwritten since is taken in its
-        new version; the old one stays listed, since its rows were never taken. Lines that were set
+        new version, and the old one is listed no more. Lines that were set
         aside of an object whose other lines were taken stay listed, too.
 
         Args:
@@ -379,10 +384,20 @@ class Ingestor:
             for owner, objects in grouped
         )
         report, handled = IngestReport(), 0
+        replaced: dict[str, Replaced] = {}  # by organization
         workers = batch_workers(self._executor, self._config, inline=not record)
         with workers as (executor, in_flight):
             for outcome in bounded_map(executor, ingest_batch, tasks, in_flight=in_flight):
-                report += commit_outcome(self._catalog, outcome, record=record)
+                account = outcome.task.account
+                if record and outcome.taken and account not in replaced:
+                    waiting = retrying(partial(self._catalog.rejections, account), self._config)
+                    replaced[account] = replaced_in(waiting, inputs.store.url)
+                report += commit_outcome(
+                    self._catalog,
+                    outcome,
+                    record=record,
+                    replaced=replaced.get(account, NONE_REPLACED),
+                )
                 handled += len(outcome.task.objects)
                 if progress is not None:
                     total = new.seen if new.exhausted else None

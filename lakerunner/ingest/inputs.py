@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from lakerunner.errors import ConfigurationError, ObjectNotFoundError
+from lakerunner.errors import ConfigurationError, ObjectDeniedError, ObjectNotFoundError
 from lakerunner.policies.batching import is_input, is_own
 from lakerunner.policies.globs import compile_glob, literal_prefix
 from lakerunner.policies.ownership import owner_of
@@ -52,9 +53,9 @@ def find_inputs(
 ) -> Inputs:
     """Find what a source names.
 
-    A URL that ends at `/` is a prefix, one with `*`, `?` or `[` a glob; any other is an object or,
-    if there is none, the folder of that name. Directory markers and the lake's own objects are left
-    out.
+    A URL that ends at `/` is a prefix, one with `*`, `?` or `[` a glob, unless an object has that
+    very name; any other is an object or, if there is none, the folder of that name. Markers and
+    the lake's own objects are left out.
 
     Args:
         source: A URL or a path.
@@ -92,6 +93,9 @@ def lake_prefix_in(source: Location, lake: Location) -> str | None:
 def _named(store: ObjectStore, key: str) -> Iterable[ObjectMeta]:
     prefix = literal_prefix(key)
     if prefix != key:
+        there = _literally(store, key)
+        if there is not None:
+            return there
         pattern = compile_glob(key)
         return (item for item in store.list(prefix) if pattern.fullmatch(item.key))
     if not key or key.endswith("/"):
@@ -103,9 +107,18 @@ def _named(store: ObjectStore, key: str) -> Iterable[ObjectMeta]:
         first = next(below, None)
         if first is None:
             raise missing from None
-        return _chain(first, below)
+        return chain([first], below)
 
 
-def _chain(first: ObjectMeta, rest: Iterator[ObjectMeta]) -> Iterator[ObjectMeta]:
-    yield first
-    yield from rest
+def _literally(store: ObjectStore, key: str) -> Iterable[ObjectMeta] | None:
+    """The objects of which a pattern is the very name, brackets and all; None if there are none."""
+    if "*" in key:  # what nobody has in a name, and what a request would be wasted on
+        return None
+    if key.endswith("/"):
+        below = store.list(key)
+        first = next(below, None)
+        return None if first is None else chain([first], below)
+    try:
+        return [store.head(key)]
+    except (ObjectNotFoundError, ObjectDeniedError):
+        return None

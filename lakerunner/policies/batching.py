@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 OWN_FOLDERS = ("segments/", "catalog/", "_lakerunner/")
 """What a lake keeps below its root."""
 
+_MARKERS = frozenset({"_SUCCESS", "_metadata", "_common_metadata", ".DS_Store"})
+_MARKED = ("_started_", "_committed_")  # what Spark leaves on some platforms
 _COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
 _EXPECTED_RATIO = 4
 """How much larger compressed telemetry is taken to be; a wrong guess costs an extra segment."""
@@ -92,7 +94,9 @@ def batches(
 
 
 def is_input(key: str, lake_prefix: str | None) -> bool:
-    """Whether a listed key may hold telemetry: no directory marker, and not the lake's own output.
+    """Whether a listed key may hold telemetry: no marker, and not the lake's own output.
+
+    Markers are folders, and what writers of many files leave beside them: `_SUCCESS`, checksums.
 
     Args:
         key: Full key in its bucket.
@@ -104,8 +108,13 @@ def is_input(key: str, lake_prefix: str | None) -> bool:
         (True, False)
         >>> is_input("raw/", None), is_input("segments/x.parquet", "")
         (False, False)
+        >>> is_input("raw/_SUCCESS", None), is_input("raw/.part-0.json.crc", None)
+        (False, False)
     """
-    if not key or key.endswith("/"):
+    name = key.rpartition("/")[2]
+    if not name or name in _MARKERS or name.startswith(_MARKED):
+        return False
+    if name.startswith(".") and name.endswith(".crc"):
         return False
     return lake_prefix is None or not is_own(key, lake_prefix)
 

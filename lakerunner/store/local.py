@@ -14,7 +14,7 @@ from lakerunner.store.base import GetResult, ObjectMeta, ObjectStore, PutMode
 from lakerunner.store.checks import bounds, check_key
 from lakerunner.store.durable import Directories, flush_directory, is_temporary, write_file
 from lakerunner.store.failures import translated
-from lakerunner.store.urls import absolute_path
+from lakerunner.store.urls import absolute_path, file_url
 from lakerunner.store.walk import walk
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class LocalStore(ObjectStore):
     ) -> None:
         self._root = Path(absolute_path(os.fspath(url)))
         self._directories = Directories(self._root)
-        self.url = f"file://{str(self._root).rstrip('/')}"
+        self.url = file_url(str(self._root).rstrip("/"))
         self.storage_options = dict(storage_options or {})
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.printable import holds_credentials, without_secrets
@@ -51,7 +52,8 @@ def locate(url: str | PathLike[str]) -> Location:
 
     A path is taken from the current directory, `.` and `..` are resolved, and `~` is a name like
     any other. The machine's file system is one bucket, `file://`, and so is the process's memory,
-    `memory://`. Nothing is percent-decoded: a `%` in a URL is a `%` in the key.
+    `memory://`. What a `file://` URL has percent-encoded is decoded, as `Path.as_uri` writes it;
+    elsewhere a `%` is a `%` in the key.
 
     Raises:
         ConfigurationError: The URL is empty, has no bucket, or is a `file://` URL with a host.
@@ -61,6 +63,8 @@ def locate(url: str | PathLike[str]) -> Location:
         Location(bucket='s3://acme-telemetry', key='otel-raw/')
         >>> locate("/var/log/otel/*.binpb")
         Location(bucket='file://', key='var/log/otel/*.binpb')
+        >>> locate("file:///var/log/a%20b.json").key
+        'var/log/a b.json'
         >>> locate("memory://a/b")
         Location(bucket='memory://', key='a/b')
     """
@@ -94,5 +98,17 @@ def absolute_path(url: str) -> str:
         raise ConfigurationError(f"{url!r} is no path", url=url)
     if url.startswith("file://") and rest and not rest.startswith("/"):
         raise ConfigurationError(f"{url!r} names a host; a local URL is file:///{rest}", url=url)
+    if url.startswith("file://"):
+        rest = unquote(rest)
     # POSIX leaves a meaning of its own to two slashes at the start of a path; here they are one.
     return "/" + os.path.abspath(rest or "/").lstrip("/")  # noqa: PTH100 - must resolve `..`
+
+
+def file_url(path: str | PathLike[str]) -> str:
+    """The `file://` URL of an absolute path, which `absolute_path` reads again.
+
+    Example:
+        >>> file_url("/var/50% off"), absolute_path(file_url("/var/50%20off"))
+        ('file:///var/50%25 off', '/var/50%20off')
+    """
+    return f"file://{os.fspath(path).replace('%', '%25')}"

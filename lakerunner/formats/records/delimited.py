@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 
-from lakerunner.errors import ErrorCode
+from lakerunner.errors import CorruptObjectError, ErrorCode
 from lakerunner.formats.base import Part
 from lakerunner.formats.records.delimited_rows import quoted_columns, row_ends
 from lakerunner.formats.records.keys import distinct
@@ -30,7 +30,12 @@ _LOOKED_AT = 20
 _SNIFFED = 64 * 1024  # less than what the csv module takes for one field
 _LONGEST_ROW = 8  # parts; what is longer is a quote that nothing closes
 _HEAD = 4096
-_SPACE = re.compile(rb"\s*")
+_NAME, _SPACES = 64, 2  # characters of a name, and spaces in it, at most
+_PREAMBLE = re.compile(rb"\s*(?:(?:#[^\n]*|sep=.\r?)(?:\n\s*|$))*+")
+_SEPARATOR = re.compile(rb"\s*(?:#[^\n]*\n\s*)*+sep=(.)\r?(?:\n|$)")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?|\d{1,2}/\d{1,2}/\d{2,4}(?: .*)?|\d{9,}(?:\.\d+)?")
+_YEAR = re.compile(r"(?:19|20)\d{2}")
+_FIGURE = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _UNCLOSED = "a quote is not closed"
 _NEWLINE, _RETURN = b"\n\r"
 
@@ -49,7 +54,12 @@ def sniff_delimiter(head: bytes) -> str:
         (';', ',')
     """
     counts: dict[str, list[int]] = {}
-    text = head[:_SNIFFED].removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
+    head = head[:_SNIFFED].removeprefix(b"\xef\xbb\xbf")
+    said = _SEPARATOR.match(head)
+    if said:
+        return said[1].decode(errors="replace")
+    above = _PREAMBLE.match(head)
+    text = head[above.end() if above else 0 :].decode(errors="replace")
     whole, _, _ = text.rpartition("\n")
     for delimiter in _DELIMITERS:
         rows = csv.reader(io.StringIO(whole or text, newline=None), delimiter=delimiter)
@@ -101,13 +111,12 @@ def _with_header(rows: bytearray, header: bytes, begun: int) -> bytes:
 
 
 def _header(text: bytes | bytearray, delimiter: str, *, whole: bool) -> bytes:
-    """The first row that is not blank, and the blank ones before it, with its newline.
+    """The row of names and all lines before it, with its newline.
 
     Empty if the row is cut off. Where the text is `whole`, a quote that nothing closes ends with
     its line.
     """
-    blank = _SPACE.match(text)
-    start = text.rfind(b"\n", 0, blank.end() if blank else 0) + 1
+    start = _above(text, delimiter)
     size = _HEAD
     while True:
         ends = row_ends(text[start : start + size], delimiter, whole=False).places
@@ -117,6 +126,23 @@ def _header(text: bytes | bytearray, delimiter: str, *, whole: bool) -> bytes:
             ends = row_ends(text[start:], delimiter).places if whole else ends
             return bytes(text[: start + int(ends[0]) + 1]) if len(ends) else b""
         size *= 2
+
+
+def _above(text: bytes | bytearray, delimiter: str) -> int:
+    """Where the header begins: below blank lines, comments and a line that names the delimiter.
+
+    A line that begins with `#` is the header itself if it has as many fields as the line below.
+    """
+    found = _PREAMBLE.match(text)
+    end = found.end() if found else 0
+    start = text.rfind(b"\n", 0, end) + 1
+    mark = delimiter.encode()
+    below = bytes(text[start : text.find(b"\n", start) % (len(text) + 1)])
+    above = bytes(text[:start]).rstrip()
+    last = above[above.rfind(b"\n") + 1 :]
+    if last.startswith(b"#") and mark in last and last.count(mark) == below.count(mark):
+        return len(above) - len(last)
+    return start
 
 
 def _cut(buffer: bytearray, header: int, limit: int, delimiter: str) -> int:
@@ -158,6 +184,7 @@ def read_delimited(payloads: Sequence[bytes], delimiter: str = ",") -> Records:
         The rows. Rows with another number of fields than the header are set aside.
 
     Raises:
+        CorruptObjectError: The first row is a record: one of its fields is a time or a number.
         ObjectTooLargeError: A payload takes more than 2 GiB.
 
     Example:
@@ -223,9 +250,11 @@ def _read_texts(data: bytes, delimiter: str) -> _Table:
     if not header:
         header = data
     body = data[len(header) :]
-    names = column_names(header.strip(b"\r\n"), delimiter)
+    titles = header[_above(data, delimiter) :].strip(b"\r\n").removeprefix(b"#")
+    names = column_names(titles, delimiter)
     empty = pa.table({name: pa.array([], pa.string()) for name in names})
     if not body or body.isspace():
+        _check_header(names, [])
         return _Table(empty, [])
     wrong: list[tuple[int, str]] = []
     quoted: frozenset[str] = frozenset()
@@ -261,7 +290,32 @@ def _read_texts(data: bytes, delimiter: str) -> _Table:
         for line, (_, fields) in zip(lines, ragged, strict=True):
             count = "1 field" if fields == 1 else f"{fields} fields"
             wrong.append((line, f"{count} where the header has {len(names)}"))
+    _check_header(names, [column[0].as_py() for column in table.columns if table.num_rows])
     return _Table(table, wrong, quoted)
+
+
+def _check_header(names: list[str], first: list[str | None]) -> None:
+    """Raise an error where the first line is a record: it would be lost as the names of columns."""
+    kinds = [_kind(name) for name in names]
+    if "time" in kinds:
+        said = f"{names[kinds.index('time')]!r} is a time"
+    elif "figure" in kinds and (not first or kinds == [_kind(cell or "") for cell in first]):
+        said = f"{names[kinds.index('figure')]!r} is a number"
+    elif not first and any(len(name) > _NAME or name.count(" ") > _SPACES for name in names):
+        said = "it is the only one, and reads like a record"
+    else:
+        return
+    raise CorruptObjectError(
+        f"the first line is no header: {said}. Put the names of the columns above it, or take "
+        "the lines as they are with format='text'"
+    )
+
+
+def _kind(cell: str) -> str:
+    """What a field of the first line looks like; years are names of columns, too."""
+    if _TIME.fullmatch(cell):
+        return "time"
+    return "figure" if _FIGURE.fullmatch(cell) and not _YEAR.fullmatch(cell) else "word"
 
 
 def _one_kind_of_newline(data: bytes, delimiter: str) -> bytes:
