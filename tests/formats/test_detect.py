@@ -31,7 +31,7 @@ def logs(**record: object) -> bytes:
         ("raw/logs_1.BINPB.GZ", ("otlp-protobuf",)),
         ("raw/logs.1.pb.zst", ("otlp-protobuf",)),
         ("raw/logs.json.gz", ("otlp-json", "json")),
-        ("raw/logs.csv", ("csv",)),
+        ("raw/logs.csv", ("otlp-json", "json", "csv")),
         ("logs.txt", ("otlp-json", "json", "logfmt", "text")),
         ("raw.binpb/logs", ()),
         ("logs.xyz", ()),

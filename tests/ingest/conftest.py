@@ -351,7 +351,7 @@ def worlds(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Worlds]:
     """Worlds over each catalog; a bucket's lie in memory, in a directory, and in S3 on moto."""
-    monkeypatch.setattr(remote, "STORE_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(remote, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(log, "_FIRST_PAUSE_S", 0.001)
     kind: str = request.param
     place = f"{tmp_path.parent.name}/{tmp_path.name}"
