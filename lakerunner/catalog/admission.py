@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from lakerunner.errors import (
     CatalogMismatchError,
     CommitConflictError,
@@ -26,10 +28,14 @@ _NAMED = 3
 """Sources or segments spelled out in a message; `context` always has all of them."""
 
 
-def check_commit(commit: Commit) -> None:
+def check_commit(commit: Commit) -> Commit:
     """Refuse a commit that could not be right in any state of the catalog.
 
     Such a commit is a defect of the writer and not a lost race, so it must not look like one.
+
+    Returns:
+        The commit as catalogs keep it: its segments do not list their sources. Of these `taken`
+        speaks, once; hundreds in each segment would be read with every plan. Files list them.
 
     Raises:
         ConfigurationError: A segment belongs to another organization than the commit, or its
@@ -55,6 +61,9 @@ def check_commit(commit: Commit) -> None:
         raise ConfigurationError(
             f"commit {commit.id!r} takes source {again[0].url!r} twice", commit=commit.id
         )
+    if not any(segment.sources for segment in commit.add):
+        return commit
+    return replace(commit, add=tuple(replace(segment, sources=()) for segment in commit.add))
 
 
 def _check_segment(commit: Commit, segment: Segment) -> None:

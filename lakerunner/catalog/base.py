@@ -69,7 +69,8 @@ class Catalog(ABC):
     ) -> Sequence[Segment]:
         """Segments of one table that may hold rows in `time_range`, by (min timestamp, id).
 
-        Cost grows with the number of segments returned, not with the number that exist.
+        Cost grows with the number of segments returned, not with the number that exist. Their
+        `sources` are empty: the files list them.
 
         Args:
             organization: Whose segments; no other's are ever returned.

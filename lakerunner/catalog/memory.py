@@ -167,7 +167,7 @@ class MemoryCatalog(Catalog):
 
     def commit(self, commit: Commit) -> int:
         """Apply a commit under the one lock of its name."""
-        check_commit(commit)
+        commit = check_commit(commit)
         state = self._state
         with state.lock:
             refuse_unfinished(state.standing, commit.adopts)

@@ -71,7 +71,6 @@ def segment_table(segments: Sequence[Segment]) -> Any:
         "rows": pa.array([each.rows for each in segments], pa.int64()),
         "bytes": pa.array([each.bytes for each in segments], pa.int64()),
         "level": pa.array([each.level for each in segments], pa.int32()),
-        "sources": pa.array([len(each.sources) for each in segments], pa.int64()),
         "key": pa.array([each.key for each in segments], pa.string()),
     }
     return pa.table(columns)

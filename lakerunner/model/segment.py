@@ -56,7 +56,8 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         columns: Statistics by column name.
         created_ns: When it was written.
         commit_id: The commit it was written for.
-        sources: The input objects its rows came from.
+        sources: The input objects its rows came from: in the file and in the commit that adds it. A
+            catalog does not repeat them with each segment; `Catalog.sources` knows them.
         parents: Ids of the segments it replaces, for a compacted segment.
         level: 0 as ingested; one more than its parents when compacted.
         format_version: Version of the file layout (`lakerunner.limits.SEGMENT_FORMAT_VERSION`);

@@ -84,7 +84,7 @@ class BucketCatalog(Catalog):
 
     def commit(self, commit: Commit) -> int:
         """Apply a commit: durable, and visible to all, as soon as its object is created."""
-        check_commit(commit)
+        commit = check_commit(commit)
         with translated(self.url):
             sequence = self._writer.commit(commit)
             self._checkpoint_if_due(sequence)

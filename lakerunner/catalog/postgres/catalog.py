@@ -139,7 +139,7 @@ class PostgresCatalog(Catalog):
 
     def commit(self, commit: Commit) -> int:
         """Apply a commit in one transaction, in two round trips."""
-        check_commit(commit)
+        commit = check_commit(commit)
         with self._pool.writing() as transaction:
             return apply_commit(transaction, commit, self.url)
 

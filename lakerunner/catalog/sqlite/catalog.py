@@ -114,7 +114,7 @@ class SqliteCatalog(Catalog):
 
     def commit(self, commit: Commit) -> int:
         """Apply a commit in one transaction, synced to the disk before it returns."""
-        check_commit(commit)
+        commit = check_commit(commit)
         with self._pool.writing() as connection:
             return apply_commit(connection, commit)
 
