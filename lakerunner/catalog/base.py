@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from lakerunner.model.times import TimeRange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit, Snapshot
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from lakerunner.model.source import Rejection, Source, SourceState
 
 ALL_TIME = TimeRange()
+
+PAGE = 1000
+"""Segments in a page, unless it is said otherwise: some megabytes."""
+
+
+class Place(NamedTuple):
+    """A place in the order of a table's pages."""
+
+    max_timestamp_ns: int
+    id: str
 
 
 class Catalog(ABC):
@@ -82,6 +92,39 @@ class Catalog(ABC):
             SnapshotExpiredError: Segments that were removed after `sequence` have been purged, of
                 whatever table, so that the answer might lack some.
         """
+
+    @abstractmethod
+    def page(
+        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+    ) -> Sequence[Segment]:
+        """The next live segments of a table in the order of (max timestamp, id).
+
+        To go through a table of any size in bounded memory: see `pages`. Cost grows with `limit`.
+
+        Args:
+            organization: Whose segments.
+            table: Which.
+            after: The place of the last segment of the page before; None begins at the first.
+            limit: How many at most.
+        """
+
+    def pages(
+        self, organization: str, table: str, *, size: int = PAGE
+    ) -> Iterator[Sequence[Segment]]:
+        """All live segments of a table, some at a time, by (max timestamp, id).
+
+        Each page is of a state of its own: what is live all the while is in exactly one of them.
+        """
+        after: Place | None = None
+        while found := self.page(organization, table, after=after, limit=size):
+            yield found
+            if len(found) < size:
+                return
+            after = Place(found[-1].max_timestamp_ns, found[-1].id)
+
+    @abstractmethod
+    def known(self, segment_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that the catalog has, live or removed, of any organization."""
 
     @abstractmethod
     def tables(self) -> Sequence[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +66,18 @@ class FaultyCatalog(Catalog):
         """Find the segments of a time range."""
         with self.plan.call("catalog.segments"):
             return self.inner.segments(organization, table, time_range, sequence=sequence)
+
+    def page(
+        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+    ) -> Sequence[Segment]:
+        """Find the next segments."""
+        with self.plan.call("catalog.page"):
+            return self.inner.page(organization, table, after=after, limit=limit)
+
+    def known(self, segment_ids: Sequence[str]) -> set[str]:
+        """Look segments up."""
+        with self.plan.call("catalog.known"):
+            return self.inner.known(segment_ids)
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables."""

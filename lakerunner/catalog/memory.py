@@ -21,7 +21,7 @@ from lakerunner.catalog.admission import (
     require_readable,
     settled,
 )
-from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.change import commit_change
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.catalog.leases import Leases, MemoryLeases
@@ -250,6 +250,21 @@ class MemoryCatalog(Catalog):
             require_readable(sequence, self._state.standing.purged)
             found = self._state.tables.get((organization, table))
             return found.overlapping(time_range, sequence) if found else []
+
+    def page(
+        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+    ) -> Sequence[Segment]:
+        """Take the next ones in the order of their ends, in which they are held."""
+        with self._state.lock:
+            found = self._state.tables.get((organization, table))
+            live = found.live if found else []
+            start = 0 if after is None else bisect_left(live, (after[0], f"{after[1]}\0"))
+            return [entry.segment for entry in live[start : start + limit]]
+
+    def known(self, segment_ids: Sequence[str]) -> set[str]:
+        """Look ids up."""
+        with self._state.lock:
+            return self._state.table_of.keys() & set(segment_ids)
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from msgspec.structs import replace
 
 from lakerunner.catalog.admission import require_readable
-from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.errors import ReadOnlyError, SnapshotExpiredError
 from lakerunner.model.commit import Snapshot, summarise_columns
 from lakerunner.model.snapshot import LakeSnapshot, read_snapshot
@@ -108,6 +108,20 @@ class PastCatalog(Catalog):
         """Find the segments that were live then, or before."""
         then = self.at.sequence if sequence is None else min(sequence, self.at.sequence)
         return self.inner.segments(organization, table, time_range, sequence=then)
+
+    def page(
+        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+    ) -> Sequence[Segment]:
+        """Find the next of the segments that were live then; looks at all of them."""
+        live = sorted(
+            self.segments(organization, table), key=lambda one: (one.max_timestamp_ns, one.id)
+        )
+        later = [one for one in live if after is None or (one.max_timestamp_ns, one.id) > after]
+        return later[:limit]
+
+    def known(self, segment_ids: Sequence[str]) -> set[str]:
+        """Look segments up, as they are today."""
+        return self.inner.known(segment_ids)
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables that had segments then, of which some may have none today."""

@@ -210,6 +210,9 @@ class CatalogMachine(RuleBasedStateMachine):
         for table in TABLES:
             expected = self.model.segments(*table, ALL_TIME)
             assert list(self.catalog.segments(*table)) == expected
+            paged = [one for page in self.catalog.pages(*table, size=2) for one in page]
+            assert sorted(paged, key=lambda one: (one.min_timestamp_ns, one.id)) == expected
+            assert self.catalog.known([one.id for one in expected]) == {one.id for one in expected}
             assert self.catalog.snapshot(*table) == self.model.snapshot(*table)
         assert list(self.catalog.tables()) == self.model.tables()
         assert self.catalog.head() == Head(self.model.sequence, purged=self.model.floor)

@@ -246,3 +246,29 @@ class ReadSuite(CatalogFixture):
         last = catalog.commit(make_commit("c2", organization="globex"))
         assert catalog.snapshot(ORGANIZATION, LOGS).sequence == last
         assert catalog.snapshot("nobody", SPANS).sequence == last
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+    def test_pages_are_the_whole_table_in_order(self, catalog: Catalog, size: int) -> None:
+        """Each live segment is on one page, by its end and its id; of others there is nothing."""
+        ends = [5, 3, 5, 5, 9, 1, 5]
+        segments = [make_segment(f"s{n}", 0, end) for n, end in enumerate(ends)]
+        catalog.commit(make_commit("c1", add=[*segments, make_segment("gone", 0, 5)]))
+        catalog.commit(make_commit("c2", remove=["gone"]))
+        other = make_segment("other", organization="globex")
+        catalog.commit(make_commit("c3", organization="globex", add=[other]))
+        pages = list(catalog.pages(ORGANIZATION, LOGS, size=size))
+        assert [one for page in pages for one in page] == sorted(
+            segments, key=lambda one: (one.max_timestamp_ns, one.id)
+        )
+        assert all(len(page) == size for page in pages[:-1])
+        assert list(catalog.pages("nobody", LOGS)) == []
+
+    def test_known_segments_are_live_or_removed(self, catalog: Catalog) -> None:
+        """Whoever collects files asks about some of them, and not for all that there are."""
+        added = [make_segment(f"s{n:04d}", n) for n in range(1200)]
+        catalog.commit(make_commit("c1", add=added))
+        catalog.commit(make_commit("c2", remove=["s0001", "s0002"]))
+        catalog.purge(["s0002"])
+        asked = [*(one.id for one in added), "unknown"]
+        assert catalog.known(asked) == {one.id for one in added} - {"s0002"}
+        assert catalog.known([]) == set()

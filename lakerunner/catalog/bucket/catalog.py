@@ -7,11 +7,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from lakerunner.catalog.admission import check_commit, require_readable
-from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.bucket.checkpointing import Checkpointer
 from lakerunner.catalog.bucket.claims import Kind
 from lakerunner.catalog.bucket.delta import Delta
-from lakerunner.catalog.bucket.digests import source_digest
+from lakerunner.catalog.bucket.digests import segment_digest, source_digest
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError, translated
 from lakerunner.catalog.bucket.follower import Follower
 from lakerunner.catalog.bucket.housekeeping import collect_garbage
@@ -103,6 +103,27 @@ class BucketCatalog(Catalog):
         with translated(self.url):
             self._follower.refresh()
             return self._follower.ask(lambda state: _segments(state, key, time_range, sequence))
+
+    def page(
+        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+    ) -> Sequence[Segment]:
+        """Take the next ones from each part."""
+        key = organization, table
+        with translated(self.url):
+            self._follower.refresh()
+            return self._follower.ask(lambda state: state.page(key, after, limit))
+
+    def known(self, segment_ids: Sequence[str]) -> set[str]:
+        """Look ids up by their digests."""
+        digests = {segment_id: segment_digest(segment_id) for segment_id in segment_ids}
+        with translated(self.url):
+            self._follower.refresh()
+            claims = self._follower.ask(lambda state: state.claims(list(digests.values())))
+        return {
+            segment_id
+            for segment_id, digest in digests.items()
+            if digest in claims and claims[digest].kind in {Kind.LIVE, Kind.REMOVED}
+        }
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables, from their totals."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lakerunner.catalog.base import Place
     from lakerunner.catalog.bucket.delta import TableDelta
     from lakerunner.model.segment import Segment
     from lakerunner.model.times import TimeRange
@@ -158,6 +159,17 @@ class SegmentPart:
         else:
             wanted &= (self.columns["added"][first:last] <= sequence) & (removed > sequence)
         return np.flatnonzero(wanted) + first
+
+    def next_live(self, removals: Removals, after: Place | None, limit: int) -> NDArray[np.int64]:
+        """Live rows that end at a place or later, so many of them, and what ends as the last."""
+        ends = self.columns["max_ns"][: self.rows]
+        first = 0 if after is None else int(np.searchsorted(ends, after.max_timestamp_ns))
+        rows = np.flatnonzero(removals.sequence[first:] == LIVE) + first
+        here = 0 if after is None else int(np.count_nonzero(ends[rows] == after.max_timestamp_ns))
+        if limit + here >= len(rows):
+            return rows
+        last = ends[rows[limit + here - 1]]
+        return rows[: int(np.searchsorted(ends[rows], last, side="right"))]
 
     def segments(self, rows: NDArray[np.int64]) -> list[Segment]:
         """Decode the entries of rows.

@@ -18,6 +18,7 @@ from lakerunner.model.times import isoformat
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from lakerunner.catalog.base import Place
     from lakerunner.catalog.bucket.checkpoints import PartCache
     from lakerunner.catalog.bucket.delta import TableKey
     from lakerunner.catalog.bucket.log import Stored
@@ -145,6 +146,18 @@ class State:
                 older = [segment for segment in older if segment.id not in gone]
             found += older
         return sorted(found, key=_BY_TIME)
+
+    def page(self, key: TableKey, after: Place | None, limit: int) -> list[Segment]:
+        """Live segments of a table that come next, by (max timestamp, id)."""
+        delta = self.delta.tables.get(key) or TableDelta()
+        found = [entry.segment for entry in delta.entered.values() if entry.removed == LIVE]
+        stack = self._stack(key)
+        for part, removals in zip(stack.parts, stack.removals, strict=True):
+            # What the log removed since is still among them, and what lies at the place itself.
+            rows = part.next_live(removals, after, limit + len(delta.marks))
+            found += (one for one in part.segments(rows) if one.id not in delta.marks)
+        places = sorted(((one.max_timestamp_ns, one.id), one) for one in found)
+        return [one for place, one in places if after is None or place > after][:limit]
 
     def live(self, key: TableKey, segment_ids: Sequence[str]) -> list[Segment]:
         """The given segments, which are live in a table."""

@@ -15,7 +15,7 @@ from lakerunner.catalog.admission import (
     require_readable,
     settled,
 )
-from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.catalog.postgres.address import read_address
 from lakerunner.catalog.postgres.applying import apply_commit
@@ -77,6 +77,17 @@ SEGMENTS_THEN: LiteralString = f"""
         AND removed > %(sequence)s::bigint {_OF_TABLE}"""
 """Segments as they were after a commit: those still live, and those removed since. The row without
 any says up to which commit removals were forgotten."""
+
+SEGMENTS_PAGE: LiteralString = """
+    SELECT found.* FROM tables CROSS JOIN LATERAL (
+        SELECT max_ns, id, payload FROM segments
+        WHERE table_number = tables.number AND removed IS NULL AND max_ns >= %(end)s::bigint
+            AND (max_ns > %(end)s::bigint OR id > %(id)s::text)
+        ORDER BY max_ns, id LIMIT %(limit)s::bigint) AS found
+    WHERE tables.organization = %(organization)s AND tables.name = %(table)s"""
+"""The next live segments, by the index `segments_live`."""
+
+_KNOWN: LiteralString = "SELECT id FROM segments WHERE id = ANY(%(ids)s::text[])"
 
 SEGMENTS_REMOVED: LiteralString = """
     SELECT removed_ns, id, payload FROM segments
@@ -169,6 +180,25 @@ class PostgresCatalog(Catalog):
         require_readable(sequence, next(purged for purged, payload in rows if payload is None))
         found = (decode_segment(payload) for _, payload in rows if payload is not None)
         return sorted(found, key=_BY_TIME)
+
+    def page(
+        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+    ) -> Sequence[Segment]:
+        """Walk the index of live segments from a place on."""
+        end_ns, last = after or (MIN_NS, "")
+        values = {
+            "organization": organization,
+            "table": table,
+            "end": end_ns,
+            "id": last,
+            "limit": limit,
+        }
+        rows = sorted(self._pool.read(SEGMENTS_PAGE, values))
+        return [decode_segment(payload) for _, _, payload in rows]
+
+    def known(self, segment_ids: Sequence[str]) -> set[str]:
+        """Look ids up, all in one statement."""
+        return {found for (found,) in self._pool.read(_KNOWN, {"ids": list(segment_ids)})}
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables, from their totals."""

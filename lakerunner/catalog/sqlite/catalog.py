@@ -15,11 +15,11 @@ from lakerunner.catalog.admission import (
     require_readable,
     settled,
 )
-from lakerunner.catalog.base import ALL_TIME, Catalog
+from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.catalog.sqlite.applying import apply_commit
 from lakerunner.catalog.sqlite.leases import SqliteLeases
-from lakerunner.catalog.sqlite.lookup import find_segments, find_sources
+from lakerunner.catalog.sqlite.lookup import KNOWN, find_segments, find_sources, lookup
 from lakerunner.catalog.sqlite.pool import ConnectionPool
 from lakerunner.catalog.sqlite.standing import add_condemned, read_head, write_head
 from lakerunner.errors import ConfigurationError
@@ -60,6 +60,13 @@ SEGMENTS_THEN = f"""
     SELECT payload {_OVERLAP} AND removed IS NOT NULL AND added <= :sequence
         AND removed > :sequence"""
 """Segments as they were after a commit: those still live, and those removed since."""
+
+SEGMENTS_PAGE = """
+    SELECT payload FROM tables CROSS JOIN segments ON segments.table_number = tables.number
+    WHERE tables.organization = :organization AND tables.name = :table AND removed IS NULL
+        AND max_ns >= :end AND (max_ns > :end OR id > :id)
+    ORDER BY max_ns, id LIMIT :limit"""
+"""The next live segments, by the index `segments_live`."""
 
 SEGMENTS_REMOVED = """
     SELECT payload FROM segments WHERE removed IS NOT NULL AND removed_ns < ?
@@ -143,6 +150,28 @@ class SqliteCatalog(Catalog):
             statement = SEGMENTS_NOW if sequence is None else SEGMENTS_THEN
             rows = connection.execute(statement, values).fetchall()
         return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
+
+    def page(
+        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+    ) -> Sequence[Segment]:
+        """Walk the index of live segments from a place on."""
+        end_ns, last = after or (MIN_NS, "")
+        values = {
+            "organization": organization,
+            "table": table,
+            "end": end_ns,
+            "id": last,
+            "limit": limit,
+        }
+        with self._pool.reading() as connection:
+            rows = connection.execute(SEGMENTS_PAGE, values).fetchall()
+        return [decode_segment(payload) for (payload,) in rows]
+
+    def known(self, segment_ids: Sequence[str]) -> set[str]:
+        """Look ids up, hundreds in one statement."""
+        with self._pool.reading() as connection:
+            keys = [(segment_id,) for segment_id in segment_ids]
+            return {found for (found,) in lookup(connection, KNOWN, keys)}
 
     def tables(self) -> Sequence[tuple[str, str]]:
         """List the tables, from their totals."""

@@ -27,6 +27,12 @@ _SEGMENTS = """
     FROM asked CROSS JOIN segments ON segments.id = asked.id"""
 
 
+KNOWN = """
+    WITH asked (id) AS (VALUES {rows})
+    SELECT segments.id FROM asked CROSS JOIN segments ON segments.id = asked.id"""
+"""Ids that are there, live or removed; for `lookup`."""
+
+
 class SegmentRow(NamedTuple):
     """What decides whether a segment may be added, removed or purged.
 

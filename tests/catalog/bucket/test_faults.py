@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from lakerunner.catalog import Catalog
-from lakerunner.catalog.base import ALL_TIME
+from lakerunner.catalog.base import ALL_TIME, PAGE
 from lakerunner.catalog.bucket import BucketCatalog, log
 from lakerunner.errors import CatalogUnavailableError, CommitUnknownError, StoreUnavailableError
 from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
@@ -24,6 +24,7 @@ from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lakerunner.catalog.base import Place
     from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit, Snapshot
     from lakerunner.model.head import Head
@@ -83,6 +84,16 @@ class Insistent(Catalog):
         return self.insist(
             lambda catalog: catalog.segments(organization, table, time_range, sequence=sequence)
         )
+
+    def page(
+        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+    ) -> Sequence[Segment]:
+        return self.insist(
+            lambda catalog: catalog.page(organization, table, after=after, limit=limit)
+        )
+
+    def known(self, segment_ids: Sequence[str]) -> set[str]:
+        return self.insist(lambda catalog: catalog.known(segment_ids))
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         return self.insist(lambda catalog: catalog.sources(sources))
