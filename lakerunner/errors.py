@@ -44,9 +44,14 @@ object, segment, line or column it is about. Every error can be pickled.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from lakerunner.printable import printable, without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ErrorCode(StrEnum):
@@ -86,6 +91,21 @@ class ErrorCode(StrEnum):
     QUERY_TIMEOUT = "query_timeout"
     QUERY_BUSY = "query_busy"
     CATALOG_MISMATCH = "catalog_mismatch"
+
+
+def did_you_mean(name: str, known: Iterable[str], kind: str = "there are") -> str:
+    """The end of a message about an unknown name: the nearest ones, or all there are.
+
+    Example:
+        >>> did_you_mean("windw_ns", ["window_ns", "workers"]), did_you_mean("x", ["a", "b"])
+        ("; did you mean 'window_ns'?", '; there are a, b')
+    """
+    names = list(map(str.__str__, known))
+    close = get_close_matches(name, names, n=3, cutoff=0.55)
+    close += [one for one in names if one.startswith(name) and one not in close]
+    if close:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    return f"; {kind} {', '.join(names)}"
 
 
 class LakerunnerError(Exception):

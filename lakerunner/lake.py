@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from lakerunner.catalog.past import open_past, present
+from lakerunner.errors import ConfigurationError
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import read_config
@@ -91,6 +94,7 @@ class Lake:
         )
         queries = QueryEngine(store, catalog, organization, settings)
         scope = Scope(store, catalog, organization, settings, read_only)
+        self._closed = threading.Event()  # shared with all views of it
         self._set(scope, ingestor, queries, borrows=False)
 
     def _set(
@@ -100,6 +104,7 @@ class Lake:
         self.catalog = scope.catalog
         self.organization = scope.organization
         self._scope = scope
+        self._discretion = scope.discretion()
         self._ingestor = ingestor
         self._queries = queries
         self._borrows = borrows
@@ -107,6 +112,7 @@ class Lake:
     def _within(self, scope: Scope) -> Lake:
         """The same workers within another scope; what is open stays this lake's to close."""
         view = Lake.__new__(Lake)
+        view._closed = self._closed  # noqa: SLF001 - its own class
         view._set(  # noqa: SLF001 - its own class
             scope, self._ingestor.within(scope), self._queries.within(scope), borrows=True
         )
@@ -120,7 +126,7 @@ class Lake:
         Where there are rules of ownership, it takes only objects that are its own by them.
 
         This keeps apart what callers mean, not what they could do: `store` and `catalog` are the
-        whole lake's.
+        whole lake's. Its errors and explanations do not say where the lake lies.
 
         Args:
             organization: Whose; it need not have any rows yet.
@@ -136,6 +142,7 @@ class Lake:
             >>> lake.organizations()
             ['acme']
         """
+        self._require_open("for_organization")
         return self._within(self._scope.of(organization))
 
     def organizations(self) -> Sequence[str]:
@@ -143,6 +150,7 @@ class Lake:
 
         Of a lake that is bound to one organization, this is that one, or nothing.
         """
+        self._require_open("organizations")
         names = self.catalog.organizations()
         return [name for name in names if name == self.organization] if self._scope.bound else names
 
@@ -161,15 +169,17 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
+        self._require_open("ingest")
         self._scope.require_writable("ingest")
-        return self._ingestor.ingest(
-            source,
-            signal=signal,
-            format=format,
-            mapping=mapping,
-            organization=organization,
-            progress=progress,
-        )
+        with self._discretion.applied():
+            return self._ingestor.ingest(
+                source,
+                signal=signal,
+                format=format,
+                mapping=mapping,
+                organization=organization,
+                progress=progress,
+            )
 
     def ingest_owned(self, *, progress: Progress | None = None) -> IngestReport:
         """Take all that is new where ownership rules point; see `Ingestor.ingest_owned`.
@@ -177,33 +187,70 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
+        self._require_open("ingest_owned")
         self._scope.require_writable("ingest_owned")
-        return self._ingestor.ingest_owned(progress)
+        with self._discretion.applied():
+            return self._ingestor.ingest_owned(progress)
 
-    def watch(
+    def watch(  # noqa: PLR0913 - the settings of the call, by keyword
         self,
         source: EventSource | str | PathLike[str],
-        **settings: Any,
+        *,
+        stop: threading.Event | None = None,
+        max_bytes: int | None = None,
+        max_objects: int | None = None,
+        max_age: float | None = None,
+        until_idle: float | None = None,
+        signal: Signal | str | None = None,
+        format: str | None = None,  # noqa: A002 - the word users know
+        mapping: SourceMapping | Mapping[str, Any] | None = None,
+        organization: str | None = None,
+        progress: Progress | None = None,
     ) -> IngestReport:
         """Take what is announced until stopped; see `Ingestor.watch`.
 
         Args:
             source: An event source, or the URL of one (see `lakerunner.events.open_source`), which
                 gets the lake's storage options.
-            settings: Further arguments of `Ingestor.watch`: `stop`, `max_age` and so on.
+            stop: Ends the watch when set.
+            max_bytes: Expected bytes to gather, decompressed.
+            max_objects: Objects to gather.
+            max_age: Seconds an object may wait for others.
+            until_idle: End as well when nothing was announced for so many seconds.
+            signal: What the objects hold.
+            format: Their format.
+            mapping: Which fields mean what.
+            organization: Whose rows they are.
+            progress: Called after each gathering.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
+        self._require_open("watch")
         self._scope.require_writable("watch")
-        if isinstance(source, EventSource):
-            return self._ingestor.watch(source, **settings)
-        with open_source(source, self.store.storage_options) as opened:
-            return self._ingestor.watch(opened, **settings)
+        with ExitStack() as closing:
+            if not isinstance(source, EventSource):
+                source = closing.enter_context(open_source(source, self.store.storage_options))
+            closing.enter_context(self._discretion.applied())
+            return self._ingestor.watch(
+                source,
+                stop=stop,
+                max_bytes=max_bytes,
+                max_objects=max_objects,
+                max_age=max_age,
+                until_idle=until_idle,
+                signal=signal,
+                format=format,
+                mapping=mapping,
+                organization=organization,
+                progress=progress,
+            )
 
     def rejected(self) -> Sequence[Rejection]:
         """What is set aside, with reasons, in order of time."""
-        return self.catalog.rejections(self.organization)
+        self._require_open("rejected")
+        with self._discretion.applied():
+            return self.catalog.rejections(self.organization)
 
     def retry_rejected(
         self,
@@ -218,8 +265,12 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
+        self._require_open("retry_rejected")
         self._scope.require_writable("retry_rejected")
-        return self._ingestor.retry(None, progress, signal=signal, format=format, mapping=mapping)
+        with self._discretion.applied():
+            return self._ingestor.retry(
+                None, progress, signal=signal, format=format, mapping=mapping
+            )
 
     def collect_orphans(self, *, dry_run: bool = False, force: bool = False) -> Sequence[str]:
         """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.
@@ -227,6 +278,7 @@ class Lake:
         Raises:
             ReadOnlyError: The lake was opened read-only.
         """
+        self._require_open("collect_orphans")
         self._scope.require_writable("collect_orphans")
         self._scope.require_whole("collect_orphans")
         return collect_orphans(
@@ -244,6 +296,7 @@ class Lake:
             StoreError: The lake cannot be read.
             CatalogError: A commit failed; those before it stand.
         """
+        self._require_open("recover")
         self._scope.require_writable("recover")
         self._scope.require_whole("recover")
         return recover_catalog(
@@ -256,8 +309,14 @@ class Lake:
         )
 
     def snapshot(self) -> LakeSnapshot:
-        """The present state of all tables, for `at`; its text can be kept and given to it, too."""
-        return present(self.catalog)
+        """The present state of all tables, for `at`; its text can be kept and given to it, too.
+
+        That of a lake that is bound to one organization has a number that tells nothing of the
+        commits of others; it can be given to `at` of a lake that is bound to the same one.
+        """
+        self._require_open("snapshot")
+        with self._discretion.applied():
+            return present(self.catalog, self.organization if self._scope.bound else None)
 
     def at(self, moment: LakeSnapshot | TimeLike) -> Lake:
         """The same lake as it was: to read, and to read the same however often.
@@ -281,8 +340,11 @@ class Lake:
             >>> lake.at(before).sql("SELECT count(*) AS rows FROM logs").to_arrow().to_pylist()
             [{'rows': 0}]
         """
-        past = open_past(self.catalog, moment)
-        return self._within(self._scope.over(past))
+        self._require_open("at")
+        scope = self._scope
+        with self._discretion.applied():
+            past = open_past(self.catalog, moment, scope.organization if scope.bound else None)
+        return self._within(scope.over(past))
 
     def sql(
         self, text: str, *, params: Params | None = None, timeout: float | None = None
@@ -303,6 +365,7 @@ class Lake:
             ... ].to_pylist()
             ['hello']
         """
+        self._require_open("sql")
         return self._queries.sql(text, params=params, timeout=timeout)
 
     def promql(
@@ -317,12 +380,14 @@ class Lake:
         timeout: float | None = None,
     ) -> SampleResult:
         """Ask in PromQL; see `QueryEngine.promql`."""
+        self._require_open("promql")
         return self._queries.promql(
             text, time=time, start=start, end=end, step=step, lookback=lookback, timeout=timeout
         )
 
     def explain(self, text: str, *, params: Params | None = None) -> Explanation:
         """Say which segments a query would read, and why; see `QueryEngine.explain`."""
+        self._require_open("explain")
         return self._queries.explain(text, params=params)
 
     def segments(
@@ -341,12 +406,15 @@ class Lake:
         start_ns = MIN_NS if start is None else to_nanoseconds(start, now_ns=now_ns)
         end_ns = MAX_NS if end is None else to_nanoseconds(end, now_ns=now_ns)
         wanted = TimeRange(start_ns, end_ns)
-        return self.catalog.segments(self.organization, table_spec(table).name, wanted)
+        self._require_open("segments")
+        with self._discretion.applied():
+            return self.catalog.segments(self.organization, table_spec(table).name, wanted)
 
     def close(self) -> None:
         """Release files and connections. Results that are still being read may fail."""
         if self._borrows:
             return
+        self._closed.set()
         self._queries.close()
         self.catalog.close()
         self.store.close()
@@ -359,3 +427,7 @@ class Lake:
 
     def __repr__(self) -> str:
         return f"Lake({self.store.url!r}, organization={self.organization!r})"
+
+    def _require_open(self, what: str) -> None:
+        if self._closed.is_set():
+            raise ConfigurationError(f"{what}: the lake is closed")

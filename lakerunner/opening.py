@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lakerunner.catalog import Catalog
-from lakerunner.catalog.default import default_catalog
+from lakerunner.catalog.default import default_catalog, require_file
 from lakerunner.catalog.opening import open_catalog
 from lakerunner.ingest.owners import read_ownership
 from lakerunner.lake import Lake
@@ -33,7 +33,7 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     executor: Executor | None = None,
     ownership: Ownership | Mapping[str, Any] | None = None,
 ) -> Lake:
-    """Open a lake; a lake that does not exist yet is an empty one.
+    """Open a lake; one that does not exist yet is made, unless it is opened to be read only.
 
     Args:
         url: A directory, or `file://…`, `memory://…`, `s3://…` or `gs://…`.
@@ -43,15 +43,16 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         organization: Whose rows are read and, unless a call says otherwise, written.
         storage_options: Credentials and endpoints, in fsspec's words; for the lake and its input.
         config: Settings: a `Config` or a mapping of its fields.
-        read_only: Refuse everything that writes.
+        read_only: Refuse everything that writes, and open only what is a lake.
         executor: Runs ingest batches; see `Ingestor`.
         ownership: Rules that say whose each object is, for buckets that several organizations write
             to: an `Ownership`, or a mapping of its fields. `{"profiles": "profiles.yaml"}` reads
             storage profiles from a file, `{"prefixes": {"s3://raw/apps/": "acme"}}` maps a prefix.
 
     Raises:
-        ConfigurationError: The URL, the organization, a rule or a setting is wrong, or the bucket
-            takes no create-only puts, without which it cannot hold its own catalog.
+        ConfigurationError: The URL, the organization, a rule or a setting is wrong, the bucket
+            takes no create-only puts, without which it cannot hold its own catalog, or there is no
+            lake to be read.
         ObjectDeniedError: The bucket may not be written; open it with `read_only=True`.
         MissingExtraError: The URL needs an optional dependency; the message holds the command.
         CatalogError: What lies at the catalog's place is no catalog of this version.
@@ -68,6 +69,8 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     if catalog is None:
         opened = default_catalog(store, read_only=read_only)
     else:
+        if read_only and isinstance(catalog, str):
+            require_file(catalog)
         opened = catalog if isinstance(catalog, Catalog) else open_catalog(catalog)
     return Lake(
         store,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
+from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError, ReadOnlyError
 from lakerunner.model.organization import check_organization
 
@@ -56,6 +58,11 @@ class Scope(NamedTuple):
     def over(self, past: Catalog) -> Scope:
         """The same as another catalog shows it, to read only."""
         return self._replace(catalog=past, read_only=True)
+
+    def discretion(self) -> Discretion:
+        """What messages must leave out: bound to one organization, where the lake lies."""
+        places = [self.store.url, self.catalog.url, tempfile.gettempdir()]
+        return Discretion(places if self.bound else ())
 
     def require_writable(self, what: str) -> None:
         """Refuse what would write.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.opening import open_catalog
+from lakerunner.errors import ConfigurationError
 from lakerunner.registry import split_scheme
 from lakerunner.store.probe import check_conditional_puts
 from lakerunner.store.urls import locate
@@ -25,10 +25,11 @@ def default_catalog(store: ObjectStore, *, read_only: bool = False) -> Catalog:
 
     Args:
         store: The lake.
-        read_only: Create nothing: a lake without a catalog is an empty one.
+        read_only: Create nothing, and open only what is there.
 
     Raises:
-        ConfigurationError: The lake is in a bucket that takes no create-only puts.
+        ConfigurationError: The lake is in a bucket that takes no create-only puts, or is to be read
+            and there is none.
         ObjectDeniedError: The bucket may not be written, and `read_only` is not set.
         CatalogError: What lies at the catalog's place is no catalog of this version.
 
@@ -40,13 +41,43 @@ def default_catalog(store: ObjectStore, *, read_only: bool = False) -> Catalog:
     scheme = split_scheme(store.url)[0]
     place = locate(store.url)
     if scheme == "memory":
-        return open_catalog(f"memory://{place.key.strip('/')}")
+        catalog = open_catalog(f"memory://{place.key.strip('/')}")
+        return _begun(catalog, store) if read_only else catalog
     if scheme == "file":
         file = Path("/", place.key, CATALOG_NAME)
         if read_only and not file.exists():
-            return open_catalog(f"memory://lakerunner-none-{uuid.uuid4().hex}")
+            raise _none(store.url)
         file.parent.mkdir(parents=True, exist_ok=True)
         return open_catalog(f"sqlite://{file}")
     if not read_only:
         check_conditional_puts(store)
-    return BucketCatalog(store)
+        return BucketCatalog(store)
+    return _begun(BucketCatalog(store), store)
+
+
+def require_file(url: str) -> None:
+    """Refuse the URL of a catalog in a file that is not there, before opening it makes one.
+
+    Raises:
+        ConfigurationError: It is not there.
+    """
+    scheme, path = split_scheme(url)
+    if scheme == "sqlite" and not Path(path).exists():
+        raise ConfigurationError(f"there is no catalog at {url}", url=url)
+
+
+def _begun(catalog: Catalog, store: ObjectStore) -> Catalog:
+    """The catalog, if anything was ever written to it."""
+    head = catalog.head()
+    if not head.sequence and not head.lake and next(store.list(), None) is None:
+        catalog.close()
+        raise _none(store.url)
+    return catalog
+
+
+def _none(url: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is no lake at {url} to be read; open it without read_only, or ingest into it, and "
+        "there is one",
+        url=url,
+    )

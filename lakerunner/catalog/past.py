@@ -11,7 +11,7 @@ from lakerunner.catalog.admission import require_readable
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.errors import ReadOnlyError, SnapshotExpiredError
 from lakerunner.model.commit import Snapshot, summarise_columns
-from lakerunner.model.snapshot import LakeSnapshot, read_snapshot
+from lakerunner.model.snapshot import LakeSnapshot, read_snapshot, seal, unseal
 from lakerunner.model.times import MAX_NS, isoformat
 
 if TYPE_CHECKING:
@@ -25,18 +25,38 @@ if TYPE_CHECKING:
     from lakerunner.model.times import TimeLike, TimeRange
 
 
-def present(catalog: Catalog) -> LakeSnapshot:
-    """The state of a catalog now."""
+def present(catalog: Catalog, sealed_for: str | None = None) -> LakeSnapshot:
+    """The state of a catalog now.
+
+    Args:
+        catalog: The catalog.
+        sealed_for: The organization that gets to see it, if it is one of several: its number tells
+            nothing then of how many commits others have made.
+    """
     head = catalog.head()
-    return LakeSnapshot(head.sequence, time.time_ns(), head.incarnation)
+    sequence = head.sequence
+    if sealed_for is not None:
+        sequence = seal(sequence, _keys(catalog, head, sealed_for)[0])
+    return LakeSnapshot(sequence, time.time_ns(), head.incarnation)
 
 
-def open_past(catalog: Catalog, moment: LakeSnapshot | TimeLike) -> PastCatalog:
+def _keys(catalog: Catalog, head: Head, organization: str) -> list[str]:
+    """What the numbers that an organization sees are sealed with: the same in every process.
+
+    A catalog that no lake has claimed yet has only its URL to tell it from others.
+    """
+    return [f"{identity} {organization}" for identity in (head.lake, catalog.url) if identity]
+
+
+def open_past(
+    catalog: Catalog, moment: LakeSnapshot | TimeLike, sealed_for: str | None = None
+) -> PastCatalog:
     """A catalog as it was.
 
     Args:
         catalog: The catalog of today.
         moment: A snapshot, its text, or a time.
+        sealed_for: The organization that a snapshot may be sealed for.
 
     Raises:
         InvalidTimeError: `moment` cannot be read.
@@ -47,15 +67,20 @@ def open_past(catalog: Catalog, moment: LakeSnapshot | TimeLike) -> PastCatalog:
     said = read_snapshot(moment, now_ns=now_ns)
     head = catalog.head()
     if isinstance(said, LakeSnapshot):
+        shown = str(said)
+        if sealed_for is not None:
+            keys = _keys(catalog, head, sealed_for)
+            sequence = min(unseal(said.sequence, key) for key in keys)
+            said = replace(said, sequence=sequence)
         # Texts from before there were incarnations have none; no lake had been recovered then, but
         # for those whose catalog begins after the time in the text.
         same = said.incarnation in {head.incarnation, 0 if head.incarnation <= 1 else None}
         unborn = not said.incarnation and said.sequence and not catalog.sequence_at(said.time_ns)
         if not same or unborn or said.sequence > head.sequence:
             raise SnapshotExpiredError(
-                f"{said} is no state of {catalog.url}, but of another catalog, or of one that was "
+                f"{shown} is no state of {catalog.url}, but of another catalog, or of one that was "
                 "recovered since",
-                snapshot=str(said),
+                snapshot=shown,
             )
         return PastCatalog(catalog, said)
     sequence = catalog.sequence_at(said)

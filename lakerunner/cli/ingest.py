@@ -6,7 +6,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
+from lakerunner.cli.options import (
+    SIGNALS,
+    CatalogUrl,
+    LakeUrl,
+    Organization,
+    StorageOptions,
+    open_lake,
+    read_signal_option,
+)
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.rules import (
     MappingFile,
@@ -15,7 +23,7 @@ from lakerunner.cli.rules import (
     read_mapping_file,
     read_rules,
 )
-from lakerunner.cli.screen import answers, size
+from lakerunner.cli.screen import answers, messages, size
 from lakerunner.cli.workers import worker_processes
 from lakerunner.model.report import IngestReport
 from lakerunner.model.signal import Signal
@@ -23,6 +31,9 @@ from lakerunner.printable import printable
 
 SET_ASIDE_EXIT = 3
 """Exit code when an ingest did its work but could not take everything."""
+
+UNMATCHED_EXIT = 1
+"""Exit code when a source named nothing: most often a typing error."""
 
 _REASONS_SHOWN = 20
 
@@ -44,7 +55,12 @@ def ingest(  # noqa: PLR0913 - the options of a command
     *,
     signal: Annotated[
         Signal | None,
-        typer.Option(help="What it is; told from the content if not given.", show_default=False),
+        typer.Option(
+            parser=read_signal_option,
+            metavar=SIGNALS,
+            help="What it is; told from the content if not given.",
+            show_default=False,
+        ),
     ] = None,
     input_format: Annotated[
         str | None,
@@ -57,6 +73,9 @@ def ingest(  # noqa: PLR0913 - the options of a command
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that read and write, one for each core at most.")
     ] = 1,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="A source that names nothing is no failure.")
+    ] = False,
     profiles: Profiles = None,
     prefix_mapping: PrefixMappings = None,
     mapping: MappingFile = None,
@@ -98,6 +117,8 @@ def ingest(  # noqa: PLR0913 - the options of a command
     show_report(report)
     if report.rejected or report.failed:
         raise typer.Exit(SET_ASIDE_EXIT)
+    if report.unmatched and not allow_empty:
+        raise typer.Exit(UNMATCHED_EXIT)
 
 
 def show_report(report: IngestReport) -> None:
@@ -129,5 +150,7 @@ def show_report(report: IngestReport) -> None:
         console.print(
             Text(printable(f"{each.source.url}: {each.reason} ({each.code})"), style="yellow")
         )
+    for source in report.unmatched:
+        messages().print(Text(printable(f"nothing matches {source}"), style="yellow"))
     if len(aside) > _REASONS_SHOWN:
         console.print(f"and {len(aside) - _REASONS_SHOWN:,} more: lakerunner rejected lists them")

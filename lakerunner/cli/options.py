@@ -1,17 +1,14 @@
 """Options and arguments that several commands share, and how they open a lake."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 import lakerunner
-from lakerunner.catalog.default import CATALOG_NAME
 from lakerunner.errors import ConfigurationError
 from lakerunner.lake import Lake
-from lakerunner.registry import split_scheme
-from lakerunner.store.urls import absolute_path
+from lakerunner.model.signal import Signal, read_signal
 
 _LAKE = "Connection"
 
@@ -94,14 +91,6 @@ def open_lake(
         ConfigurationError: It is to be read, and there is none in the directory it names.
     """
     settings = {"read_only": True, **settings}
-    own_catalog = catalog is None and split_scheme(url)[0] == "file"
-    # The library takes what is not there for an empty lake; at a prompt it is a typing error.
-    if (
-        settings["read_only"]
-        and own_catalog
-        and not Path(absolute_path(url), CATALOG_NAME).exists()
-    ):
-        raise ConfigurationError(f"there is no lake at {url}; `lakerunner ingest` makes one")
     return lakerunner.open(
         url,
         catalog=catalog,
@@ -109,3 +98,41 @@ def open_lake(
         storage_options=read_storage_options(storage_options),
         **settings,
     )
+
+
+def read_signal_option(value: str) -> Signal:
+    """The value of `--signal`.
+
+    Raises:
+        typer.BadParameter: There is no such signal.
+    """
+    try:
+        return read_signal(value)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+SIGNALS = "|".join(Signal)
+
+
+def read_params(params: list[str] | None) -> dict[str, Any] | None:
+    """Read `name=value` texts; a value that is JSON of its own is read as such, all else is text.
+
+    Raises:
+        ConfigurationError: One has no `=`.
+
+    Example:
+        >>> read_params(["level=ERROR", "code=500", 'ids=["a", "b"]', 'text="500"'])
+        {'level': 'ERROR', 'code': 500, 'ids': ['a', 'b'], 'text': '500'}
+    """
+    return dict(map(_read_param, params)) if params else None
+
+
+def _read_param(param: str) -> tuple[str, Any]:
+    name, separator, value = param.partition("=")
+    if not (name and separator):
+        raise ConfigurationError(f"--param {param!r} is not of the form NAME=VALUE")
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name, value

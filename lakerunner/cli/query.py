@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
+from lakerunner.cli.options import (
+    CatalogUrl,
+    LakeUrl,
+    Organization,
+    StorageOptions,
+    open_lake,
+    read_params,
+)
 from lakerunner.cli.output import Output, write
 from lakerunner.cli.screen import answers, messages, size
 from lakerunner.query import QueryStats
@@ -13,6 +20,17 @@ from lakerunner.query import QueryStats
 Query = Annotated[str, typer.Argument(metavar="SQL", help="The query.", show_default=False)]
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How the answer is written; json is JSON lines.")
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="NAME=VALUE",
+        help="A value for $NAME in the query; give it once for each. JSON is read as such: 5, "
+        '["a", "b"], null; anything else is text.',
+        show_default=False,
+    ),
 ]
 OutputFile = Annotated[
     Path | None,
@@ -26,12 +44,13 @@ OutputFile = Annotated[
 ]
 
 
-def sql(
+def sql(  # noqa: PLR0913 - each is an option of the command
     lake: LakeUrl,
     query: Query,
     *,
     output: OutputOption = Output.TABLE,
     file: OutputFile = None,
+    param: Params = None,
     limit_rows: Annotated[
         int, typer.Option("--limit-rows", min=1, help="Rows of a table that are shown.")
     ] = 40,
@@ -44,7 +63,7 @@ def sql(
     The answer goes to stdout, what it took to find it to stderr.
     """
     with open_lake(lake, catalog, organization, storage_option) as opened:
-        result = opened.sql(query)
+        result = opened.sql(query, params=read_params(param))
         write(result, result.schema, output, file, limit_rows)
         messages().print(describe(result.stats), style="dim")
 
@@ -61,10 +80,11 @@ def explain(
     lake: LakeUrl,
     query: Query,
     *,
+    param: Params = None,
     organization: Organization = "default",
     catalog: CatalogUrl = None,
     storage_option: StorageOptions = None,
 ) -> None:
     """Say how a SQL query would be answered: each segment kept or dropped, and why."""
     with open_lake(lake, catalog, organization, storage_option) as opened:
-        answers().print(str(opened.explain(query)), markup=False)
+        answers().print(str(opened.explain(query, params=read_params(param))), markup=False)

@@ -9,11 +9,13 @@ import typer
 
 from lakerunner.cli.ingest import SET_ASIDE_EXIT, show_report
 from lakerunner.cli.options import (
+    SIGNALS,
     CatalogUrl,
     LakeUrl,
     Organization,
     StorageOptions,
     open_lake,
+    read_signal_option,
     read_storage_options,
 )
 from lakerunner.cli.progress import ProgressDisplay
@@ -59,7 +61,11 @@ UntilIdle = Annotated[
 SignalName = Annotated[
     Signal | None,
     typer.Option(
-        "--signal", help="What it is; told from the content if not given.", show_default=False
+        "--signal",
+        parser=read_signal_option,
+        metavar=SIGNALS,
+        help="What it is; told from the content if not given.",
+        show_default=False,
     ),
 ]
 FormatName = Annotated[

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lakerunner.errors import ConfigurationError, CorruptObjectError, UnknownFormatError
+from lakerunner.errors import (
+    ConfigurationError,
+    CorruptObjectError,
+    UnknownFormatError,
+    did_you_mean,
+)
 from lakerunner.formats.table import BY_CONTENT_TYPE, BY_SUFFIX, FORMATS
 from lakerunner.model.signal import Signal
 
@@ -97,6 +102,24 @@ def signal_by_name(key: str) -> Signal | None:
     return None
 
 
+def require_format(name: str) -> Format:
+    """The format of a name.
+
+    Raises:
+        ConfigurationError: There is none; the message names the nearest.
+
+    Example:
+        >>> require_format("cvs")
+        Traceback (most recent call last):
+        lakerunner.errors.ConfigurationError: no format 'cvs'; did you mean 'csv' or 'tsv'?
+    """
+    if name not in FORMATS:
+        raise ConfigurationError(
+            f"no format {name!r}{did_you_mean(name, FORMATS, 'known are')}", format=name
+        )
+    return FORMATS[name]
+
+
 def choose_format(key: str, head: bytes, name: str | None = None, content_type: str = "") -> Format:
     """Choose the format of an object.
 
@@ -126,11 +149,7 @@ def choose_format(key: str, head: bytes, name: str | None = None, content_type: 
 
 def _choose_format(key: str, head: bytes, name: str | None, content_type: str) -> Format:
     if name is not None:
-        if name not in FORMATS:
-            raise ConfigurationError(
-                f"no format {name!r}; known are {', '.join(FORMATS)}", format=name
-            )
-        return FORMATS[name]
+        return require_format(name)
     media_type = content_type.partition(";")[0].strip().lower()
     promised = formats_by_name(key) or BY_CONTENT_TYPE.get(media_type, ())
     for candidate in promised or FORMATS:

@@ -9,6 +9,8 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from lakerunner.errors import (
     ConfigurationError,
     CorruptObjectError,
@@ -169,7 +171,8 @@ class Ingestor:
             progress: Called after each batch.
 
         Returns:
-            What was done. Objects that could not be taken are in it, with reasons.
+            What was done. Objects that could not be taken are in it, with reasons, and so is a
+            source that named nothing (`unmatched`).
 
         Raises:
             ObjectNotFoundError: `source` is an object or folder that is not there.
@@ -190,7 +193,10 @@ class Ingestor:
         inputs = find_inputs(
             source, self._store.url, self._store.storage_options, self._open_bucket
         )
-        return self._run(inputs, request, progress)
+        report = self._run(inputs, request, progress)
+        if report == IngestReport(seconds=report.seconds):
+            return msgspec.structs.replace(report, unmatched=(os.fspath(source),))
+        return report
 
     def ingest_owned(self, progress: Progress | None = None) -> IngestReport:
         """Take all that is new wherever storage profiles and prefix mappings point.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lakerunner.errors import ConfigurationError, StoreError
+from lakerunner.errors import ConfigurationError, StoreError, did_you_mean
 from lakerunner.ingest.inputs import inputs_below
 from lakerunner.model.organization import check_organization
 from lakerunner.model.profile import (
@@ -74,9 +74,8 @@ def read_ownership(rules: Ownership | Mapping[str, Any] | None) -> Ownership | N
 
 def _from_fields(fields: Mapping[str, Any]) -> Ownership:
     if unknown := sorted(set(fields) - _FIELDS):
-        raise ConfigurationError(
-            f"ownership: {unknown[0]!r} is no rule; there are {', '.join(Ownership._fields)}"
-        )
+        hint = did_you_mean(unknown[0], Ownership._fields)
+        raise ConfigurationError(f"ownership: {unknown[0]!r} is no rule{hint}")
     return Ownership(
         prefixes=_prefixes(fields.get("prefixes", ())),
         profiles=_profiles(fields.get("profiles", ())),

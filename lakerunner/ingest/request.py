@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakerunner.errors import ConfigurationError
+from lakerunner.formats.detect import require_format
 from lakerunner.ingest.mapping import check_mapping
 from lakerunner.model.organization import check_organization
-from lakerunner.model.signal import Signal
+from lakerunner.model.signal import read_signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lakerunner.model.mapping import SourceMapping
+    from lakerunner.model.signal import Signal
 
 
 class Request(NamedTuple):
@@ -49,8 +51,8 @@ def read_request(
         only: The only organization that may be named, if it is not any.
 
     Raises:
-        ConfigurationError: The mapping is wrong, or the organization cannot be one or may not be
-            named.
+        ConfigurationError: The mapping is wrong, there is no such signal or format, or the
+            organization cannot be one or may not be named.
 
     Example:
         >>> read_request("logs", mapping={"format": "csv"}).format
@@ -64,9 +66,12 @@ def read_request(
                 f"this is bound to '{only}' and writes nothing for others",
                 organization=organization,
             )
+    chosen = format_name if format_name is not None else said.format if said else None
+    if chosen is not None:
+        require_format(chosen)
     return Request(
         organization=organization,
-        signal=Signal(signal) if signal is not None else said.signal if said else None,
-        format=format_name if format_name is not None else said.format if said else None,
+        signal=read_signal(signal) if signal is not None else said.signal if said else None,
+        format=chosen,
         mapping=said,
     )

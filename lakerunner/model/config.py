@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lakerunner.errors import ConfigurationError
+from lakerunner.errors import ConfigurationError, did_you_mean
 from lakerunner.limits import (
     ATTEMPTS,
     BACKOFF_SECONDS,
@@ -129,6 +129,10 @@ def read_config(config: Config | Mapping[str, Any] | None) -> Config:
     """
     if config is None or isinstance(config, Config):
         return config or Config()
+    for name in config:
+        if name not in Config.__struct_fields__:
+            hint = did_you_mean(str(name), Config.__struct_fields__)
+            raise ConfigurationError(f"config: {str(name)!r} is no setting{hint}", setting=name)
     try:
         return msgspec.convert(dict(config), Config)
     except msgspec.ValidationError as error:

@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from lakerunner.errors import ConfigurationError
+from lakerunner.errors import ConfigurationError, did_you_mean
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ def read_mapping(mapping: SourceMapping | Mapping[str, Any] | None) -> SourceMap
     """
     if mapping is None or isinstance(mapping, SourceMapping):
         return mapping
+    for name in mapping:
+        if name not in SourceMapping.__struct_fields__:
+            hint = did_you_mean(str(name), SourceMapping.__struct_fields__)
+            raise ConfigurationError(f"mapping: {str(name)!r} is no part of one{hint}", field=name)
     try:
         return msgspec.convert(dict(mapping), SourceMapping)
     except msgspec.ValidationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from lakerunner.model.source import Rejection
+from lakerunner.printable import printable
 
 
 class IngestReport(msgspec.Struct, frozen=True):
@@ -23,6 +24,7 @@ class IngestReport(msgspec.Struct, frozen=True):
         bytes_read: Bytes of the objects as stored.
         bytes_written: Bytes of the segments.
         seconds: Wall-clock time.
+        unmatched: Sources that named nothing: empty prefixes, globs that nothing fits.
     """
 
     objects: int = 0
@@ -35,6 +37,7 @@ class IngestReport(msgspec.Struct, frozen=True):
     bytes_read: int = 0
     bytes_written: int = 0
     seconds: float = 0.0
+    unmatched: tuple[str, ...] = ()
 
     def __add__(self, other: IngestReport) -> IngestReport:
         """Sum of two reports.
@@ -63,4 +66,5 @@ class IngestReport(msgspec.Struct, frozen=True):
             parts.append(f"{len(self.failed):,} to be tried again")
         if self.gone:
             parts.append(f"{self.gone:,} gone")
-        return ", ".join(parts)
+        parts += [f"nothing matches '{source}'" for source in self.unmatched]
+        return printable(", ".join(parts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import blake2s
 
 import msgspec
 
@@ -33,6 +34,43 @@ class LakeSnapshot(msgspec.Struct, frozen=True, order=True):
     def __str__(self) -> str:
         life = f".{self.incarnation}" if self.incarnation else ""
         return f"{self.sequence}{life}@{isoformat(self.time_ns)}"
+
+
+_SEALED = 1 << 62
+_HALF, _ROUNDS = 31, 4
+
+
+def seal(sequence: int, key: str) -> int:
+    """A number that stands for a sequence and tells nothing of it to who does not know the key.
+
+    Args:
+        sequence: Below 2**62.
+        key: A secret; each makes another permutation of all numbers.
+
+    Example:
+        >>> sealed = seal(42, "secret")
+        >>> sealed >= 2**62, unseal(sealed, "secret"), unseal(42, "secret")
+        (True, 42, 42)
+    """
+    left, right = divmod(sequence, 1 << _HALF)
+    for turn in range(_ROUNDS):
+        left, right = right, left ^ _mixed(right, turn, key)
+    return _SEALED | left << _HALF | right
+
+
+def unseal(number: int, key: str) -> int:
+    """The sequence that `seal` made a number of; any smaller number is a sequence as it stands."""
+    if number < _SEALED:
+        return number
+    left, right = divmod(number - _SEALED, 1 << _HALF)
+    for turn in reversed(range(_ROUNDS)):
+        left, right = right ^ _mixed(left, turn, key), left
+    return left << _HALF | right
+
+
+def _mixed(half: int, turn: int, key: str) -> int:
+    digest = blake2s(f"{turn}.{half}".encode(), key=blake2s(key.encode()).digest()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def read_snapshot(value: LakeSnapshot | TimeLike, *, now_ns: int) -> LakeSnapshot | int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
@@ -50,6 +51,7 @@ class QueryEngine:
         organization: Whose rows are seen.
         config: Settings; those whose names start with `query_` are used here.
         backing: What it shares with another engine; see `for_organization`.
+        discretion: What its messages do not say.
 
     Raises:
         ConfigurationError: A setting is unknown or wrong, or `organization` can be no
@@ -71,6 +73,7 @@ class QueryEngine:
         config: Config | Mapping[str, Any] | None = None,
         *,
         backing: Backing | None = None,
+        discretion: Discretion | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -78,6 +81,7 @@ class QueryEngine:
         self._config = read_config(config)
         self._backing = Backing(store, self._config) if backing is None else backing
         self._borrows = backing is not None
+        self._discretion = Discretion() if discretion is None else discretion
 
     def sql(
         self, text: str, *, params: Params | None = None, timeout: float | None = None
@@ -147,8 +151,9 @@ class QueryEngine:
         if timeout is not None and not timeout > 0:
             raise ConfigurationError("timeout must be more than 0 seconds", setting="timeout")
         allowance = self._backing.allowance(self._organization, timeout, query.text)
-        plan, _, files = self._plan(query, allowance)
-        return Result(plan, files, allowance)
+        with self._discretion.applied():
+            plan, _, files = self._plan(query, allowance)
+        return Result(plan, files, allowance, self._discretion)
 
     def promql(
         self,
@@ -205,7 +210,10 @@ class QueryEngine:
             QueryError: As for `sql`, or the file of a segment is missing.
             CatalogUnavailableError: The catalog cannot be read.
         """
-        asked = read_sql(query, params) if isinstance(query, str) else query
+        with self._discretion.applied():
+            return self._explain(read_sql(query, params) if isinstance(query, str) else query)
+
+    def _explain(self, asked: Query) -> Explanation:
         allowance = self._backing.allowance(self._organization, None, asked.text)
         plan, planner, files = self._plan(asked, allowance)
         verdicts = []
@@ -215,7 +223,7 @@ class QueryEngine:
                 reason = table.verdict(segment).reason
                 verdicts.append(SegmentVerdict(segment, keep=segment.id in kept, reason=reason))
         with files.held(plan.segments):
-            physical = plan.planned.physical_text()
+            physical = self._discretion.kept_from(plan.planned.physical_text())
         modes = {table.name: table.mode for table in plan.tables}
         return Explanation(asked.text, tuple(verdicts), modes, physical)
 
@@ -231,7 +239,8 @@ class QueryEngine:
         """An engine over the same lake for another organization.
 
         It shares memory, caches and local copies with this one, and costs next to nothing. To close
-        it does nothing; it can be used until this engine is closed.
+        it does nothing; it can be used until this engine is closed. Its messages do not say where
+        the lake lies.
 
         Raises:
             ConfigurationError: `organization` can be no organization's name.
@@ -245,7 +254,12 @@ class QueryEngine:
         It shares memory, caches and local copies with this one; see `for_organization`.
         """
         return QueryEngine(
-            scope.store, scope.catalog, scope.organization, scope.config, backing=self._backing
+            scope.store,
+            scope.catalog,
+            scope.organization,
+            scope.config,
+            backing=self._backing,
+            discretion=scope.discretion(),
         )
 
     def close(self) -> None:

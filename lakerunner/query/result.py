@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
+from lakerunner.discretion import Discretion
 from lakerunner.errors import MissingExtraError
 from lakerunner.query.rendering import html_table, text_table
 from lakerunner.query.stats import QueryStats
@@ -47,8 +48,15 @@ class Result:
         1 row
     """
 
-    def __init__(self, plan: QueryPlan, files: SegmentFiles, allowance: Allowance) -> None:
+    def __init__(
+        self,
+        plan: QueryPlan,
+        files: SegmentFiles,
+        allowance: Allowance,
+        discretion: Discretion | None = None,
+    ) -> None:
         self._plan = plan
+        self._discretion = Discretion() if discretion is None else discretion
         self._allowance = allowance
         self._files = files
         self._table: Any = None
@@ -80,7 +88,7 @@ class Result:
         return iter(self._table.to_batches()) if self._table is not None else self._run()
 
     def _run(self) -> Iterator[Any]:
-        with self._files.held(self._plan.segments) as held:
+        with self._discretion.applied(), self._files.held(self._plan.segments) as held:
             execution = self._plan.planned.execute(self._allowance.again())
             held.listed = execution.listed
             batches = iter(execution)

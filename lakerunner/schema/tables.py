@@ -7,10 +7,9 @@ to know of one is here: to add a table is to add an entry to `TABLES`.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.errors import ConfigurationError
+from lakerunner.errors import ConfigurationError, did_you_mean
 from lakerunner.model.signal import Signal
 from lakerunner.schema.canonical import ID_COLUMNS, LOGS, METRICS, REPEATING, SERVICE, SPANS
 
@@ -76,7 +75,6 @@ def table_spec(name: str) -> TableSpec:
     called = (spec for spec in TABLES.values() if name in (spec.name, *spec.aliases))
     found = next(called, None)
     if found is None:
-        close = get_close_matches(name, TABLES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the tables are {', '.join(TABLES)}"
-        raise ConfigurationError(f"no table {name!r}; {hint}", table=name)
+        hint = did_you_mean(name, TABLES, "the tables are")
+        raise ConfigurationError(f"no table {name!r}{hint}", table=name)
     return found

@@ -304,7 +304,7 @@ def test_hostile_names_are_refused_in_rules(name: str) -> None:
 @pytest.mark.parametrize(
     ("rules", "match"),
     [
-        ({"prefix": {}}, "'prefix' is no rule; there are prefixes, profiles"),
+        ({"prefix": {}}, "'prefix' is no rule; did you mean 'prefixes'"),
         ({"profiles": "/nowhere/profiles.yaml"}, "cannot be read"),
         ({"profiles": "- {bucket: raw}"}, "organization_id"),
         ({"profiles": [7]}, "storage profiles"),
