@@ -111,7 +111,7 @@ def require_format(name: str) -> Format:
     Example:
         >>> require_format("cvs")
         Traceback (most recent call last):
-        lakerunner.errors.ConfigurationError: no format 'cvs'; did you mean 'csv' or 'tsv'?
+        lakerunner.errors.ConfigurationError: no format 'cvs'; did you mean 'csv'?
     """
     if name not in FORMATS:
         raise ConfigurationError(
