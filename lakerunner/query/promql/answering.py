@@ -37,6 +37,8 @@ from lakerunner.schema.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from numpy.typing import NDArray
+
     from lakerunner.model.segment import Segment
     from lakerunner.model.times import TimeLike
     from lakerunner.query.promql.series import Samples
@@ -150,9 +152,7 @@ class _Metrics:
                 f"the query reads {table.num_rows:,} samples, and {self._reader.max_samples:,} are "
                 "allowed: ask for less time or fewer series, or raise promql_max_samples",
             )
-        order = np.argsort(ids, kind="stable")
-        place = np.searchsorted(ids[order], np.asarray(table["series_id"]))
-        stream = order[np.minimum(place, len(order) - 1)]
+        stream = _places(np.asarray(table["series_id"]), ids)
         return cut(to_samples(Points(table, stream), selected, delta, read.matchers), read.after_ms)
 
     def _ask(self, select: str, where: Sequence[str]) -> pa.Table:
@@ -209,6 +209,17 @@ def _milliseconds(length: StepLike, name: str) -> int:
             setting=name,
         )
     return max(1, round(seconds * 1000))
+
+
+def _places(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each id stands among those that are known; ids come in long runs of equal ones."""
+    if not len(ids):
+        return np.zeros(0, dtype=np.int64)
+    starts = np.concatenate([[0], np.flatnonzero(ids[1:] != ids[:-1]) + 1])
+    order = np.argsort(known, kind="stable")
+    place = np.searchsorted(known[order], ids[starts])
+    found = order[np.minimum(place, len(order) - 1)]
+    return np.repeat(found, np.diff(np.append(starts, len(ids))))
 
 
 def answer(text: str, grid: Grid, reader: Reader) -> SampleResult:

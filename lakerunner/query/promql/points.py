@@ -129,9 +129,10 @@ def to_samples(
     place = np.full(len(delta), -1, dtype=np.int64)
     place[selected.rows] = np.arange(len(selected.rows))
     series = place[points.stream]
-    chosen = np.flatnonzero(series >= 0)
-    table = points.table.take(pa.array(chosen))
-    series = series[chosen]
+    table = points.table
+    if len(series) and series.min() < 0:
+        chosen = np.flatnonzero(series >= 0)
+        table, series = table.take(pa.array(chosen)), series[chosen]
     labels, histograms = selected.labels, Histograms.empty()
     flags = numbers(table["flags"], np.int64)
     cells = _Cells(
