@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _LEVELS = (3, 6)  # each further one doubles the schema; deeper documents are read patiently
 _FEW_LINES = 16  # below this, reading them one by one costs no more than halving them
+_OPENING = ord("{")
 _BYTE = re.compile(r" \(byte \d+\)")
 _DOCUMENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -74,6 +75,7 @@ def read_documents(lines: Lines, signal: Signal) -> Documents:
     count = len(lines.starts)
     try:
         _check_text(lines.data)
+        _check_objects(lines)
         return _with_strangers(
             lines, signal, [_read(lines, 0, count, signal, Numbers.STRICT)], np.arange(count), []
         )
@@ -87,6 +89,17 @@ def _check_text(data: bytes) -> None:
         ends = pa.py_buffer(np.array([0, len(data)], np.int64))
         text = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(data)])
         text.validate(full=True)
+
+
+def _check_objects(lines: Lines) -> None:
+    """Raise a `ValueError` if a line begins no object: the JSON reader ends the process at `null`.
+
+    A `null` behind an object only makes it count one row more.
+    """
+    heads = np.frombuffer(lines.data, np.uint8)[lines.starts]
+    for index in np.flatnonzero(heads != _OPENING).tolist():
+        if not lines.text(index).lstrip().startswith(b"{"):
+            raise UnreadableError("a line begins no object")
 
 
 class _Piece(NamedTuple):
@@ -194,7 +207,10 @@ def _with_strangers(
     taken = np.flatnonzero(np.concatenate([[], *(piece.taken for piece in pieces)]))
     strange = np.flatnonzero(np.concatenate([[], *(piece.strange for piece in pieces)]))
     for index in taken[strange].tolist():
-        reason = _strangeness(_DOCUMENT.decode(lines.text(index)), signal)
+        try:
+            reason = _strangeness(_DOCUMENT.decode(lines.text(index)), signal)
+        except RecursionError:
+            reason = "it is nested too deep"
         if reason is not None:
             refused.append(Refused(int(origin[index]), reason))
     whole = resources[0] if len(resources) == 1 else pa.concat_arrays(resources)

@@ -309,3 +309,22 @@ def test_a_key_that_stands_twice_changes_no_neighbour() -> None:
     both = OtlpJson().decode([usual, odd], Signal.LOGS, [0, 0]).table
     assert both.slice(0, 1).to_pylist() == alone.to_pylist()
     assert "attr_a" not in both.column_names
+
+
+@pytest.mark.parametrize(
+    "line", [b"null", b" null", b"\tnull null", b"null{}", b"[null]", b"{} null"]
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_null_for_a_document_ends_no_process(line: bytes, place: int) -> None:
+    lines = [log('"body":{"stringValue":"a"}')]
+    lines.insert(place, line)
+    found = decode(*lines)
+    assert found.rows.tolist() == [1]
+    assert [each.lines for each in found.set_aside] == [(place + 1,)]
+
+
+def test_an_unknown_field_that_is_nested_without_end_takes_no_neighbour() -> None:
+    deep = b'{"x":' + b"[" * 10**5 + b"]" * 10**5 + b"}"
+    found = decode(log('"body":{"stringValue":"a"}'), deep)
+    assert found.rows.tolist() == [1]
+    assert [each.reason for each in found.set_aside] == ["it is nested too deep"]
