@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lakerunner.errors import CommitConflictError
 from lakerunner.formats.detect import signal_by_name
@@ -19,35 +20,55 @@ from lakerunner.retrying import retrying
 from lakerunner.schema.tables import TABLE_OF, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from lakerunner.catalog import Catalog
     from lakerunner.ingest.task import IngestOutcome
+    from lakerunner.model.config import Config
     from lakerunner.model.source import Source
 
 
-Replaced: TypeAlias = "Mapping[str, Sequence[Source]]"
-"""By key: versions of objects that were set aside as a whole."""
+class ReplacedVersions:
+    """Versions of a bucket's objects that were set aside as a whole, looked up when first needed.
 
-NONE_REPLACED: Replaced = {}
+    Used by one thread.
 
+    Args:
+        catalog: Knows what was set aside.
+        bucket: URL of the bucket.
+        config: How often to ask the catalog.
+    """
 
-def replaced_in(rejections: Iterable[Rejection], bucket: str) -> Replaced:
-    """The versions of objects of a bucket that were set aside as a whole, by key."""
-    found: dict[str, list[Source]] = {}
-    for rejection in rejections:
-        if rejection.rows is None and rejection.source.bucket == bucket:
-            found.setdefault(rejection.source.key, []).append(rejection.source)
-    return found
+    def __init__(self, catalog: Catalog, bucket: str, config: Config) -> None:
+        self._catalog = catalog
+        self._bucket = bucket
+        self._config = config
+        self._found: dict[str, dict[str, list[Source]]] = {}  # by organization and key
+
+    def older(self, organization: str, taken: Iterable[TakenSource]) -> tuple[TakenSource, ...]:
+        """The other versions of objects that were set aside, as sources without rows."""
+        new = dict.fromkeys(each.source for each in taken)
+        if not new:
+            return ()
+        if organization not in self._found:
+            found: dict[str, list[Source]] = {}
+            ask = partial(self._catalog.rejections, organization)
+            for rejection in retrying(ask, self._config):
+                if rejection.rows is None and rejection.source.bucket == self._bucket:
+                    found.setdefault(rejection.source.key, []).append(rejection.source)
+            self._found[organization] = found
+        known = self._found[organization]
+        old = (old for source in new for old in known.pop(source.key, ()))
+        return tuple(TakenSource(source, 0) for source in old if source not in new)
 
 
 def commit_outcome(
     catalog: Catalog,
     outcome: IngestOutcome,
+    replaced: ReplacedVersions | None,
     *,
     record: bool = True,
     attempt: int = 1,
-    replaced: Replaced = NONE_REPLACED,
 ) -> IngestReport:
     """Commit a batch, table by table, and report on it.
 
@@ -57,10 +78,10 @@ def commit_outcome(
     Args:
         catalog: Where to.
         outcome: What the batch produced.
+        replaced: Older versions that were set aside. Where a newer one is taken, they are settled:
+            nobody can read them any more.
         record: Whether to record sources; bytes given by hand have no identity.
         attempt: How often these objects have been tried, this time included.
-        replaced: Older versions that were set aside. Where a newer one is taken, the older are
-            settled: nobody can read them any more.
 
     Raises:
         CommitConflictError: Bytes given by hand were made into segments so slowly that these can no
@@ -92,7 +113,7 @@ def commit_outcome(
 
 
 def _commits(
-    outcome: IngestOutcome, replaced: Replaced, *, record: bool
+    outcome: IngestOutcome, replaced: ReplacedVersions | None, *, record: bool
 ) -> list[tuple[str, Commit]]:
     """One commit for each table of a batch; a rejection goes with the one its name speaks of."""
     rejected: dict[str, list[Rejection]] = {}
@@ -110,7 +131,7 @@ def _commits(
                 organization=task.account,
                 committed_ns=time.time_ns(),
                 add=tuple(segment for segment in outcome.segments if segment.table == table),
-                taken=_with_replaced(outcome.taken.get(table, ()), replaced) if record else (),
+                taken=_taken(outcome, table, replaced) if record else (),
                 rejected=tuple(rejected.get(table, ())),
             ),
         )
@@ -119,16 +140,12 @@ def _commits(
     ]
 
 
-def _with_replaced(taken: tuple[TakenSource, ...], replaced: Replaced) -> tuple[TakenSource, ...]:
-    """Sources, and those of their older versions that were set aside, without any row."""
-    new = {each.source: None for each in taken}
-    old = {
-        source: None
-        for source in new
-        for source in replaced.get(source.key, ())
-        if source not in new
-    }
-    return (*taken, *(TakenSource(source, 0) for source in old))
+def _taken(
+    outcome: IngestOutcome, table: str, replaced: ReplacedVersions | None
+) -> tuple[TakenSource, ...]:
+    taken = outcome.taken.get(table, ())
+    older = () if replaced is None else replaced.older(outcome.task.account, taken)
+    return (*taken, *older)
 
 
 def _again(
@@ -162,4 +179,4 @@ def _again(
         objects=tuple(item for item in task.objects if item.key in left),
         started_ns=time.time_ns(),
     )
-    return skipped + commit_outcome(catalog, ingest_batch(smaller), attempt=attempt)
+    return skipped + commit_outcome(catalog, ingest_batch(smaller), None, attempt=attempt)

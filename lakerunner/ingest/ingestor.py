@@ -22,18 +22,13 @@ from lakerunner.errors import (
 from lakerunner.executors import bounded_map
 from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
-from lakerunner.ingest.committing import (
-    NONE_REPLACED,
-    Replaced,
-    commit_outcome,
-    replaced_in,
-)
+from lakerunner.ingest.committing import ReplacedVersions, commit_outcome
 from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
 from lakerunner.ingest.new_objects import NewObjects
 from lakerunner.ingest.owners import owned_inputs, profiled_buckets, read_ownership
 from lakerunner.ingest.request import Request, read_request
 from lakerunner.ingest.screening import Screen
-from lakerunner.ingest.task import IngestTask
+from lakerunner.ingest.task import IngestTask, tasks_of
 from lakerunner.ingest.watching import Watcher, WatchSettings, gather_limits
 from lakerunner.ingest.workers import batch_workers
 from lakerunner.model.config import read_config
@@ -41,8 +36,6 @@ from lakerunner.model.organization import check_organization
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
 from lakerunner.model.source import Rejection
-from lakerunner.policies.batching import batches
-from lakerunner.policies.ownership import Owner, owner_of
 from lakerunner.retrying import retrying
 from lakerunner.scope import Scope
 from lakerunner.store.opening import open_store
@@ -356,54 +349,28 @@ class Ingestor:
         if rules is not None and self._only is not None:
             inputs = inputs.of(self._organization, rules)
         new = NewObjects(self._catalog, inputs, self._config, again=again)
-        everything = Owner(request.organization or self._organization)
-
-        def group_of(item: ObjectMeta) -> Owner | None:
-            if rules is None:
-                return everything
-            owner = owner_of(inputs.store.url, item.key, rules)
-            # Collectors and instances may share a batch: their rows lie together anyway.
-            return None if owner is None else owner._replace(collector="", instance=0)
-
-        grouped = batches(
-            new,
-            group_of,
-            batch_bytes=self._config.batch_bytes,
-            batch_objects=self._config.batch_objects,
+        common = IngestTask(
+            batch_id="",
+            lake=self._store,
+            source=inputs.store,
+            objects=(),
+            organization=None,
+            steward=request.organization or self._organization,
+            signal=request.signal,
+            hint=None,
+            format=request.format,
+            mapping=request.mapping,
+            config=self._config,
+            started_ns=0,
+            announced=announced,
         )
-        tasks = (
-            IngestTask(
-                batch_id=uuid.uuid4().hex,
-                lake=self._store,
-                source=inputs.store,
-                objects=objects,
-                organization=None if owner is None else owner.organization,
-                steward=everything.organization,
-                signal=request.signal,
-                hint=None if owner is None else owner.signal,
-                format=request.format,
-                mapping=request.mapping,
-                config=self._config,
-                started_ns=time.time_ns(),
-                announced=announced,
-            )
-            for owner, objects in grouped
-        )
+        tasks = tasks_of(new, common, rules)
         report, handled = IngestReport(), 0
-        replaced: dict[str, Replaced] = {}  # by organization
+        replaced = ReplacedVersions(self._catalog, inputs.store.url, self._config)
         workers = batch_workers(self._executor, self._config, inline=not record)
         with workers as (executor, in_flight):
             for outcome in bounded_map(executor, ingest_batch, tasks, in_flight=in_flight):
-                account = outcome.task.account
-                if record and outcome.taken and account not in replaced:
-                    waiting = retrying(partial(self._catalog.rejections, account), self._config)
-                    replaced[account] = replaced_in(waiting, inputs.store.url)
-                report += commit_outcome(
-                    self._catalog,
-                    outcome,
-                    record=record,
-                    replaced=replaced.get(account, NONE_REPLACED),
-                )
+                report += commit_outcome(self._catalog, outcome, replaced, record=record)
                 handled += len(outcome.task.objects)
                 if progress is not None:
                     total = new.seen if new.exhausted else None

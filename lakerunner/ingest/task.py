@@ -5,14 +5,22 @@ Both travel between processes when the executor is a process pool: they hold no 
 
 from __future__ import annotations
 
+import time
+import uuid
 from typing import TYPE_CHECKING, NamedTuple
 
+from lakerunner.policies.batching import batches
+from lakerunner.policies.ownership import Owner, owner_of
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.segment import Segment
     from lakerunner.model.signal import Signal
     from lakerunner.model.source import Rejection, TakenSource
+    from lakerunner.policies.ownership import Ownership
     from lakerunner.store import ObjectMeta, ObjectStore
 
 
@@ -76,6 +84,35 @@ class IngestOutcome(NamedTuple):
     rejected: tuple[Rejection, ...]
     failed: tuple[Rejection, ...]
     bytes_read: int
+
+
+def tasks_of(
+    objects: Iterable[ObjectMeta], common: IngestTask, rules: Ownership | None
+) -> Iterator[IngestTask]:
+    """Put objects into batches, each of one owner.
+
+    Args:
+        objects: What is to be taken, as it is listed.
+        common: What all batches have in common.
+        rules: Who owns which object; None if all are the steward's.
+    """
+
+    def owner(item: ObjectMeta) -> Owner | None:
+        if rules is None:
+            return Owner(common.steward)
+        found = owner_of(common.source.url, item.key, rules)
+        # Collectors and instances may share a batch: their rows lie together anyway.
+        return None if found is None else found._replace(collector="", instance=0)
+
+    sizes = common.config.batch_bytes, common.config.batch_objects
+    for found, batch in batches(objects, owner, batch_bytes=sizes[0], batch_objects=sizes[1]):
+        yield common._replace(
+            batch_id=uuid.uuid4().hex,
+            objects=batch,
+            organization=None if found is None else found.organization,
+            hint=None if found is None else found.signal,
+            started_ns=time.time_ns(),
+        )
 
 
 def commit_id(batch_id: str, table: str) -> str:
