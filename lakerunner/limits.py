@@ -137,6 +137,49 @@ QUERY_CONCURRENCY_EACH: Final = 16
 QUERY_WAIT_SECONDS: Final = 60.0
 """Seconds that a query waits for its turn before it is told to come later."""
 
+INLINE_TEXT_CHARS: Final = 4096
+"""Characters of a query that may run beside others in the engine's own process; a longer one gets
+a process of its own. A constant is repeated for each row of a batch, so length is memory."""
+
+INLINE_TABLES: Final = 8
+"""Names of tables, of common table expressions and of subqueries in such a query, each time one is
+named. They multiply: 8 names make 20 scans at most, 40 could make a million."""
+
+INLINE_DOUBLINGS: Final = 8
+"""Texts or lists that are put together in such a query, if it has subqueries."""
+
+INLINE_PAIRS: Final = 10_000_000
+"""Pairs of rows that the joins of such a query may meet, by the rows of the segments: well below a
+second of work. More make joins that nobody can interrupt, and during which no other query moves."""
+
+QUERY_WORKERS: Final = 4
+"""Processes for queries that one engine has at the same time; each may hold `QUERY_MEMORY_BYTES`
+and `WORKER_SPARE_BYTES`. None is started before a query needs it, unless all queries run in one."""
+
+QUERY_WORKERS_EACH: Final = 2
+"""Those that work for one organization at the same time."""
+
+WORKER_SPARE_BYTES: Final = 512 * MIB
+"""Bytes that a worker may hold beyond what it starts with and what its operators may hold: scans
+and batches on their way, and what DataFusion does not account for. A query that needs more ends,
+with its process."""
+
+WORKER_NICE: Final = 10
+"""By how much the priority of a worker is lowered, where queries also run in the engine's process:
+what runs in a worker then is what would slow the others down."""
+
+WORKER_CACHE_BYTES: Final = 64 * MIB
+"""Bytes of footers and statistics that one worker keeps between queries."""
+
+WORKER_IDLE_SECONDS: Final = 300.0
+"""Seconds without a query after which a worker ends. Another one takes about a second to start."""
+
+WORKER_CANCEL_SECONDS: Final = 0.25
+"""Seconds that a worker has to end a query by itself before its process is ended."""
+
+WORKER_WATCH_SECONDS: Final = 0.02
+"""Seconds between two looks at the memory of a worker that has not answered yet."""
+
 QUERY_CACHE_BYTES: Final = 4096 * MIB
 """Bytes of segments that an engine keeps as local files between queries, for stores whose objects
 are no files and which DataFusion cannot read by itself. More save downloads and fill the disk."""

@@ -8,9 +8,11 @@ else: whoever waits can leave at once, and what is left is cancelled there.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import time
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lakerunner.errors import ForkedProcessError
@@ -25,6 +27,7 @@ Answer = TypeVar("Answer")
 _AHEAD_BATCHES: Final = 16
 _AHEAD_BYTES: Final = 4 * MIB
 _QUICK_SECONDS: Final = 0.005
+_LOOK_UP_SECONDS: Final = 0.1
 
 
 class _Driver:
@@ -97,8 +100,12 @@ def drive(work: Callable[[], Awaitable[Answer]], seconds: float | None = None) -
         return await work()
 
     future: Future[Answer] = asyncio.run_coroutine_threadsafe(awaited(), _DRIVER.loop())
+    until = math.inf if seconds is None else time.monotonic() + seconds
     try:
-        return future.result(seconds)
+        while not future.done() and (left := until - time.monotonic()) > 0:
+            # Some libraries let the wait for a lock go on after Ctrl-C: it is never a long one.
+            wait((future,), min(left, _LOOK_UP_SECONDS))
+        return future.result(0)
     finally:
         future.cancel()  # of no effect on what is done
 

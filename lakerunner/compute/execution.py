@@ -13,7 +13,7 @@ from lakerunner.compute.scanned_files import scanned_files
 from lakerunner.compute.turns import Allowance
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 
     from datafusion import DataFrame, ExecutionPlan
 
@@ -57,7 +57,7 @@ class Execution:
         self._allowance = Allowance("", text=text) if allowance is None else allowance
         self.schema = schema
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any]:
         """Batches of `pyarrow`, in order; to be consumed once, by one thread.
 
         Raises:

@@ -52,7 +52,7 @@ _REFUSALS = (
         "not supported: {what}",
     ),
 )
-_MEMORY = re.compile(r"Resources exhausted")
+_MEMORY = re.compile(r"Resources exhausted|[Ff]ailed to allocate|memory allocation failed")
 _PREFIX = re.compile(
     r"^(?:DataFusion error|Error during planning|Execution error|Arrow error|Schema error|"
     r"External error|Internal error|Optimizer rule '\w+' failed|type_coercion|SQL error|"

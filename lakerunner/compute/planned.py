@@ -14,7 +14,9 @@ from lakerunner.compute.faults import cast_bounds_fault, quantified_fault
 from lakerunner.compute.hazards import find_hazards
 from lakerunner.compute.mended_plan import PlanMender
 from lakerunner.compute.scans import find_scans
+from lakerunner.compute.weight import pairs
 from lakerunner.errors import UnsupportedQueryError
+from lakerunner.limits import INLINE_PAIRS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,6 +130,15 @@ class PlannedQuery:
         with planning_failures(self.text):
             return find_scans(self._frame.logical_plan(), self._tables, self._computed)
 
+    def stalls(self, rows: Mapping[str, int]) -> bool:
+        """Whether its joins may meet so many pairs of rows that other queries would stand still.
+
+        Args:
+            rows: Rows by table.
+        """
+        with planning_failures(self.text):
+            return pairs(self._frame.optimized_logical_plan(), rows) > INLINE_PAIRS
+
     def execute(self, allowance: Allowance | None = None) -> Execution:
         """Start a run. Nothing is read before the first batch is asked for.
 
@@ -135,6 +146,14 @@ class PlannedQuery:
             allowance: Turns and time of this run; None for no limits.
         """
         return Execution(self._copy(), self.schema, self.text, allowance, self._places)
+
+    def frozen(self) -> bytes | None:
+        """The plan as bytes for `Session.thawed`; None where DataFusion cannot write it."""
+        try:
+            data: bytes = self._frame.logical_plan().to_bytes()
+        except Exception:  # noqa: BLE001 - whatever it has no words for
+            return None
+        return data
 
     def physical_text(self) -> str:
         """The physical plan as text. Opens the files, for their statistics.

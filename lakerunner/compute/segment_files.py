@@ -48,6 +48,9 @@ class SegmentFiles:
         directory: An empty directory for the copies; nobody else writes to it.
         bound_bytes: Bytes of copies that are kept while no query needs them.
         native: The bucket of the store, if it is registered with the session.
+
+    Attributes:
+        native: The same.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class SegmentFiles:
         native: NativeStore | None = None,
     ) -> None:
         self._store = store
-        self._native = native
+        self.native = native
         self._directory = directory
         self._bound = bound_bytes
         self._lock = threading.Lock()
@@ -67,8 +70,8 @@ class SegmentFiles:
 
     def url(self, segment: Segment) -> str:
         """The URL under which a segment can be read while it is held."""
-        if self._native is not None:
-            return self._native.url(segment.key)
+        if self.native is not None:
+            return self.native.url(segment.key)
         return self._path(segment).as_uri()
 
     def _path(self, segment: Segment) -> Path:
@@ -96,9 +99,9 @@ class SegmentFiles:
             StoreUnavailableError: The store could not be read.
         """
         held = Held()
-        if self._native is not None:
+        if self.native is not None:
             yield held
-            self._check_native(self._native, segments, held.listed())
+            self._check_native(self.native, segments, held.listed())
             return
         copied = [one for one in segments if self._store.local_path(one.key) is None]
         with self._lock:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from datafusion import (
     DataFrame,
+    LogicalPlan,
     RuntimeEnvBuilder,
     SessionConfig,
     SessionContext,
@@ -24,7 +25,7 @@ from datafusion import (
 )
 
 from lakerunner.compute.driving import mark_threads, refuse_fork
-from lakerunner.compute.failures import planning_failures
+from lakerunner.compute.failures import planning_failures, running_failures
 from lakerunner.compute.file_scan import choose_file_scan
 from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
 from lakerunner.compute.planned import PlannedQuery
@@ -74,10 +75,11 @@ _MODE_SETTINGS = {
 }
 # They live in the runtime, where only SQL reaches them. The defaults thrash at 10,000 files.
 _CACHES = {
-    "metadata_cache_limit": FOOTER_CACHE_BYTES,
-    "file_statistics_cache_limit": FOOTER_CACHE_BYTES // 4,
-    "list_files_cache_limit": FOOTER_CACHE_BYTES // 16,
+    "metadata_cache_limit": 1,
+    "file_statistics_cache_limit": 4,
+    "list_files_cache_limit": 16,
 }
+"""Setting of each cache, and which part of the bytes for all of them it takes: one by so many."""
 _WITHOUT_CLIENT = {"file", "memory"}
 _FILE_FUNCTIONS = ("input_file_name", "file_row_index")
 
@@ -92,6 +94,7 @@ class Session:
         memory_bytes: What the operators of all running queries may hold together, in bytes. Sorts
             and aggregations beyond it spill into `directory`.
         threads: Partitions that a query is split into; 0 means one per core.
+        cache_bytes: Footers that are kept between queries.
 
     Attributes:
         directory: A private directory of this session, removed by `close`.
@@ -103,7 +106,13 @@ class Session:
         >>> session.close()
     """
 
-    def __init__(self, *, memory_bytes: int = QUERY_MEMORY_BYTES, threads: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        memory_bytes: int = QUERY_MEMORY_BYTES,
+        threads: int = 0,
+        cache_bytes: int = FOOTER_CACHE_BYTES,
+    ) -> None:
         refuse_fork()
         mark_threads()
         self.directory = Path(tempfile.mkdtemp(prefix="lakerunner-"))
@@ -115,33 +124,18 @@ class Session:
         runtime = RuntimeEnvBuilder().with_fair_spill_pool(memory_bytes).with_temp_file_path(spill)
         partitions = threads or os.cpu_count() or 1
         self._context = SessionContext(_config(ScanMode.SWEEP, partitions), runtime)
-        for name, size in _CACHES.items():
-            self._context.sql(f"SET datafusion.runtime.{name} = '{size // 1024}K'").collect()
+        for name, part in _CACHES.items():
+            size = cache_bytes // part // 1024
+            self._context.sql(f"SET datafusion.runtime.{name} = '{size}K'").collect()
         for name in _FILE_FUNCTIONS:
             self._context.deregister_udf(name)
         self._readers = {mode: SessionContext(_config(mode, partitions)) for mode in ScanMode}
         self.file_scan: FileScan = choose_file_scan(self._context, self._readers, probes)
 
-    def open_native(self, url: str, storage_options: Mapping[str, object]) -> NativeStore | None:
-        """Let DataFusion read the bucket of a store by itself.
-
-        Args:
-            url: Where the store is rooted.
-            storage_options: Its options, in fsspec's words.
-
-        Returns:
-            How to name its objects; None if DataFusion cannot read it, with a line in the log that
-            says why, unless the store is none of a service.
-        """
-        try:
-            native = native_store(url, storage_options, self.directory)
-        except NotNativeError as error:
-            level = logging.DEBUG if split_scheme(url)[0] in _WITHOUT_CLIENT else logging.WARNING
-            _LOG.log(level, "segments of %s are copied before they are read: %s", url, error)
-            return None
+    def register(self, native: NativeStore) -> None:
+        """Let DataFusion read a bucket by itself."""
         for context in (self._context, *self._readers.values()):
             context.register_object_store(native.scheme, native.client, native.bucket)
-        return native
 
     def plan(
         self, text: str, tables: Sequence[Table], values: Mapping[str, Any] | None = None
@@ -174,6 +168,19 @@ class Session:
             }
             places = _shown_places if any(table.named for table in tables) else None
             return PlannedQuery(self._context, frame, text, tables, computed, places)
+
+    def thawed(self, frozen: bytes, text: str, tables: Sequence[Table]) -> PlannedQuery:
+        """A query from what `PlannedQuery.frozen` made of it, here or in another process.
+
+        Raises:
+            QueryExecutionError: It cannot be read.
+        """
+        refuse_fork()
+        with running_failures(text):
+            plan = LogicalPlan.from_bytes(self._context, frozen)
+            frame = self._context.create_dataframe_from_logical_plan(plan)
+        places = _shown_places if any(table.named for table in tables) else None
+        return PlannedQuery(self._context, frame, text, tables, {}, places)
 
     def _frame(self, table: Table) -> DataFrame:
         frames = [
@@ -261,6 +268,28 @@ def _with_named(frame: DataFrame, table: Table, named_from: Mapping[str, str]) -
             column = column.try_cast(dtype)
         columns.append(column.alias(name))
     return frame.select(*columns)
+
+
+def find_native(
+    url: str, storage_options: Mapping[str, object], directory: Path
+) -> NativeStore | None:
+    """How DataFusion can read the bucket of a store by itself.
+
+    Args:
+        url: Where the store is rooted.
+        storage_options: Its options, in fsspec's words.
+        directory: A private directory, for a moment.
+
+    Returns:
+        Its client, and how the objects are named; None if DataFusion cannot read it, with a line in
+        the log that says why, unless the store is none of a service.
+    """
+    try:
+        return native_store(url, storage_options, directory)
+    except NotNativeError as error:
+        level = logging.DEBUG if split_scheme(url)[0] in _WITHOUT_CLIENT else logging.WARNING
+        _LOG.log(level, "segments of %s are copied before they are read: %s", url, error)
+        return None
 
 
 def _config(mode: ScanMode, partitions: int) -> SessionConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import QueryBusyError, QueryTimeoutError
@@ -137,6 +137,7 @@ class Allowance:
         self._turns = turns
         self._text = text
         self._used = 0.0
+        self._since: float | None = None
 
     def again(self) -> Allowance:
         """The same for another run, with all of its time."""
@@ -150,7 +151,7 @@ class Allowance:
         """
         if self._seconds is None:
             return None
-        left = self._seconds - self._used
+        left = self._seconds - self._spent()
         if left <= 0:
             raise self.expired()
         return left
@@ -175,21 +176,36 @@ class Allowance:
             QueryTimeoutError: No time is left.
             QueryBusyError: There were too many other queries for too long.
         """
-        started = time.monotonic()
-        before = self._used
-        turns = turns or self._turns
         left = self.left()
+        turns = turns or self._turns
+        self._since = time.monotonic()
         try:
-            if turns is None:
-                yield left
-                return
-            with turns.turn(self.organization, left):
-                self._used = before + time.monotonic() - started
+            with nullcontext() if turns is None else self._waited(turns, left):
                 yield self.left()
-        except QueryBusyError as error:
-            self._used = before + time.monotonic() - started
-            if self._seconds is not None and self._used >= self._seconds:
-                raise self.expired() from error
-            raise
         finally:
-            self._used = before + time.monotonic() - started
+            self._stop()
+
+    @contextmanager
+    def _waited(self, turns: Turns, seconds: float | None) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(turns.turn(self.organization, seconds))
+            except QueryBusyError:
+                self.left()  # if it is the time that is over, this says so
+                raise
+            yield
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the clock of a turn stand still until the context ends."""
+        self._stop()
+        try:
+            yield
+        finally:
+            self._since = time.monotonic()
+
+    def _stop(self) -> None:
+        self._used, self._since = self._spent(), None
+
+    def _spent(self) -> float:
+        return self._used + (0.0 if self._since is None else time.monotonic() - self._since)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -20,6 +20,8 @@ from lakerunner.limits import (
     QUERY_CONCURRENCY_EACH,
     QUERY_MEMORY_BYTES,
     QUERY_WAIT_SECONDS,
+    QUERY_WORKERS,
+    QUERY_WORKERS_EACH,
     REMOVED_GRACE_NS,
     WATCH_SECONDS,
     WINDOW_NS,
@@ -57,6 +59,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         query_timeout: Seconds that a query may work, unless it says otherwise; None for no limit.
         query_concurrency: Queries that work at the same time; further ones wait for their turn.
         query_concurrency_each: Those of one organization.
+        query_isolation: Where queries run. `auto` gives a process of its own to each that could
+            hold up the others, or take memory that no account is kept of; `process` to all;
+            `thread` to none, so that one query can stop everything.
+        query_workers: Such processes at the same time; each may hold `query_memory_bytes` of its
+            own, and about half a gigabyte beyond.
+        query_workers_each: Those that work for one organization.
         query_wait_seconds: How long a query waits for its turn at most.
 
     Example:
@@ -79,6 +87,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_timeout: float | None = None
     query_concurrency: int = QUERY_CONCURRENCY
     query_concurrency_each: int = QUERY_CONCURRENCY_EACH
+    query_isolation: Literal["auto", "process", "thread"] = "auto"
+    query_workers: int = QUERY_WORKERS
+    query_workers_each: int = QUERY_WORKERS_EACH
     query_wait_seconds: float = QUERY_WAIT_SECONDS
 
     def __post_init__(self) -> None:
@@ -86,6 +97,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             *("window_ns", "workers", "batch_objects", "attempts"),
             *("orphan_grace_ns", "removed_grace_ns"),
             *("query_concurrency", "query_concurrency_each"),
+            *("query_workers", "query_workers_each"),
         ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1", setting=name)

@@ -1,14 +1,21 @@
-"""What the engines of one lake share: a DataFusion session, its caches, and copies of segments."""
+"""What the engines of one lake share: where queries run, their caches, and copies of segments."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
+import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakerunner.compute.segment_files import SegmentFiles
-from lakerunner.compute.session import Session
+from lakerunner.compute.session import Session, find_native
 from lakerunner.compute.turns import Allowance, Turns
+from lakerunner.compute.worker import WorkerPool, WorkerSession
+from lakerunner.compute.worker.messages import WorkerSettings
 from lakerunner.errors import ConfigurationError
+from lakerunner.limits import WORKER_NICE, WORKER_SPARE_BYTES
 
 if TYPE_CHECKING:
     from lakerunner.model.config import Config
@@ -16,10 +23,11 @@ if TYPE_CHECKING:
 
 
 class Backing:
-    """Opens a session when it is first needed: a lake that is only written to needs none.
+    """Opens what queries need when it is first needed: a lake that is only written to needs none.
 
-    A session knows no organization and keeps no table: each query brings its own files. So engines
-    of several organizations may share one. May be used from several threads at once.
+    Neither a session nor a worker knows an organization or keeps a table: each query brings its own
+    files. So engines of several organizations may share them. May be used from several threads at
+    once.
 
     Args:
         store: Where the segments are.
@@ -29,9 +37,11 @@ class Backing:
     def __init__(self, store: ObjectStore, config: Config) -> None:
         self._store = store
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._session: Session | None = None
         self._files: SegmentFiles | None = None
+        self._pool: WorkerPool | None = None
+        self._remove: weakref.finalize[..., Backing] | None = None
         self._closed = False
         self._turns = Turns(
             "query_concurrency",
@@ -39,6 +49,8 @@ class Backing:
             config.query_concurrency_each,
             config.query_wait_seconds,
         )
+        if config.query_isolation == "process":
+            self._workers().start()
 
     def allowance(self, organization: str, timeout: float | None, text: str) -> Allowance:
         """What a query may take.
@@ -51,26 +63,79 @@ class Backing:
         seconds = self._config.query_timeout if timeout is None else timeout
         return Allowance(organization, seconds, self._turns, text)
 
-    def open(self) -> tuple[Session, SegmentFiles]:
-        """The session, and the segments as it can read them.
+    def files(self) -> SegmentFiles:
+        """The segments as DataFusion can read them, here and in workers.
 
         Raises:
             ConfigurationError: It was closed.
         """
         with self._lock:
-            if self._closed:
-                raise ConfigurationError("the query engine is closed")
-            if self._session is None or self._files is None:
+            self._check_open()
+            if self._files is None:
+                directory = Path(tempfile.mkdtemp(prefix="lakerunner-"))
+                self._remove = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+                copies = directory / "segments"
+                copies.mkdir()
+                url, options = self._store.url, self._store.storage_options
+                native = find_native(url, options, directory)
+                self._files = SegmentFiles(
+                    self._store, copies, self._config.query_cache_bytes, native
+                )
+            return self._files
+
+    def session(self) -> Session:
+        """The session in this process.
+
+        Raises:
+            ConfigurationError: It was closed.
+            ForkedProcessError: This process was forked from one that had run queries.
+        """
+        with self._lock:
+            files = self.files()
+            if self._session is None:
                 config = self._config
-                session = Session(
+                self._session = Session(
                     memory_bytes=config.query_memory_bytes, threads=config.query_threads
                 )
-                copies = session.directory / "segments"
-                copies.mkdir()
-                self._session = session
-                native = session.open_native(self._store.url, self._store.storage_options)
-                self._files = SegmentFiles(self._store, copies, config.query_cache_bytes, native)
-            return self._session, self._files
+                if files.native is not None:
+                    self._session.register(files.native)
+            return self._session
+
+    def worker_session(self, allowance: Allowance) -> WorkerSession:
+        """A session in a process of its own, for one query.
+
+        Raises:
+            ConfigurationError: It was closed, or there are no such processes on this system.
+        """
+        self.files()
+        return WorkerSession(self._workers(), allowance)
+
+    def _workers(self) -> WorkerPool:
+        with self._lock:
+            self._check_open()
+            if self._pool is None:
+                config = self._config
+                turns = Turns(
+                    "query_workers",
+                    config.query_workers,
+                    config.query_workers_each,
+                    config.query_wait_seconds,
+                )
+                settings = WorkerSettings(
+                    memory_bytes=config.query_memory_bytes,
+                    spare_bytes=WORKER_SPARE_BYTES,
+                    threads=config.query_threads,
+                    url=self._store.url,
+                    storage_options=dict(self._store.storage_options),
+                    # Where all queries run in workers, they are each other's equals.
+                    nice=0 if config.query_isolation == "process" else WORKER_NICE,
+                )
+                self._pool = WorkerPool(settings, turns)
+            return self._pool
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("the query engine is closed")
 
     def close(self) -> None:
         """Give memory and local copies back; queries that still run may fail."""
@@ -78,4 +143,8 @@ class Backing:
             self._closed = True
             if self._session is not None:
                 self._session.close()
-            self._session = self._files = None
+            if self._pool is not None:
+                self._pool.close()
+            if self._remove is not None:
+                self._remove()
+            self._session = self._files = self._pool = None

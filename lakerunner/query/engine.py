@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+import msgspec
+
+from lakerunner.compute.weight import is_heavy_text
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
@@ -17,6 +20,7 @@ from lakerunner.query.promql.answering import Reader, answer, read_grid
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.sql.query import read_sql
+from lakerunner.schema.tables import TABLES
 from lakerunner.scope import Scope
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
 
 _ALL_TIME = TimeRange()
+_TABLES = frozenset(name for spec in TABLES.values() for name in (spec.name, *spec.aliases))
 
 
 class QueryEngine:
@@ -50,6 +55,7 @@ class QueryEngine:
         catalog: Which segments there are.
         organization: Whose rows are seen.
         config: Settings; those whose names start with `query_` are used here.
+        isolation: Where queries run; overrides the setting `query_isolation`.
         backing: What it shares with another engine; see `for_organization`.
         discretion: What its messages do not say.
 
@@ -72,6 +78,7 @@ class QueryEngine:
         organization: str = "default",
         config: Config | Mapping[str, Any] | None = None,
         *,
+        isolation: Literal["auto", "process", "thread"] | None = None,
         backing: Backing | None = None,
         discretion: Discretion | None = None,
     ) -> None:
@@ -79,6 +86,10 @@ class QueryEngine:
         self._catalog = catalog
         self._organization = check_organization(organization)
         self._config = read_config(config)
+        if isolation is not None:
+            self._config = read_config(
+                {**msgspec.structs.asdict(self._config), "query_isolation": isolation}
+            )
         self._backing = Backing(store, self._config) if backing is None else backing
         self._borrows = backing is not None
         self._discretion = Discretion() if discretion is None else discretion
@@ -102,6 +113,8 @@ class QueryEngine:
             UnsupportedQueryError: It would do more than read, or cannot be answered.
             QueryTimeoutError: Planning took longer than it may.
             QueryBusyError: Too many queries are running.
+            QueryLimitError: It needs more memory than it may have already while it is planned.
+            ForkedProcessError: This process was forked from one that had run queries.
             CatalogUnavailableError: The catalog cannot be read.
         """
         return self.run(read_sql(text, params), timeout=timeout)
@@ -228,12 +241,21 @@ class QueryEngine:
         return Explanation(asked.text, tuple(verdicts), modes, physical)
 
     def _plan(self, query: Query, allowance: Allowance) -> tuple[QueryPlan, Planner, SegmentFiles]:
-        session, files = self._backing.open()
-        planner = Planner(session, files, self._catalog, self._organization)
-        with allowance.turn():
-            plan = planner.plan(query)
-        allowance.left()
-        return plan, planner, files
+        isolation = self._config.query_isolation
+        files = self._backing.files()
+        heavy = isolation == "auto" and is_heavy_text(query.text, query.mention.words, _TABLES)
+        if isolation != "process" and not heavy:
+            session = self._backing.session()
+            planner = Planner(session, files, self._catalog, self._organization)
+            with allowance.turn():
+                plan = planner.plan(query)
+                heavy = isolation == "auto" and plan.planned.stalls(plan.rows)
+            if not heavy:
+                allowance.left()
+                return plan, planner, files
+        remote = self._backing.worker_session(allowance)
+        planner = Planner(remote, files, self._catalog, self._organization)
+        return planner.plan(query), planner, files
 
     def for_organization(self, organization: str) -> QueryEngine:
         """An engine over the same lake for another organization.

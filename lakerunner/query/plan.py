@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
-    from lakerunner.compute.planned import PlannedQuery
+    from lakerunner.compute.contract import Plan, QuerySession
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.segment_files import SegmentFiles
-    from lakerunner.compute.session import Session
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
@@ -86,7 +85,7 @@ class QueryPlan(NamedTuple):
         seconds: How long planning took.
     """
 
-    planned: PlannedQuery
+    planned: Plan
     tables: tuple[TablePlan, ...]
     seconds: float
 
@@ -94,6 +93,11 @@ class QueryPlan(NamedTuple):
     def segments(self) -> list[Segment]:
         """All segments it reads."""
         return [segment for table in self.tables for segment in table.segments]
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """Rows of the segments it reads, by table."""
+        return {one.name: sum(part.rows for part in one.segments) for one in self.tables}
 
 
 class Planner:
@@ -107,7 +111,7 @@ class Planner:
     """
 
     def __init__(
-        self, session: Session, files: SegmentFiles, catalog: Catalog, organization: str
+        self, session: QuerySession, files: SegmentFiles, catalog: Catalog, organization: str
     ) -> None:
         self._session = session
         self._files = files
@@ -136,7 +140,7 @@ class Planner:
 
     def _plan_named(
         self, query: Query, snapshots: Mapping[str, Snapshot]
-    ) -> tuple[PlannedQuery, tuple[TablePlan, ...]]:
+    ) -> tuple[Plan, tuple[TablePlan, ...]]:
         """Plan with what the query defines itself first: an attribute must not come in between."""
         mention = query.mention
         names = tuple(name for name in mention.names if name not in mention.aliases)
@@ -149,7 +153,7 @@ class Planner:
 
     def _plan(
         self, query: Query, mention: Mention, snapshots: Mapping[str, Snapshot]
-    ) -> tuple[PlannedQuery, tuple[TablePlan, ...]]:
+    ) -> tuple[Plan, tuple[TablePlan, ...]]:
         views, scans = self._look(query, mention, snapshots)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         tables = tuple(

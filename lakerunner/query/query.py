@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lakerunner.compute.planned import PlannedQuery
-    from lakerunner.compute.session import Session
+    from lakerunner.compute.contract import Plan, QuerySession
     from lakerunner.compute.table import Table
     from lakerunner.errors import QueryError
     from lakerunner.model.commit import Snapshot
@@ -51,7 +50,7 @@ class Query(ABC):
     mention: Mention
 
     @abstractmethod
-    def build(self, session: Session, tables: Sequence[Table]) -> PlannedQuery:
+    def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:
         """Plan it over some tables; no file is read.
 
         Args:

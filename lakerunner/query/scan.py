@@ -27,8 +27,7 @@ from lakerunner.schema.types import TIMESTAMP
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from lakerunner.compute.planned import PlannedQuery
-    from lakerunner.compute.session import Session
+    from lakerunner.compute.contract import Plan, QuerySession
     from lakerunner.compute.table import Table
     from lakerunner.model.predicate import Predicate, Value
 
@@ -85,7 +84,7 @@ class ScanQuery(Query):
         self.text = f"scan of {table} ({', '.join(self._columns)})"
         self.mention = Mention(frozenset({table, *named}), clock=False, describes=False)
 
-    def build(self, session: Session, tables: Sequence[Table]) -> PlannedQuery:
+    def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:
         """Plan it over the columns that there are."""
         (mine,) = (one for one in tables if one.name == self._table.name)
         return session.plan(self.sql({*mine.schema.names, *mine.computed}), tables)

@@ -64,7 +64,7 @@ def test_a_run_ends_with_its_time(shape: str, session: Session, many: tuple[Tabl
 
 def settles() -> bool:
     """Whether this process comes to rest, by the processor time that it uses."""
-    for _ in range(200):
+    for _ in range(600):
         used = time.process_time()
         time.sleep(0.05)
         if time.process_time() - used < 0.025:

@@ -27,8 +27,7 @@ from lakerunner.schema.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lakerunner.compute.planned import PlannedQuery
-    from lakerunner.compute.session import Session
+    from lakerunner.compute.contract import Plan, QuerySession
     from lakerunner.compute.table import Table
     from lakerunner.errors import QueryError
     from lakerunner.model.commit import Snapshot
@@ -65,7 +64,7 @@ class SqlQuery(Query):
         self.rewritten = rewritten
         self.values = values
 
-    def build(self, session: Session, tables: Sequence[Table]) -> PlannedQuery:
+    def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:
         """Have DataFusion parse and plan the text."""
         return session.plan(self.rewritten.text, tables, self.values)
 
