@@ -9,6 +9,8 @@ from __future__ import annotations
 import pickle
 import struct
 from enum import Enum
+from io import BytesIO
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -131,14 +133,28 @@ class Sink(Protocol):
         """Write a part of something, and say how much."""
 
 
+def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(values)
+
+
+class _Pickler(pickle.Pickler):
+    """Also takes mappings that nobody may change, as tables have them by default."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, MappingProxyType):
+            return _read_only, (dict(value),)
+        return NotImplemented
+
+
 def send(pipe: Sink, value: object) -> None:
     """Write one value.
 
     Raises:
         OSError: The other end is closed.
     """
-    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    _write(pipe, _HEAD.pack(VALUE, len(data)) + data)
+    data = BytesIO()
+    _Pickler(data, pickle.HIGHEST_PROTOCOL).dump(value)
+    _write(pipe, _HEAD.pack(VALUE, data.tell()) + data.getvalue())
 
 
 def send_batch(pipe: Sink, batch: Any) -> None:
