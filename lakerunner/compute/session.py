@@ -27,6 +27,7 @@ from datafusion import (
 from lakerunner.compute.driving import mark_threads, refuse_fork
 from lakerunner.compute.failures import planning_failures, running_failures
 from lakerunner.compute.file_scan import choose_file_scan
+from lakerunner.compute.json_functions import json_functions
 from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
 from lakerunner.compute.planned import PlannedQuery
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, ScanMode
@@ -127,6 +128,8 @@ class Session:
         for name, part in _CACHES.items():
             size = cache_bytes // part // 1024
             self._context.sql(f"SET datafusion.runtime.{name} = '{size}K'").collect()
+        for function in json_functions():
+            self._context.register_udf(function)
         for name in _FILE_FUNCTIONS:
             self._context.deregister_udf(name)
         self._readers = {mode: SessionContext(_config(mode, partitions)) for mode in ScanMode}

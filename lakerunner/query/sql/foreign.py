@@ -28,7 +28,6 @@ _GROUP = "regexp_match({}, concat('(', {}, ')'))[1 + {}]"
 _WHOLE = "regexp_match({}, concat('(', {}, ')'))[1]"
 _CASE = "(CASE WHEN {} THEN {} ELSE {} END)"
 _WHEN = "(CASE WHEN {} THEN {} END)"
-_PATHS = {"get": "json_get", "text": "json_get_str"}
 
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     **{name: (text,) for name, text in (_STARTS | _PARTS).items()},
@@ -63,9 +62,9 @@ _JSON = {
     **dict.fromkeys(("json_get_json", "json_get_array"), "json_get"),
     **dict.fromkeys(("json_extract", "json_query", "jsonextractraw"), "json_get"),
     **dict.fromkeys(("jsonb_extract_path", "json_extract_path"), "json_get"),
-    **dict.fromkeys(("json_as_text", "json_value", "get_json_object"), "json_get_str"),
-    **dict.fromkeys(("json_extract_string", "json_extract_scalar"), "json_get_str"),
-    **dict.fromkeys(("json_extract_path_text", "jsonextractstring"), "json_get_str"),
+    **dict.fromkeys(("json_as_text", "json_value", "get_json_object"), "json_as_text"),
+    **dict.fromkeys(("json_extract_string", "json_extract_scalar"), "json_as_text"),
+    **dict.fromkeys(("json_extract_path_text", "jsonextractstring"), "json_as_text"),
     **dict.fromkeys(("jsonextractint", "jsonextractuint"), "json_get_int"),
     "jsonextractfloat": "json_get_float",
     "jsonextractbool": "json_get_bool",
@@ -269,7 +268,7 @@ def _arrows(reader: _Reader) -> list[Edit]:
         if start is None or end is None:
             continue
         chains[end] = start
-        function = "json_get_str(" if token.text == "->>" else "json_get("
+        function = "json_as_text(" if token.text == "->>" else "json_get("
         # The last arrow of a chain is the outermost call.
         opening.insert(0, Edit(tokens[start].start, tokens[start].start, function))
         others.append(Edit(token.start, token.end, ", make_array("))
