@@ -229,7 +229,16 @@ def _json_call(call: _Call) -> Iterator[Edit]:
     comma = call.commas[0]
     yield Edit(comma.end, comma.end, " make_array(")
     yield from _json_path(call)
+    for key in call.arguments[1:]:
+        if len(key) == 1:
+            yield from _number_key(key[0])
     yield Edit(call.closing.start, call.closing.start, ")")
+
+
+def _number_key(token: Token) -> Iterator[Edit]:
+    """A place in an array as text, like all keys: an array has one type."""
+    if token.kind is Kind.NUMBER:
+        yield Edit(token.start, token.end, f"'{token.text}'")
 
 
 def _json_path(call: _Call) -> Iterator[Edit]:
@@ -272,6 +281,8 @@ def _arrows(reader: _Reader) -> list[Edit]:
         # The last arrow of a chain is the outermost call.
         opening.insert(0, Edit(tokens[start].start, tokens[start].start, function))
         others.append(Edit(token.start, token.end, ", make_array("))
+        if end == place + 1:
+            others += _number_key(tokens[end])
         others.append(Edit(tokens[end].end, tokens[end].end, "))"))
     return [*opening, *others]
 
