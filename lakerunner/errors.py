@@ -78,6 +78,7 @@ class ErrorCode(StrEnum):
     CORRUPT_OBJECT = "corrupt_object"
     OBJECT_TOO_LARGE = "object_too_large"
     SEGMENT = "segment"
+    SEGMENT_DAMAGED = "segment_damaged"
     QUERY = "query"
     QUERY_SYNTAX = "query_syntax"
     UNSUPPORTED_QUERY = "unsupported_query"
@@ -299,6 +300,12 @@ class SegmentError(LakerunnerError, ValueError):
     """A file is not a segment, or is one that this version cannot read."""
 
     code = ErrorCode.SEGMENT
+
+
+class SegmentDamagedError(SegmentError):
+    """The bytes of a segment are not those that were written; `context["key"]` says which."""
+
+    code = ErrorCode.SEGMENT_DAMAGED
 
 
 class QueryError(LakerunnerError, ValueError):

@@ -7,13 +7,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from lakerunner.errors import ObjectNotFoundError, QueryExecutionError
+import pyarrow as pa
+
+from lakerunner.errors import ObjectNotFoundError, QueryExecutionError, SegmentDamagedError
 from lakerunner.limits import QUERY_CACHE_BYTES, STORE_REQUESTS
+from lakerunner.segments.checksums import damaged_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from lakerunner.compute.native_stores import NativeStore
     from lakerunner.model.segment import Segment
@@ -48,6 +51,7 @@ class SegmentFiles:
         directory: An empty directory for the copies; nobody else writes to it.
         bound_bytes: Bytes of copies that are kept while no query needs them.
         native: The bucket of the store, if it is registered with the session.
+        verify: Which segments are checked for damage; see `Config.query_verify`.
 
     Attributes:
         native: The same.
@@ -59,6 +63,8 @@ class SegmentFiles:
         directory: Path,
         bound_bytes: int = QUERY_CACHE_BYTES,
         native: NativeStore | None = None,
+        *,
+        verify: Literal["local", "all", "none"] = "local",
     ) -> None:
         self._store = store
         self.native = native
@@ -67,6 +73,8 @@ class SegmentFiles:
         self._lock = threading.Lock()
         self._sizes: dict[str, int] = {}  # by segment id, least recently used first
         self._users: dict[str, int] = {}
+        self._verify = verify
+        self._sound: dict[str, frozenset[str]] = {}  # by segment id, what of it was found sound
 
     def url(self, segment: Segment) -> str:
         """The URL under which a segment can be read while it is held."""
@@ -82,7 +90,9 @@ class SegmentFiles:
         return self._directory / f"{segment.id.encode().hex()}.parquet"
 
     @contextmanager
-    def held(self, segments: Sequence[Segment]) -> Iterator[Held]:
+    def held(
+        self, segments: Sequence[Segment], columns: Mapping[str, Collection[str]] | None = None
+    ) -> Iterator[Held]:
         """Make segments readable, and keep them so until the context ends.
 
         DataFusion takes a missing file for an empty one. So files of this machine are looked for
@@ -90,16 +100,25 @@ class SegmentFiles:
         itself are looked for after: those that `Held.listed` names were there with that size, and
         for each of the others one request is made.
 
+        Args:
+            segments: Which.
+            columns: By table, what of them is read: it is checked for damage before, once for each
+                segment. None reads no column.
+
         Yields:
             Where to say which files a run was made of.
 
         Raises:
             QueryExecutionError: The file of a segment is missing or of another size
                 (`context["key"]`).
+            SegmentDamagedError: It is not as it was written.
             StoreUnavailableError: The store could not be read.
         """
         held = Held()
         if self.native is not None:
+            if columns is not None and self._verify == "all":
+                for segment in segments:
+                    self._check_whole(segment)
             yield held
             self._check_native(self.native, segments, held.listed())
             return
@@ -111,6 +130,9 @@ class SegmentFiles:
             for segment in copied:
                 self._copy(segment)
             self._check(segments)
+            if columns is not None and self._verify != "none":
+                for segment in segments:
+                    self._check_columns(segment, columns.get(segment.table, ()))
             yield held
             self._check(segments)
         finally:
@@ -145,6 +167,24 @@ class SegmentFiles:
         except ObjectNotFoundError:
             raise _missing(segment) from None
 
+    def _check_whole(self, segment: Segment) -> None:
+        if segment.checksums and segment.id not in self._sound:
+            try:
+                data = self._store.get(segment.key).data
+            except ObjectNotFoundError:
+                raise _missing(segment) from None
+            _check_size(segment, len(data))
+            refuse_damaged(pa.BufferReader(data), segment)
+            self._sound[segment.id] = frozenset()
+
+    def _check_columns(self, segment: Segment, columns: Collection[str]) -> None:
+        # Two threads may check the same columns at once; both find the same.
+        sound = self._sound.get(segment.id)
+        if segment.checksums and (sound is None or not sound.issuperset(columns)):
+            with pa.OSFile(str(self._path(segment))) as file:
+                refuse_damaged(file, segment, frozenset(columns) - (sound or frozenset()))
+            self._sound[segment.id] = (sound or frozenset()).union(columns)
+
     def _copy(self, segment: Segment) -> None:
         with self._lock:
             if segment.id in self._sizes:
@@ -175,6 +215,21 @@ class SegmentFiles:
                     break
                 excess -= self._sizes.pop(segment_id)
                 (self._directory / f"{segment_id.encode().hex()}.parquet").unlink(missing_ok=True)
+
+
+def refuse_damaged(file: Any, segment: Segment, columns: Collection[str] | None = None) -> None:
+    """Refuse a file that is not as it was written.
+
+    Raises:
+        SegmentDamagedError: It is not; the message says what of it.
+    """
+    if damaged := damaged_parts(file, segment, columns):
+        raise SegmentDamagedError(
+            f"segment '{segment.key}' is damaged ({', '.join(damaged)}): its bytes are not those "
+            "that were written; restore the object, or set the segment aside",
+            key=segment.key,
+            segment=segment.id,
+        )
 
 
 def _check_size(segment: Segment, size: int) -> None:

@@ -66,6 +66,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             own, and about half a gigabyte beyond.
         query_workers_each: Those that work for one organization.
         query_wait_seconds: How long a query waits for its turn at most.
+        query_verify: Which segments are checked for damage when a query engine first reads them:
+            `local` means those that are files of this machine or are copied to it, `all` also those
+            that are read from a bucket in place, which are fetched once more for it, and `none`
+            none.
 
     Example:
         >>> Config(memory_bytes=1024 * MIB).batch_bytes // MIB
@@ -91,6 +95,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_workers: int = QUERY_WORKERS
     query_workers_each: int = QUERY_WORKERS_EACH
     query_wait_seconds: float = QUERY_WAIT_SECONDS
+    query_verify: Literal["local", "all", "none"] = "local"
 
     def __post_init__(self) -> None:
         for name in (

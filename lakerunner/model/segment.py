@@ -75,6 +75,9 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: What made it: empty for ingestion, else `compact`, `rewrite` or `rollup`.
         epoch: Where the catalog stood when its writer began, as its id says, too: what it was made
             of was the state after that commit. See `lakerunner.model.head`.
+        checksums: Of its column chunks and of what follows them; see
+            `lakerunner.segments.checksums`. Empty in the footer, which cannot know its own, and
+            where only the footer is known.
     """
 
     id: str
@@ -103,6 +106,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     made_by: str = ""
     kind: str = ""
     epoch: int = 0
+    checksums: str = ""
 
 
 def encode_segment(segment: Segment) -> bytes:

@@ -17,6 +17,7 @@ from lakerunner.limits import SEGMENT_FORMAT_VERSION
 from lakerunner.model.segment import Segment
 from lakerunner.publish.committing import discard_segments
 from lakerunner.retrying import retrying
+from lakerunner.segments.checksums import checksums_of
 from lakerunner.segments.codec import Forecast, OpenSegment, forecast_table, order_columns
 from lakerunner.segments.layout import lay_out
 from lakerunner.segments.naming import segment_id, segment_key
@@ -151,7 +152,7 @@ class SegmentWriter:
     def _put(self, made: MadeSegment, siblings: tuple[str, ...] = ()) -> None:
         described = replace(made.described, siblings=siblings)
         data = made.file.finish(described)
-        segment = replace(described, bytes=data.size)
+        segment = replace(described, bytes=data.size, checksums=checksums_of(data))
         view = memoryview(data)
 
         def attempt() -> None:

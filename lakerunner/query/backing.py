@@ -79,7 +79,11 @@ class Backing:
                 url, options = self._store.url, self._store.storage_options
                 native = find_native(url, options, directory)
                 self._files = SegmentFiles(
-                    self._store, copies, self._config.query_cache_bytes, native
+                    self._store,
+                    copies,
+                    self._config.query_cache_bytes,
+                    native,
+                    verify=self._config.query_verify,
                 )
             return self._files
 

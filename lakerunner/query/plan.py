@@ -52,6 +52,7 @@ class TablePlan(NamedTuple):
         mode: How it is scanned.
         own: Attributes that the query calls by their own names.
         doubles: Columns that are read as doubles, though some segments have integers.
+        columns: What is read of its files.
     """
 
     name: str
@@ -61,6 +62,7 @@ class TablePlan(NamedTuple):
     mode: ScanMode = ScanMode.SWEEP
     own: tuple[OwnColumn, ...] = ()
     doubles: frozenset[str] = frozenset()
+    columns: frozenset[str] = frozenset()
 
     def verdict(self, segment: Segment) -> Verdict:
         """Whether the query needs a segment, and why."""
@@ -88,6 +90,11 @@ class QueryPlan(NamedTuple):
     planned: Plan
     tables: tuple[TablePlan, ...]
     seconds: float
+
+    @property
+    def columns(self) -> dict[str, frozenset[str]]:
+        """What is read of the files of each table."""
+        return {table.name: table.columns for table in self.tables}
 
     @property
     def segments(self) -> list[Segment]:
@@ -209,7 +216,12 @@ class Planner:
     def _prune(self, plan: TablePlan, scans: Sequence[Scan], slack_ns: int) -> TablePlan:
         mine = [scan for scan in scans if scan.table == plan.name]
         predicates = tuple(dict.fromkeys(widen(scan.predicate, slack_ns) for scan in mine))
-        plan = plan._replace(predicates=predicates, segments=(), mode=ScanMode.SWEEP)
+        read = {column for scan in mine for column in scan.columns}
+        read.update(column for own in plan.own for column in own.columns)
+        columns = plan.columns | read
+        plan = plan._replace(
+            predicates=predicates, segments=(), mode=ScanMode.SWEEP, columns=columns
+        )
         bounds = hull(map(time_range, predicates))
         if bounds.start_ns >= bounds.end_ns:
             return plan

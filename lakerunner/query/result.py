@@ -83,12 +83,14 @@ class Result:
             QueryExecutionError: The query failed while it ran.
             QueryTimeoutError: It took longer than it may.
             QueryBusyError: Too many queries are running.
+            SegmentDamagedError: A segment is not as it was written.
             StoreUnavailableError: A segment could not be copied from the store.
         """
         return iter(self._table.to_batches()) if self._table is not None else self._run()
 
     def _run(self) -> Iterator[Any]:
-        with self._discretion.applied(), self._files.held(self._plan.segments) as held:
+        segments, columns = self._plan.segments, self._plan.columns
+        with self._discretion.applied(), self._files.held(segments, columns) as held:
             execution = self._plan.planned.execute(self._allowance.again())
             held.listed = execution.listed
             batches = iter(execution)

@@ -157,6 +157,7 @@ class OpenSegment:
                 pq.SortingColumn(schema.names.index(name), nulls_first=False) for name in sort
             ],
             write_page_index=True,
+            write_page_checksum=True,
             max_rows_per_page=PAGE_ROWS,
             write_statistics=bounded_columns(schema, forecast.without_nan),
             bloom_filter_options={
