@@ -28,6 +28,7 @@ LakerunnerError
 │   ├── DecoderFailedError               a decoder failed on it as none should: report it
 │   └── ObjectTooLargeError              larger than the limit that protects memory
 ├── SegmentError (ValueError)            a segment file is not what its footer must say
+│   └── SegmentDamagedError              its bytes are not those that were written
 └── QueryError (ValueError)              mend the query
     ├── QuerySyntaxError                 the text cannot be parsed, or names an unknown column
     ├── UnsupportedQueryError            understood, and refused
@@ -78,7 +79,6 @@ class ErrorCode(StrEnum):
     CORRUPT_OBJECT = "corrupt_object"
     OBJECT_TOO_LARGE = "object_too_large"
     SEGMENT = "segment"
-    SEGMENT_DAMAGED = "segment_damaged"
     QUERY = "query"
     QUERY_SYNTAX = "query_syntax"
     UNSUPPORTED_QUERY = "unsupported_query"
@@ -92,6 +92,7 @@ class ErrorCode(StrEnum):
     QUERY_TIMEOUT = "query_timeout"
     QUERY_BUSY = "query_busy"
     CATALOG_MISMATCH = "catalog_mismatch"
+    SEGMENT_DAMAGED = "segment_damaged"
 
 
 def did_you_mean(name: str, known: Iterable[str], kind: str = "there are") -> str:
