@@ -115,7 +115,7 @@ def test_queries_refuse_damaged_columns_and_no_others(
 @pytest.fixture(params=["memory", "file"])
 def make_lake(request: pytest.FixtureRequest, tmp_path: Any) -> Any:
 
-    made = []
+    made: list[Any] = []
 
     def make(config: dict[str, Any]) -> Any:
         url = "memory://" if request.param == "memory" else str(tmp_path / f"lake {len(made)}")
