@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from lakerunner.model.segment import Segment
 
@@ -28,25 +28,30 @@ except ImportError:  # some platforms have no wheel of it
 FOOTER = "the footer"
 """What the part of a file behind its columns is called in messages."""
 
-_WIDTH = 4
+_PLACE, _WIDTH = 8, 4
 
 
-class _Part(NamedTuple):
+class _Chunk(NamedTuple):
     column: str
     start: int
     end: int
 
 
 def checksums_of(file: pa.Buffer) -> str:
-    """The checksums of a segment: CRC-32, little-endian, in the order of the file, as Base64.
+    """The checksums of a segment, as Base64.
+
+    They are CRC-32, little-endian: first where the columns end (8 bytes) and the checksum of all
+    from there on, then one of each column chunk in the order of the file.
 
     Args:
         file: The whole file.
     """
     data = memoryview(file)
-    parts = _parts(pq.read_metadata(pa.BufferReader(file)), len(data))
-    sums = (crc32(data[part.start : part.end]).to_bytes(_WIDTH, "little") for part in parts)
-    return b64encode(b"".join(sums)).decode()
+    chunks = _chunks(pq.read_metadata(pa.BufferReader(file)))
+    end = max((one.end for one in chunks), default=0)
+    ranges = [(end, len(data)), *((one.start, one.end) for one in chunks)]
+    sums = (crc32(data[start:stop]).to_bytes(_WIDTH, "little") for start, stop in ranges)
+    return b64encode(b"".join((end.to_bytes(_PLACE, "little"), *sums))).decode()
 
 
 def damaged_parts(file: Any, segment: Segment, columns: Collection[str] | None = None) -> list[str]:
@@ -63,56 +68,59 @@ def damaged_parts(file: Any, segment: Segment, columns: Collection[str] | None =
     Returns:
         Names of columns, and `FOOTER`; nothing if all is well.
     """
+    if not segment.checksums:
+        return _damaged_pages(file, columns)
     try:
-        file.seek(0)
-        metadata = pq.read_metadata(file)
-        if not segment.checksums:
-            return list(_damaged_pages(file, metadata, columns))
-        file.seek(0, 2)
-        parts = _parts(metadata, file.tell())
-        known = b64decode(segment.checksums)
-    except (pa.ArrowException, OSError, ValueError):
+        known = b64decode(segment.checksums, validate=True)
+    except ValueError:
         return [FOOTER]
-    if len(known) != _WIDTH * len(parts):
+    end = int.from_bytes(known[:_PLACE], "little")
+    sums = [known[place : place + _WIDTH] for place in range(_PLACE, len(known), _WIDTH)]
+    file.seek(0, 2)
+    size = file.tell()
+    # A footer of other bytes is not even looked into: a reader of Parquet may end the process.
+    if not sums or end > size or _sum(file, end, size) != sums.pop(0):
         return [FOOTER]
-    found = {}
-    for number, part in enumerate(parts):
-        if columns is None or part.column == FOOTER or part.column in columns:
-            file.seek(part.start)
-            seen = crc32(file.read(part.end - part.start)).to_bytes(_WIDTH, "little")
-            if seen != known[_WIDTH * number : _WIDTH * (number + 1)]:
-                found[part.column] = True
-    return [FOOTER] if FOOTER in found else list(found)
+    chunks = _chunks(pq.read_metadata(file))
+    found = {
+        one.column: True
+        for one, known_sum in zip(chunks, sums, strict=True)
+        if (columns is None or one.column in columns)
+        and _sum(file, one.start, one.end) != known_sum
+    }
+    return list(found)
 
 
-def _damaged_pages(
-    file: Any, metadata: pq.FileMetaData, columns: Collection[str] | None
-) -> Iterator[str]:
-    reader = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True)
-    for name in reader.schema_arrow.names:
-        if columns is None or name in columns:
-            try:
-                for group in range(metadata.num_row_groups):
-                    reader.read_row_group(group, columns=[name])
-            except (pa.ArrowException, OSError):
-                yield name
+def _sum(file: Any, start: int, end: int) -> bytes:
+    file.seek(start)
+    return bytes(crc32(file.read(end - start)).to_bytes(_WIDTH, "little"))
 
 
-def _parts(metadata: pq.FileMetaData, size: int) -> list[_Part]:
-    """Column chunks by where they stand, and what follows them.
+def _damaged_pages(file: Any, columns: Collection[str] | None) -> list[str]:
+    try:
+        reader = pq.ParquetFile(file, page_checksum_verification=True)
+    except (pa.ArrowException, OSError):
+        return [FOOTER]
+    groups = range(reader.metadata.num_row_groups)
+    wanted = [name for name in reader.schema_arrow.names if columns is None or name in columns]
+    return [name for name in wanted if not all(_reads(reader, group, name) for group in groups)]
 
-    Raises:
-        ValueError: They are not within the file.
-    """
+
+def _reads(reader: pq.ParquetFile, group: int, name: str) -> bool:
+    try:
+        reader.read_row_group(group, columns=[name])
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
+def _chunks(metadata: pq.FileMetaData) -> list[_Chunk]:
+    """Column chunks by where they stand."""
     chunks = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
             starts = (chunk.dictionary_page_offset, chunk.data_page_offset)
             start = min(one for one in starts if one)
             name = chunk.path_in_schema.split(".", 1)[0]
-            chunks.append(_Part(name, start, start + chunk.total_compressed_size))
-    chunks.sort(key=lambda one: one.start)
-    end = max((one.end for one in chunks), default=0)
-    if end > size:
-        raise ValueError("a column reaches past the end of the file")
-    return [*chunks, _Part(FOOTER, end, size)]
+            chunks.append(_Chunk(name, start, start + chunk.total_compressed_size))
+    return sorted(chunks, key=lambda one: one.start)

@@ -78,6 +78,7 @@ def test_the_column_is_named_and_others_can_be_read() -> None:
     assert damaged(data, replace(SEGMENT, checksums="")) == ["body"]
     assert damaged(FILE, replace(SEGMENT, checksums="")) == []
     assert damaged(FILE, replace(SEGMENT, checksums="AAAA")) == [FOOTER]
+    assert damaged(FILE[:-9], SEGMENT) == damaged(b"", SEGMENT) == [FOOTER]
     assert damaged(FILE, replace(SEGMENT, checksums="no base64")) == [FOOTER]
 
 
