@@ -17,7 +17,7 @@ from lakerunner.catalog.admission import (
 )
 from lakerunner.catalog.bucket.claims import Claim, Kind
 from lakerunner.catalog.bucket.delta import condemned_claims
-from lakerunner.catalog.bucket.digests import commit_digest, segment_digest, source_digest
+from lakerunner.catalog.bucket.digests import commit_digest, segment_digest
 from lakerunner.catalog.bucket.records import (
     CommitRecord,
     CondemnRecord,
@@ -27,6 +27,7 @@ from lakerunner.catalog.bucket.records import (
     TableChange,
 )
 from lakerunner.catalog.change import commit_change
+from lakerunner.catalog.ledger import source_digest
 from lakerunner.model.source import SourceState
 from lakerunner.model.times import TimeRange
 

@@ -11,13 +11,14 @@ from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.bucket.checkpointing import Checkpointer
 from lakerunner.catalog.bucket.claims import Kind
 from lakerunner.catalog.bucket.delta import Delta
-from lakerunner.catalog.bucket.digests import segment_digest, source_digest
+from lakerunner.catalog.bucket.digests import segment_digest
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError, translated
 from lakerunner.catalog.bucket.follower import Follower
 from lakerunner.catalog.bucket.housekeeping import collect_garbage
 from lakerunner.catalog.bucket.leases import BucketLeases
 from lakerunner.catalog.bucket.state import State
 from lakerunner.catalog.bucket.writer import Writer
+from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CatalogError, StoreError
 from lakerunner.limits import CATALOG_GRACE_NS
 from lakerunner.model.source import SourceState

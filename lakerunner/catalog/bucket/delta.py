@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from lakerunner.catalog.bucket.claims import Claim
-from lakerunner.catalog.bucket.digests import commit_digest, segment_digest, source_digest
+from lakerunner.catalog.bucket.digests import commit_digest, segment_digest
 from lakerunner.catalog.bucket.records import CommitRecord, CondemnRecord, PurgeRecord
+from lakerunner.catalog.ledger import source_digest
 from lakerunner.model.head import Head, epoch_of
 from lakerunner.model.times import MAX_NS, MIN_NS
 

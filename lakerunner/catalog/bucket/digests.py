@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from lakerunner.catalog.ledger import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from lakerunner.model.source import Source
-
-_SIZE = 16
-
-
-def _digest(kind: bytes, *parts: str) -> bytes:
-    # The length of each part keeps ("ab", "c") and ("a", "bc") apart.
-    text = b"".join(
-        len(data).to_bytes(4, "little") + data
-        for data in (part.encode("utf-8", "surrogatepass") for part in parts)
-    )
-    return blake2b(text, digest_size=_SIZE, person=kind).digest()
-
-
-def source_digest(source: Source) -> bytes:
-    """The 16 bytes that stand for the identity of an object."""
-    return _digest(b"source", source.bucket, source.key, source.etag)
-
 
 def segment_digest(segment_id: str) -> bytes:
     """The 16 bytes that stand for the id of a segment."""
-    return _digest(b"segment", segment_id)
+    return digest(b"segment", segment_id)
 
 
 def commit_digest(commit_id: str) -> bytes:
     """The 16 bytes that stand for the id of a commit."""
-    return _digest(b"commit", commit_id)
+    return digest(b"commit", commit_id)
 
 
 def split(digests: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

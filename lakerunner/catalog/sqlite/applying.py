@@ -11,6 +11,7 @@ from lakerunner.catalog.admission import (
     refuse_unfinished,
 )
 from lakerunner.catalog.change import commit_change
+from lakerunner.catalog.sqlite.ledger import add_taken
 from lakerunner.catalog.sqlite.lookup import find_segments, find_sources
 from lakerunner.catalog.sqlite.standing import find_condemned, has_changed, read_head
 from lakerunner.model.segment import decode_segment, encode_segment
@@ -39,11 +40,6 @@ _ADD_TO_TOTALS = """
 _COUNT_COLUMN = """
     INSERT INTO columns (table_number, name, type, overflow, live) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (table_number, name, type, overflow) DO UPDATE SET live = live + excluded.live"""
-
-_SET_SOURCE = """
-    INSERT INTO sources (bucket, key, etag, taken, rows, sequence) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (bucket, key, etag) DO UPDATE
-    SET taken = excluded.taken, rows = excluded.rows, sequence = excluded.sequence"""
 
 _ADD_REJECTION = """
     INSERT INTO rejections (organization, bucket, key, etag, code, reason, rows, rejected_ns)
@@ -81,7 +77,7 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> int:
         "UPDATE segments SET removed = ?, removed_ns = ? WHERE id = ?",
         ((sequence, commit.committed_ns, segment_id) for segment_id in commit.remove),
     )
-    _change_sources(connection, commit.organization, change, sequence)
+    _change_sources(connection, commit.organization, change)
     return sequence
 
 
@@ -151,25 +147,20 @@ def _change_totals(connection: sqlite3.Connection, table: int, change: TableChan
 
 
 def _change_sources(
-    connection: sqlite3.Connection, organization: str, change: CommitChange, sequence: int
+    connection: sqlite3.Connection, organization: str, change: CommitChange
 ) -> None:
-    urls = {source.bucket for source in change.touched}
+    urls = {one.bucket for one in change.cleared}
+    urls |= {entry.source.bucket for entry in change.rejected}
     bucket = {url: _bucket_number(connection, url) for url in sorted(urls)}
 
     def identity(source: Source) -> tuple[int, str, str]:
         return bucket[source.bucket], source.key, source.etag
 
-    states = {
-        source: (source in change.taken, change.taken.get(source, 0)) for source in change.touched
-    }
     connection.executemany(
         "DELETE FROM rejections WHERE bucket = ? AND key = ? AND etag = ?",
-        (identity(source) for source in states),
+        (identity(source) for source in change.cleared),
     )
-    connection.executemany(
-        _SET_SOURCE,
-        ((*identity(source), *state, sequence) for source, state in sorted(states.items())),
-    )
+    add_taken(connection, change.taken)
     connection.executemany(
         _ADD_REJECTION,
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,11 @@ from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.catalog.sqlite.applying import apply_commit
 from lakerunner.catalog.sqlite.leases import SqliteLeases
+from lakerunner.catalog.sqlite.ledger import RECENT, Packer
 from lakerunner.catalog.sqlite.lookup import KNOWN, find_segments, find_sources, lookup
 from lakerunner.catalog.sqlite.pool import ConnectionPool
 from lakerunner.catalog.sqlite.standing import add_condemned, read_head, write_head
-from lakerunner.errors import ConfigurationError
+from lakerunner.errors import CatalogError, ConfigurationError
 from lakerunner.model.commit import Snapshot
 from lakerunner.model.segment import decode_segment
 from lakerunner.model.source import Rejection, Source
@@ -86,6 +88,12 @@ _REJECTIONS = """
     WHERE organization = ?
     ORDER BY rejected_ns, buckets.url, key, etag, rejections.number"""
 
+_MERGED_AT_ONCE = 1 << 20
+"""Digests of a run that a commit may have to wait for; larger ones wait for a purge."""
+
+_ANY_SIZE = 1 << 62
+
+_LOG = logging.getLogger(__name__)
 _BY_TIME = attrgetter("min_timestamp_ns", "id")
 
 
@@ -118,12 +126,25 @@ class SqliteCatalog(Catalog):
         self.path = _path(location)
         self.url = f"sqlite://{self.path.as_posix()}"
         self._pool = ConnectionPool(self.path)
+        self._taken = 0  # since this process looked whether the ledger is to be packed
 
     def commit(self, commit: Commit) -> int:
         """Apply a commit in one transaction, synced to the disk before it returns."""
         commit = check_commit(commit)
         with self._pool.writing() as connection:
-            return apply_commit(connection, commit)
+            sequence = apply_commit(connection, commit)
+        self._taken += len(commit.taken)
+        if self._taken >= RECENT // 4:
+            self._taken = 0
+            self._pack(_MERGED_AT_ONCE)
+        return sequence
+
+    def _pack(self, limit: int, *, all_of_it: bool = False) -> None:
+        """Pack the ledger of sources; what was committed stands, whatever becomes of it."""
+        try:
+            Packer(self._pool.writing, self._pool.queue).pack(limit, all_of_it=all_of_it)
+        except (CatalogError, OSError) as error:
+            _LOG.warning("the ledger of sources was not packed, a later commit does it: %s", error)
 
     def segments(
         self,
@@ -240,6 +261,7 @@ class SqliteCatalog(Catalog):
             purged = max([head.purged, *(row.removed or 0 for row in known.values())])
             write_head(connection, replace(head, purged=purged))
             connection.executemany("DELETE FROM segments WHERE id = ?", ((i,) for i in known))
+        self._pack(_ANY_SIZE)
 
     def head(self) -> Head:
         """Say where the catalog stands."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lakerunner.catalog.sqlite.ledger import find_taken
 from lakerunner.model.source import Source, SourceState
 
 if TYPE_CHECKING:
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
 _VARIABLES = 900
 """Values bound to one statement; any build of SQLite takes 999."""
 
-_SOURCES = """
+_REJECTED = """
     WITH asked (bucket, key, etag) AS (VALUES {rows})
-    SELECT asked.bucket, sources.key, sources.etag, sources.taken
+    SELECT DISTINCT asked.bucket, asked.key, asked.etag
     FROM asked
     CROSS JOIN buckets ON buckets.url = asked.bucket
-    CROSS JOIN sources ON sources.bucket = buckets.number
-        AND sources.key = asked.key AND sources.etag = asked.etag"""
+    CROSS JOIN rejections ON rejections.bucket = buckets.number
+        AND rejections.key = asked.key AND rejections.etag = asked.etag"""
 
 _SEGMENTS = """
     WITH asked (id) AS (VALUES {rows})
@@ -56,11 +57,11 @@ def find_sources(
     connection: sqlite3.Connection, sources: Sequence[Source]
 ) -> dict[Source, SourceState]:
     """The state of those of the sources that are known."""
-    keys = [(source.bucket, source.key, source.etag) for source in sources]
-    return {
-        Source(bucket, key, etag): SourceState.TAKEN if taken else SourceState.REJECTED
-        for bucket, key, etag, taken in lookup(connection, _SOURCES, keys)
-    }
+    states = dict.fromkeys(find_taken(connection, sources), SourceState.TAKEN)
+    # Lines of a source that was taken may be set aside as well.
+    keys = [(one.bucket, one.key, one.etag) for one in sources if one not in states]
+    rejected = (Source(*key) for key in lookup(connection, _REJECTED, keys))
+    return states | dict.fromkeys(rejected, SourceState.REJECTED)
 
 
 def find_segments(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, SegmentRow]:

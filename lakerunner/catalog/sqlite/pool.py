@@ -45,6 +45,9 @@ class ConnectionPool:
     Args:
         path: The file, absolute; it and its directories are made if they are missing.
 
+    Attributes:
+        queue: Where processes wait for their turn to write.
+
     Raises:
         CatalogError: The file cannot be used as a catalog; see `schema.prepare`.
     """
@@ -55,10 +58,10 @@ class ConnectionPool:
         self._borrowed = 0
         self._generation = 0
         self._held = False
-        self._queue = WriterQueue(path)
+        self.queue = WriterQueue(path)
         self._writer = threading.Lock()
         self._changed = threading.Condition()
-        weakref.finalize(self, self._queue.forget)
+        weakref.finalize(self, self.queue.forget)
         weakref.finalize(self, _close_all, self._idle)
         with _FORK_LOCK:
             _POOLS.add(self)
@@ -82,7 +85,7 @@ class ConnectionPool:
         with self._changed:
             self._generation += 1
             _close_all(self._idle)
-        self._queue.forget()
+        self.queue.forget()
 
     def _transaction(
         self, begin: str, *, create: bool = False
@@ -127,7 +130,7 @@ class ConnectionPool:
         queue up behind them. A process that dies loses its place.
         """
         deadline = time.monotonic() + CATALOG_BUSY_MS / 1000
-        with self._queue.place(deadline):
+        with self.queue.place(deadline):
             connection.execute("PRAGMA busy_timeout=0")
             try:
                 while True:

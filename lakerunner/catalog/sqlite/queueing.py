@@ -54,6 +54,25 @@ class WriterQueue:
         finally:
             os.close(descriptor)  # and with it the lock
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one process, and the one thread of it, that packs the file.
+
+        This one does protect something, so that its file is never deleted.
+
+        Raises:
+            BlockingIOError: Another one packs, or there are no such locks here.
+        """
+        if not _LOCKS:
+            raise BlockingIOError
+        path = self._path.with_name(self._path.name.removesuffix("-turn") + "-pack")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(descriptor)
+
     def forget(self) -> None:
         """Delete the file. Those who wait at it now do not meet those who come later."""
         with suppress(OSError):

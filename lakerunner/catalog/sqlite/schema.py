@@ -6,8 +6,10 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CatalogError, CatalogVersionError
 from lakerunner.limits import CATALOG_BUSY_MS
+from lakerunner.model.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,6 +148,22 @@ STEPS: Sequence[Step] = (
             expires_ns INTEGER NOT NULL,
             PRIMARY KEY (kind, key)) WITHOUT ROWID""",
     ),
+    # Tens of millions of sources, by their digests: see `ledger`. What was set aside is in
+    # `rejections` alone. `number` is the run's, times 2**32, and the head of the first digest.
+    (
+        "CREATE TABLE ledger_recent (digest BLOB PRIMARY KEY) WITHOUT ROWID",
+        """CREATE TABLE ledger_runs (
+            number INTEGER PRIMARY KEY,
+            size INTEGER NOT NULL,
+            whole INTEGER NOT NULL)""",
+        """CREATE TABLE ledger_blocks (
+            number INTEGER PRIMARY KEY,
+            digests BLOB NOT NULL)""",
+        """INSERT OR IGNORE INTO ledger_recent
+            SELECT source_digest(buckets.url, key, etag)
+            FROM sources JOIN buckets ON buckets.number = bucket WHERE taken""",
+        "DROP TABLE sources",
+    ),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 
@@ -171,6 +189,7 @@ def prepare(connection: sqlite3.Connection, name: str, steps: Sequence[Step] = S
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = _header(connection, name, steps)  # another process may have been first
+        connection.create_function("source_digest", 3, _digest, deterministic=True)
         for step in steps[version:]:
             for statement in step:
                 connection.execute(statement)
@@ -181,6 +200,10 @@ def prepare(connection: sqlite3.Connection, name: str, steps: Sequence[Step] = S
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _digest(bucket: str, key: str, etag: str) -> bytes:
+    return source_digest(Source(bucket, key, etag))
 
 
 def require_current(connection: sqlite3.Connection, name: str) -> None:

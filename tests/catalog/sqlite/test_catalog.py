@@ -213,7 +213,7 @@ def test_a_damaged_file_says_so(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[8192:-8192] = b"\x5a" * (len(content) - 16384)
     path.write_bytes(content)
-    with SqliteCatalog(path) as catalog, pytest.raises(CatalogError, match=r"damaged.*rebuild"):
+    with pytest.raises(CatalogError, match=r"damaged.*rebuild"), SqliteCatalog(path) as catalog:
         catalog.segments(ORGANIZATION, "logs")
 
 

@@ -93,7 +93,7 @@ def check(path: Path, commits: int) -> None:
             commits,
             commits,
         )
-        assert connection.execute("SELECT count(*) FROM sources").fetchone() == (commits,)
+        assert connection.execute("SELECT count(*) FROM ledger_recent").fetchone() == (commits,)
     with SqliteCatalog(path) as catalog:
         snapshot = catalog.snapshot(ORGANIZATION, "logs")
         assert (snapshot.segments, snapshot.rows) == (10 * commits, 10 * commits)

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 LOOK = """
 import os, sys
-from lakerunner.errors import LakerunnerError
-if os.getuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
-import lakerunner
 from lakerunner.catalog.sqlite import SqliteCatalog
+from lakerunner.errors import LakerunnerError
 from lakerunner.testing.catalog_fixture import ids
 from lakerunner.testing.values import make_commit
+if os.getuid() == 0:  # who then may not even read the libraries
+    os.setgid(65534)
+    os.setuid(65534)
 catalog = SqliteCatalog(sys.argv[1])
 for line in sys.stdin:
     print(ids(catalog), flush=True)
