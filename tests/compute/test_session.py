@@ -81,6 +81,34 @@ def test_sorts_beyond_the_memory_spill(tmp_path: Any) -> None:
     session.close()
 
 
+@pytest.mark.parametrize("memory", [24, 48, 96])
+def test_sorts_that_do_not_fit_succeed_every_time(tmp_path: Any, memory: int) -> None:
+    files = []
+    for number in range(4):
+        path = tmp_path / f"{number}.parquet"
+        at = range(number, 400_000, 4)
+        body = [f"{n * 7919 % 400_000:06} handled {n % 97} with a status of {n % 7}" for n in at]
+        word = [f"w{n % 5}" for n in at]
+        pq.write_table(pa.table({"n": at, "word": word, "body": body}), path)
+        files.append(path.as_uri())
+    session = Session(memory_bytes=memory * MIB, threads=2)
+    for text in (
+        "SELECT * FROM logs ORDER BY body DESC, n",
+        "SELECT body, n FROM logs ORDER BY body DESC",
+        "SELECT body FROM logs ORDER BY word, n % 1000, body",
+    ):
+        planned = session.plan(text, [table(tuple(files))])
+        for _ in range(3):
+            rows, last = 0, "9"
+            for batch in planned.execute():
+                rows += batch.num_rows
+                if "DESC" in text:
+                    assert batch["body"][0].as_py() <= last
+                    last = batch["body"][-1].as_py()
+            assert rows == 400_000
+    session.close()
+
+
 def walk(plan: Any) -> list[Any]:
     below = [node for child in plan.children() for node in walk(child)]
     return [plan, *below] if plan.metrics() else below
