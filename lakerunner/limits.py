@@ -119,6 +119,21 @@ QUERY_CHAIN: Final = 5000
 """Words and operators that a query may chain without a comma, as in `a AND b AND c`. Each link
 makes the parse tree deeper, and some thousands more would exhaust the stack."""
 
+QUERY_VALUE_SIZE: Final = 100_000
+"""Characters or elements that a function such as `repeat` may be told to make of one value."""
+
+QUERY_GROUPING_SETS: Final = 256
+"""Ways to group rows that one query asks for by CUBE, ROLLUP or GROUPING SETS. Each holds groups of
+its own."""
+
+QUERY_SCANS: Final = 256
+"""Times that a query reads its tables, with common table expressions put in wherever one is named.
+Each costs about a millisecond of planning, and there may be twice as many with each expression."""
+
+QUERY_PLANNED_CHARS: Final = 512 * 1024
+"""Characters of a query beside long lists in `IN (…)`. DataFusion takes up to 0.1 ms for each value
+that it plans, and some microseconds even for a blank."""
+
 QUERY_LISTED_VALUES: Final = 2000
 """Values of a bound list up to which `IN` names them one by one, so that segments are pruned by
 them; a longer list is joined like a table."""

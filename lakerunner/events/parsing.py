@@ -98,7 +98,7 @@ def webhook_reply(request_body: bytes) -> bytes | None:
     """
     try:
         value = msgspec.json.decode(request_body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     for event in value if isinstance(value, list) else [value]:
         if isinstance(event, dict) and event_type(event) == VALIDATION:
@@ -125,6 +125,8 @@ def read_notice(body: bytes) -> Notice:
 def _decode(body: bytes | str) -> Any:
     try:
         return msgspec.json.decode(body)
+    except RecursionError as error:
+        raise InputError(f"an event is nested too deeply: {body[:_SHOWN]!r}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         plain = _plain(body)
         if plain is not None:

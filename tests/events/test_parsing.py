@@ -268,3 +268,11 @@ def test_any_json_gives_events_or_problems_and_nothing_worse(value: Any) -> None
 def test_any_bytes_give_events_or_an_input_error(data: bytes) -> None:
     with suppress(InputError):
         read_notice(data)
+
+
+@pytest.mark.parametrize("body", [b'{"a":' * 1500, b"[" * 100_000, b'{"Message":' + b"[" * 5000])
+def test_what_is_nested_too_deeply_is_an_error(body: bytes) -> None:
+    for read in (parse_events, webhook_events, read_notice):
+        with pytest.raises(InputError, match="nested too deeply"):
+            read(body)
+    assert webhook_reply(body) is None

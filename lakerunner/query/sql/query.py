@@ -17,8 +17,10 @@ from lakerunner.query.query import Mention, Query
 from lakerunner.query.sql.accessors import accessor_edits
 from lakerunner.query.sql.clauses import cast_edits, refuse_ignored
 from lakerunner.query.sql.complexity import refuse_deep
+from lakerunner.query.sql.expansion import refuse_expansion
 from lakerunner.query.sql.foreign import foreign_edits
 from lakerunner.query.sql.hints import explained
+from lakerunner.query.sql.long_lists import without_long_lists
 from lakerunner.query.sql.params import bind
 from lakerunner.query.sql.rewriting import Rewritten, rewrite
 from lakerunner.query.sql.tokens import Kind, tokens
@@ -82,6 +84,7 @@ def read_sql(text: str, params: Params | None = None) -> SqlQuery:
 
     Raises:
         UnsupportedQueryError: The statement is none that reads rows, or is too long or too deep.
+        QueryLimitError: It would make too many groups or scans, or values that are too large.
         QuerySyntaxError: Values and placeholders do not fit.
 
     Example:
@@ -90,11 +93,14 @@ def read_sql(text: str, params: Params | None = None) -> SqlQuery:
         (['count', 'from', 'logs', 'now', 'select', 'timestamp', 'where'], True)
     """
     refuse_deep(text)
+    short = without_long_lists(text)
+    text = short.text
     said = tokens(text)
     first = next((one for one in said if not one.is_symbol("(", ";")), None)
     statement = first.text.upper() if first is not None and first.kind is Kind.WORD else ""
     _refuse(statement, text)
     refuse_ignored(said, text)
+    refuse_expansion(said)
     bound = bind(said, params)
     edits = [*foreign_edits(said), *accessor_edits(said), *cast_edits(said), *bound.edits]
     rewritten = rewrite(text, edits)
@@ -108,7 +114,7 @@ def read_sql(text: str, params: Params | None = None) -> SqlQuery:
         names,
         _aliases(found) if names else frozenset(),
     )
-    return SqlQuery(mention, rewritten, bound.values)
+    return SqlQuery(mention, rewritten, {**bound.values, **short.values})
 
 
 def _refuse(statement: str, text: str) -> None:
