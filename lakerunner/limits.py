@@ -64,7 +64,14 @@ ZSTD_LEVEL: Final = 1
 
 ORPHAN_GRACE_NS: Final = 24 * 3600 * 10**9
 """Nanoseconds. Age below which an object that no commit names is left alone: a commit may still be
-on its way. Also the age beyond which an uncommitted segment is no longer committed."""
+on its way, and its writer would have to begin again."""
+
+ORPHANS_UNUSUAL: Final = 50
+"""Files that a collection deletes without asking what share of the lake they are."""
+
+ORPHANS_SHARE: Final = 0.5
+"""Share of a lake's files above which a collection of more than those stops: a catalog that names
+so few of them is more often the wrong one than the right one. It can be told to go on."""
 
 REMOVED_GRACE_NS: Final = 24 * 3600 * 10**9
 """Nanoseconds. How long a removed segment stays readable, counted from its removal: for queries

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from lakerunner.catalog import Catalog
 from lakerunner.catalog.default import default_catalog, require_file
 from lakerunner.catalog.opening import open_catalog
+from lakerunner.errors import (
+    CatalogError,
+    CatalogMismatchError,
+    StoreError,
+)
+from lakerunner.fencing import Fence
 from lakerunner.ingest.owners import read_ownership
 from lakerunner.lake import Lake
 from lakerunner.model.config import read_config
@@ -20,6 +27,9 @@ if TYPE_CHECKING:
 
     from lakerunner.model.config import Config
     from lakerunner.policies.ownership import Ownership
+    from lakerunner.store import ObjectStore
+
+_LOG = logging.getLogger(__name__)
 
 
 def open(  # noqa: A001 - `lakerunner.open` is the name
@@ -72,6 +82,8 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         if read_only and isinstance(catalog, str):
             require_file(catalog)
         opened = catalog if isinstance(catalog, Catalog) else open_catalog(catalog)
+    if not read_only:
+        _compare(store, opened)
     return Lake(
         store,
         opened,
@@ -81,3 +93,13 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         executor=executor,
         ownership=rules,
     )
+
+
+def _compare(store: ObjectStore, catalog: Catalog) -> None:
+    """Say early what the first call that writes or deletes will refuse for; reading goes on."""
+    try:
+        Fence(store, catalog).compare()
+    except CatalogMismatchError as error:
+        _LOG.warning("%s", error)
+    except (StoreError, CatalogError) as error:
+        _LOG.info("%s: could not be compared with its catalog: %s", store.url, error)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lakerunner.errors import (
+    CatalogMismatchError,
     CommitConflictError,
     ConfigurationError,
     ObjectNotFoundError,
@@ -16,16 +16,18 @@ from lakerunner.errors import (
     SegmentError,
 )
 from lakerunner.executors import bounded_map
+from lakerunner.fencing.heights import put_height
+from lakerunner.fencing.identity import begin_incarnation, newest_number, put_honoured
+from lakerunner.fencing.intents import effective_intents
 from lakerunner.model.commit import Commit
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.recovery import BrokenSegment, RecoveryReport
 from lakerunner.model.source import UNKNOWN_ROWS, TakenSource
 from lakerunner.model.times import MAX_NS
-from lakerunner.policies.recovery import Adopted, Found, Recovery, recover
+from lakerunner.policies.recovery import Adopted, Found, Recovery, Removal, recover
 from lakerunner.publish.committing import send_commit
-from lakerunner.segments.codec import read_description
+from lakerunner.publish.footers import read_footer
 from lakerunner.segments.naming import SEGMENTS_PREFIX
-from lakerunner.store import ByteRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_TAIL_BYTES = 64 * 1024
-"""The end of a file that is read at once; most footers are shorter."""
-
 
 def recover_catalog(
     store: ObjectStore,
@@ -54,10 +53,12 @@ def recover_catalog(
 ) -> RecoveryReport:
     """Commit into an empty catalog what a lost one knew, judged by the footers of all segments.
 
-    Reads nothing but footers, and writes nothing but commits. The commits are made again under
-    their own ids, so a recovery that was interrupted may be run again, with `merge`. Objects
-    without rows and what was set aside are in no footer; the next ingest takes them again. See
-    decision 016 for what is exact, and what can be no more than likely.
+    Reads nothing but footers and intents, and writes nothing but commits and the number of a new
+    incarnation: writers and collectors that began before are refused from then on, and the catalog
+    takes nothing else until it is whole. The commits are made again under their own ids, so a
+    recovery that was interrupted may be run again, with `merge`. Objects without rows and what was
+    set aside are in no footer; the next ingest takes them again. See decision 016 for what is
+    exact, and what can be no more than likely, and the one on deletion for what was removed.
 
     Args:
         store: The lake.
@@ -69,18 +70,29 @@ def recover_catalog(
 
     Raises:
         ConfigurationError: The catalog knows segments, and `merge` is not set.
+        CatalogMismatchError: It is another lake's, or another recovery began meanwhile.
         StoreError: The lake cannot be listed or read.
         CatalogError: A commit failed. Those before it stand.
     """
     begun = time.perf_counter()
-    listed = list(store.list(SEGMENTS_PREFIX))
     if not merge:
         _refuse_used(catalog)
+    adopts = 0 if dry_run else _claim(store, catalog)
+    # What is collected was announced before: so whatever is still listed after the intents were
+    # read is not about to go, unless they say so.
+    intents = effective_intents(store)
+    listed = list(store.list(SEGMENTS_PREFIX))
     found, broken = _read_all(store, listed, config, progress)
-    decided = recover(found)
-    made, refused = (
-        (list(decided.adopted), []) if dry_run else _commit(decided, catalog, config, progress)
-    )
+    removals = [Removal(one.intent.remove, one.added, one.done) for one in intents]
+    collected = frozenset(name for one in intents for name in one.intent.condemned)
+    decided = recover(found, removals, collected)
+    made, refused = list(decided.adopted), list[str]()
+    if not dry_run:
+        made, refused = _commit(decided, catalog, config, progress, adopts)
+        put_honoured(store, adopts, (one.key for one in intents))
+        head = catalog.head()
+        catalog.settle(head.lake, adopts, whole=True)
+        put_height(store, head.epoch)
     live = [segment for one in made for segment in one.segments]
     return RecoveryReport(
         commits=len(made),
@@ -96,6 +108,17 @@ def recover_catalog(
         refused=tuple(sorted(refused)),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _claim(store: ObjectStore, catalog: Catalog) -> int:
+    """Begin a new incarnation, and keep everybody else from the catalog until it is whole."""
+    new = begin_incarnation(store, catalog.head())
+    catalog.settle(new.lake, new.number, whole=False)
+    if newest_number(store) != new.number:
+        raise CatalogMismatchError(
+            f"another recovery of {store.url} began meanwhile; this one stopped", url=store.url
+        )
+    return new.number
 
 
 def _refuse_used(catalog: Catalog) -> None:
@@ -135,47 +158,10 @@ def _in_threads(function: Callable[[T], R], items: Iterable[T], config: Config) 
         yield from bounded_map(threads, function, items, in_flight=2 * config.workers)
 
 
-class _Tail(io.RawIOBase):
-    """An object as a file whose end has been read; whatever lies before is read when asked for."""
-
-    def __init__(self, store: ObjectStore, item: ObjectMeta) -> None:
-        self._store = store
-        self._key = item.key
-        self._size = item.size
-        self._position = 0
-        self._start = max(0, item.size - _TAIL_BYTES)
-        self._end = self._bytes(self._start, item.size)
-
-    def _bytes(self, start: int, end: int) -> bytes:
-        return self._store.get(self._key, ByteRange(start, end)).data if start < end else b""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        start = self._position
-        end = self._size if size < 0 else min(start + size, self._size)
-        self._position = max(start, end)
-        if start >= self._start:
-            return self._end[start - self._start : end - self._start]
-        return self._bytes(start, end)
-
-
 def _read(store: ObjectStore, item: ObjectMeta) -> Found | BrokenSegment | None:
     """What a footer says; None if the object is gone meanwhile."""
     try:
-        described = read_description(_Tail(store, item), key=item.key, size=item.size)
+        described = read_footer(store, item.key, item.size)
     except ObjectNotFoundError:
         return None
     except (SegmentError, ObjectRangeError) as error:
@@ -184,17 +170,26 @@ def _read(store: ObjectStore, item: ObjectMeta) -> Found | BrokenSegment | None:
 
 
 def _commit(
-    decided: Recovery, catalog: Catalog, config: Config, progress: Progress | None
+    decided: Recovery,
+    catalog: Catalog,
+    config: Config,
+    progress: Progress | None,
+    adopts: int,
 ) -> tuple[list[Adopted], list[str]]:
     """Make the commits again; those that the catalog refuses are named."""
     made: list[Adopted] = []
     refused: list[str] = []
     # A catalog that was restored from a copy may know what a compaction replaced afterwards.
-    live = {segment.id for table in catalog.tables() for segment in catalog.segments(*table)}
+    live = {
+        segment.id
+        for table in catalog.tables()
+        for page in catalog.pages(*table)
+        for segment in page
+    }
 
     def send(adopted: Adopted) -> tuple[Adopted, bool]:
         try:
-            send_commit(catalog, _again(adopted, live), config)
+            send_commit(catalog, _again(adopted, live, adopts), config)
         except CommitConflictError:
             return adopted, False
         return adopted, True
@@ -212,7 +207,7 @@ def _commit(
     return made, refused
 
 
-def _again(adopted: Adopted, live: set[str]) -> Commit:
+def _again(adopted: Adopted, live: set[str], adopts: int) -> Commit:
     return Commit(
         id=adopted.commit_id,
         organization=adopted.organization,
@@ -220,6 +215,7 @@ def _again(adopted: Adopted, live: set[str]) -> Commit:
         add=adopted.segments,
         remove=tuple(name for name in adopted.replaces if name in live),
         taken=tuple(TakenSource(source, UNKNOWN_ROWS) for source in adopted.sources),
+        adopts=adopts,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import time
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from lakerunner.catalog.base import PAGE
 from lakerunner.errors import CatalogError
-from lakerunner.model.times import MAX_NS
-from lakerunner.policies.orphans import orphans
-from lakerunner.segments.naming import SEGMENTS_PREFIX
+from lakerunner.fencing import Fence
+from lakerunner.fencing.heights import heights, present_ns, reached_before, thin_out
+from lakerunner.policies.orphans import orphans, unusual
+from lakerunner.segments.naming import SEGMENTS_PREFIX, segment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,38 +30,52 @@ def collect_orphans(
 ) -> Sequence[str]:
     """Delete segment files that no commit names and that are older than `config.orphan_grace_ns`.
 
-    An ingestor does not commit segments older than half of that, so a file that is collected can
-    never be named by a commit that was still on its way.
+    They are condemned first, so that no commit that is still on its way can name them afterwards,
+    however long its writer was stopped. The age is by the clock of the store, and a courtesy: it
+    keeps writers from having to begin again.
 
     Args:
         store: The lake.
         catalog: What names its segments; the one that all of its writers use.
         config: For the grace period.
         dry_run: Only say what would be deleted.
-        force: Delete even if the catalog names no segment at all, as a lost or a wrong one does.
+        force: Delete an unusual share of the lake, too, and make the catalog that of the lake even
+            if it is empty, or of another one.
 
     Returns:
         Keys of the orphans, in key order.
 
     Raises:
-        CatalogError: The catalog names no segment, so that all of the lake would go; `recover`
-            rebuilds a lost catalog.
+        CatalogMismatchError: The catalog is not this lake's, or not up to it.
+        CatalogError: An unusual share of the lake would go.
         StoreError: The lake cannot be listed, or an orphan cannot be deleted.
     """
-    # Listed first: a segment that is committed after the listing is not in it, or is younger than
-    # the grace period.
-    listed = list(store.list(SEGMENTS_PREFIX))
-    named = {segment.key for segment in catalog.removed(MAX_NS)}
-    for table in catalog.tables():
-        named |= {segment.key for segment in catalog.segments(*table)}
-    found = orphans(listed, named, now_ns=time.time_ns(), grace_ns=config.orphan_grace_ns)
-    if found and not (named or dry_run or force):
+    fence = Fence(store, catalog)
+    head = catalog.head() if dry_run else fence.take_over() if force else fence.begin()
+    now_ns = present_ns(store)
+    # Listed first, and asked for afterwards: what is committed in between is known. One answer for
+    # live and removed segments alike, so none can slip from the one to the other unseen.
+    found, files = list[str](), 0
+    listing = store.list(SEGMENTS_PREFIX)
+    while page := list(islice(listing, PAGE)):
+        files += len(page)
+        known = catalog.known([segment_of(item.key) for item in page])
+        named = {item.key for item in page if segment_of(item.key) in known}
+        found += orphans(page, named, now_ns=now_ns, grace_ns=config.orphan_grace_ns)
+    if dry_run:
+        return found
+    if not force and unusual(len(found), files):
         raise CatalogError(
-            f"the catalog names no segment, and {len(found):,} lie in {store.url}: recover a lost "
-            "catalog first, or pass force=True to delete them all"
+            f"{len(found):,} of the {files:,} segments in {store.url} are named by no commit "
+            f"of {catalog.url}: nothing was deleted. If the catalog was lost or is another lake's, "
+            "recover; pass force=True to delete them all"
         )
-    if not dry_run:
-        # Backwards: the segment that closes a batch lies in its last window and goes first, so that
-        # `recover` never takes what is left for a commit.
-        store.delete_many(reversed(found))
-    return found
+    reached = heights(store)
+    floor = reached_before(reached, now_ns - config.orphan_grace_ns)
+    # Backwards: the segment that closes a batch lies in its last window and goes first, so that
+    # `recover` never takes what is left for a commit.
+    leftovers = {key: segment_of(key) for key in reversed(found)}
+    deleted = fence.discard(leftovers, head.incarnation, floor=floor)
+    thin_out(store, reached, now_ns - config.orphan_grace_ns)
+    catalog.purge([])  # a catalog in a bucket deletes what it needs no more
+    return sorted(deleted)

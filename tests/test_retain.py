@@ -58,6 +58,7 @@ def test_orphans_past_the_grace_period_go(lake: lakerunner.Lake) -> None:
 
 
 def test_a_young_orphan_is_left_alone(lake: lakerunner.Lake) -> None:
+    lake.ingest(logs_request(1))
     lake.store.put(ORPHAN, b"its commit may be on its way")
     assert not lake.collect_orphans()
     assert not collector(lake, Config(orphan_grace_ns=60 * NANOS)).collect_orphans()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
 
-from lakerunner.errors import CatalogMismatchError
+from lakerunner.errors import CatalogMismatchError, StoreError
 from lakerunner.fencing.heights import heights, put_height
-from lakerunner.fencing.identity import first_incarnation, newest_incarnation, newest_number
-from lakerunner.fencing.intents import Intent, put_intent, put_mark
+from lakerunner.fencing.identity import (
+    begin_incarnation,
+    first_incarnation,
+    newest_incarnation,
+    newest_number,
+)
+from lakerunner.fencing.intents import Intent, put_intent, withdraw_intent
+from lakerunner.model.head import Head
 from lakerunner.segments.naming import SEGMENTS_PREFIX
 
 if TYPE_CHECKING:
@@ -16,8 +23,10 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog import Catalog
     from lakerunner.fencing.identity import Incarnation
-    from lakerunner.model.head import Head
     from lakerunner.store.base import ObjectStore
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class Fence:
@@ -32,8 +41,8 @@ class Fence:
         self.store = store
         self.catalog = catalog
         self._lock = threading.Lock()
-        self._own: Incarnation | None = None
-        self._height = 0
+        self._own: tuple[str, int] | None = None
+        self._sequence = 0  # the highest that no height tells of
 
     def begin(self) -> Head:
         """Where the catalog stands, before anything is put: its epoch goes into segment ids.
@@ -44,84 +53,126 @@ class Fence:
             CatalogMismatchError: The catalog is not this lake's, or not up to it. The message says
                 what to do.
         """
-        with self._lock:
-            if self._own is None:
-                self._own = self._claim()
-            own = self._own
         head = self.catalog.head()
-        if (head.lake, head.incarnation, head.whole) != (own.lake, own.number, True):
-            with self._lock:
-                self._own = self._claim()
-            head = self.catalog.head()
+        with self._lock:
+            if self._own != (head.lake, head.incarnation) or not head.whole:
+                head = self._claim()
+                self._own = head.lake, head.incarnation
         return head
 
-    def reached(self) -> None:
-        """Leave a height, if anything was committed since the last one."""
-        epoch = self.catalog.head().epoch
-        with self._lock:
-            known, self._height = self._height, max(epoch, self._height)
-        if epoch > known:
-            put_height(self.store, epoch)
+    def compare(self) -> None:
+        """Compare lake and catalog, and change nothing.
 
-    def discard(self, files: Mapping[str, str], head: Head, *, floor: int = 0) -> Sequence[str]:
+        Raises:
+            CatalogMismatchError: As `begin` would.
+        """
+        self._examine()
+
+    def take_over(self) -> Head:
+        """Make this the lake's catalog, whatever it knows, and begin a new incarnation.
+
+        To files that the catalog does not know, this is the end: they count as leftovers.
+        """
+        new = begin_incarnation(self.store, self.catalog.head())
+        self.catalog.settle(new.lake, new.number, whole=True)
+        return self.catalog.head()
+
+    def reached(self, sequence: int) -> None:
+        """Note that a commit was acknowledged; `leave_height` tells the lake."""
+        with self._lock:
+            self._sequence = max(self._sequence, sequence)
+
+    def leave_height(self) -> None:
+        """Leave a height in the lake, if anything was committed since the last one.
+
+        A lake that cannot be written just now has one less, which is no reason to fail.
+        """
+        with self._lock:
+            own, sequence, self._sequence = self._own, self._sequence, 0
+        if own and sequence:
+            try:
+                put_height(self.store, Head(sequence, *own).epoch)
+            except StoreError as error:
+                _LOG.warning("%s: no height was left: %s", self.store.url, error)
+
+    def discard(
+        self, files: Mapping[str, str], incarnation: int, *, floor: int = 0
+    ) -> Sequence[str]:
         """Delete segment files that no commit has named, so that none ever can.
 
         Args:
-            files: Keys of the files, by segment id.
-            head: What `begin` returned before anybody looked whether they are named.
+            files: Segment ids by the key of their file, in the order in which they are deleted.
+            incarnation: Of the lake, as `begin` said before anybody looked whether they are named.
             floor: Epoch below which no segment is added any more from now on.
 
         Returns:
-            Keys of what was deleted, in the order of `files`: not what was committed meanwhile.
+            Keys of what was deleted: not what was committed meanwhile.
 
         Raises:
             CatalogMismatchError: The lake was recovered since.
             StoreError: Not all could be deleted. None of them will ever be committed.
             CatalogError: The catalog could not be asked. Nothing was deleted.
         """
-        condemned = set(self.catalog.condemn(list(files), head.incarnation, floor=floor))
-        names = [name for name in files if name in condemned]
+        names = self.catalog.condemn(list(files.values()), incarnation, floor=floor)
         if not names:
             return []
-        announced = put_intent(
-            self.store, Intent("collect", head.incarnation, condemned=tuple(names))
-        )
-        self.verify(head)
-        keys = [files[name] for name in names]
+        condemned = set(names)
+        announced = put_intent(self.store, Intent("collect", incarnation, condemned=tuple(names)))
+        self.verify(incarnation)
+        keys = [key for key, name in files.items() if name in condemned]
         self.store.delete_many(keys)
-        put_mark(self.store, announced)
+        withdraw_intent(self.store, announced)  # nothing is left that recovery could adopt
         return keys
 
-    def verify(self, head: Head) -> None:
+    def verify(self, incarnation: int) -> None:
         """Make sure that nobody has begun to recover the lake, after something was announced.
 
         Raises:
             CatalogMismatchError: Somebody has.
         """
-        if newest_number(self.store) != head.incarnation:
+        if newest_number(self.store) != incarnation:
             raise CatalogMismatchError(
                 f"{self.store.url} was recovered meanwhile; nothing was deleted, begin again",
                 url=self.store.url,
             )
 
-    def _claim(self) -> Incarnation:
-        """Compare lake and catalog; give both an identity if neither has one."""
-        head, own = self.catalog.head(), newest_incarnation(self.store)
+    def _claim(self) -> Head:
+        """Compare lake and catalog, and give both an identity if neither has one."""
+        own, head = self._examine()
+        if own is None or not head.lake:
+            own = own or first_incarnation(self.store)
+            self.catalog.settle(own.lake, own.number, whole=True)
+            head = self.catalog.head()
+        return head
+
+    def _examine(self) -> tuple[Incarnation | None, Head]:
+        """The incarnation of the lake, if it has one, and where the catalog stands."""
+        try:
+            return self._compare()
+        except CatalogMismatchError:
+            # Somebody may have been giving both an identity just now; that is over in a moment.
+            return self._compare()
+
+    def _compare(self) -> tuple[Incarnation | None, Head]:
+        # The lake is looked at first. Whatever is in it, the catalog had been told of before: so
+        # nobody who writes just now can make a catalog look older than its lake.
+        beyond = heights(self.store, above=self.catalog.head().epoch)
+        own = newest_incarnation(self.store)
+        used = next(iter(self.store.list(SEGMENTS_PREFIX)), None) is not None
+        head = self.catalog.head()
         empty = not head.sequence and not head.lake
-        if empty and next(iter(self.store.list(SEGMENTS_PREFIX)), None) is not None:
+        if empty and used:
             raise self._mismatch("is empty, and the lake holds segments", "If it was lost, r")
         if own is None and head.lake:
             raise self._mismatch(
                 f"is that of the lake {head.lake}, and this lake has no identity",
                 "Name the lake's own catalog, or r",
             )
-        if own is None or not head.lake:
-            own = own or first_incarnation(self.store)
-            self.catalog.settle(own.lake, own.number, whole=True)
-            return own
+        if own is None or empty:
+            return own, head
         if head.lake != own.lake:
             raise self._mismatch(
-                f"is that of the lake {head.lake}, and this is {own.lake}",
+                f"is that of the lake {head.lake or '(none)'}, and this is {own.lake}",
                 "Name the lake's own catalog, or r",
             )
         if not head.whole:
@@ -132,13 +183,13 @@ class Fence:
                 "copy from before a recovery, or a recovery broke off",
                 "R",
             )
-        if beyond := heights(self.store, above=head.epoch):
+        if beyond and beyond[-1].epoch > head.epoch:
             raise self._mismatch(
                 f"stands at {head.epoch:x}, and the lake has seen it at {beyond[-1].epoch:x}: it "
                 "was restored from a copy, or a standby took over that lagged",
                 "R",
             )
-        return own
+        return own, head
 
     def _mismatch(self, what: str, way: str) -> CatalogMismatchError:
         return CatalogMismatchError(

@@ -63,8 +63,11 @@ def thin_out(store: ObjectStore, found: Sequence[Height], time_ns: int) -> None:
 
 
 def present_ns(store: ObjectStore) -> int:
-    """The time by the store's clock: that of an object put just now."""
-    return store.put(f"{PREFIX}clock", b"").modified_ns
+    """The time by the store's clock: that of an object put just now.
+
+    Later than that of all objects that were put before, whatever the store rounds times to.
+    """
+    return store.put(f"{PREFIX}clock", b"").modified_ns + 1
 
 
 def _key(epoch: int) -> str:

@@ -13,6 +13,7 @@ from lakerunner.store.base import PutMode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lakerunner.model.head import Head
     from lakerunner.store.base import ObjectStore
 
 PREFIX = "_lakerunner/"
@@ -53,16 +54,22 @@ def newest_number(store: ObjectStore) -> int:
     return max(_numbers(store, LAKE_PREFIX), default=0)
 
 
-def begin_incarnation(store: ObjectStore) -> Incarnation:
+def begin_incarnation(store: ObjectStore, head: Head) -> Incarnation:
     """Put the next number. From now on, whoever deletes on behalf of an older one stops.
+
+    Args:
+        store: The lake.
+        head: Of the catalog that is to be the lake's. A lake that has lost its identity gets the
+            one that the catalog knows.
 
     Raises:
         StoreError: It could not be put.
     """
     while True:
         last = newest_incarnation(store)
-        lake = last.lake if last else uuid.uuid4().hex
-        new = Incarnation(lake, last.number + 1 if last else 1, uuid.uuid4().hex)
+        lake = last.lake if last else head.lake or uuid.uuid4().hex
+        number = max(last.number if last else 0, head.incarnation) + 1
+        new = Incarnation(lake, number, uuid.uuid4().hex)
         if _put(store, new):
             return new
 

@@ -18,6 +18,8 @@ from lakerunner.model.segment import Segment
 from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakerunner.store.base import ObjectStore
 
 INTENTS_PREFIX = f"{PREFIX}intents/"
@@ -34,7 +36,6 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
         commit_id: The commit that removes and adds; empty for `collect`.
         condemned: Ids of files that are deleted, for `collect`.
         remove: Live segments that the commit removes, as their footers describe them.
-        add: Ids of the segments that the commit adds.
     """
 
     kind: str
@@ -42,7 +43,6 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
     commit_id: str = ""
     condemned: tuple[str, ...] = ()
     remove: tuple[Segment, ...] = ()
-    add: tuple[str, ...] = ()
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -52,11 +52,13 @@ class Found(msgspec.Struct, frozen=True):
         key: Of its object.
         intent: What it says.
         done: Whether its mark is there.
+        added: Ids of the segments that came in the place of those removed, as the mark says.
     """
 
     key: str
     intent: Intent
     done: bool
+    added: tuple[str, ...] = ()
 
 
 def put_intent(store: ObjectStore, intent: Intent) -> str:
@@ -70,10 +72,10 @@ def put_intent(store: ObjectStore, intent: Intent) -> str:
     return key
 
 
-def put_mark(store: ObjectStore, key: str) -> None:
-    """Say that what was announced has happened, before anybody is told."""
+def put_mark(store: ObjectStore, key: str, added: Sequence[str] = ()) -> None:
+    """Say that what was announced has happened, and what came instead, before anybody is told."""
     try:
-        store.put(f"{key}{_MARK}", b"", PutMode.CREATE)
+        store.put(f"{key}{_MARK}", msgspec.json.encode(list(added)), PutMode.CREATE)
     except ObjectExistsError:
         return
 
@@ -99,8 +101,19 @@ def effective_intents(store: ObjectStore) -> list[Found]:
             continue
         intent = _read(store, key)
         if intent is not None and (intent.incarnation >= closed or key in went_by):
-            found.append(Found(key, intent, key in marks))
+            added = _added(store, key) if key in marks else None
+            found.append(Found(key, intent, added is not None, added or ()))
     return found
+
+
+def _added(store: ObjectStore, key: str) -> tuple[str, ...] | None:
+    try:
+        data = store.get(f"{key}{_MARK}").data
+        return tuple(msgspec.json.decode(data, type=list[str]))
+    except ObjectNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"the mark of {key!r} is damaged: {error}", key=key) from error
 
 
 def _read(store: ObjectStore, key: str) -> Intent | None:

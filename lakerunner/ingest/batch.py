@@ -314,7 +314,7 @@ class _Batch:
             table = with_fingerprints(table)
         sources = tuple(payload.source for payload in payloads)
         name = commit_id(self._task.batch_id, kind.table.name)
-        origin = Origin(self._task.account, name, sources)
+        origin = Origin(self._task.account, name, sources, epoch=self._task.epoch)
         for made in make_segments(table, kind.table, origin, self._task.config.window_ns):
             with _putting():
                 writer.add(made)

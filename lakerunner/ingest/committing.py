@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lakerunner.catalog import Catalog
+    from lakerunner.fencing import Fence
     from lakerunner.ingest.task import IngestOutcome
     from lakerunner.model.config import Config
     from lakerunner.model.source import Source
@@ -63,7 +64,7 @@ class ReplacedVersions:
 
 
 def commit_outcome(
-    catalog: Catalog,
+    fence: Fence,
     outcome: IngestOutcome,
     replaced: ReplacedVersions | None,
     *,
@@ -76,7 +77,7 @@ def commit_outcome(
     others, and the segments made in vain are deleted.
 
     Args:
-        catalog: Where to.
+        fence: The lake and the catalog.
         outcome: What the batch produced.
         replaced: Older versions that were set aside. Where a newer one is taken, they are settled:
             nobody can read them any more.
@@ -95,11 +96,11 @@ def commit_outcome(
         report += IngestReport(rejected=(*outcome.rejected, *aside))
     for table, commit in _commits(outcome, replaced, record=record):
         try:
-            publish_commit(catalog, task.lake, commit, task.config, begun_ns=task.started_ns)
+            publish_commit(fence, commit, task.config)
         except CommitConflictError as conflict:
             if not record:
                 raise
-            report += _again(catalog, outcome, commit, conflict, attempt)
+            report += _again(fence, outcome, commit, conflict, attempt)
             continue
         taken = outcome.taken.get(table, ())
         report += IngestReport(
@@ -149,7 +150,7 @@ def _taken(
 
 
 def _again(
-    catalog: Catalog,
+    fence: Fence,
     outcome: IngestOutcome,
     commit: Commit,
     conflict: CommitConflictError,
@@ -162,7 +163,7 @@ def _again(
     named = {taken.source: None for taken in commit.taken if taken.source in now}
     named |= {rejection.source: None for rejection in commit.rejected}
     sources = list(named)
-    known = retrying(lambda: catalog.sources(sources), task.config)
+    known = retrying(lambda: fence.catalog.sources(sources), task.config)
     left = {source.key: source for source in sources if source not in known}
     skipped = IngestReport(skipped=len(sources) - len(left))
     if not left:
@@ -177,6 +178,6 @@ def _again(
     smaller = task._replace(
         batch_id=uuid.uuid4().hex,
         objects=tuple(item for item in task.objects if item.key in left),
-        started_ns=time.time_ns(),
+        epoch=fence.begin().epoch,
     )
-    return skipped + commit_outcome(catalog, ingest_batch(smaller), None, attempt=attempt)
+    return skipped + commit_outcome(fence, ingest_batch(smaller), None, attempt=attempt)

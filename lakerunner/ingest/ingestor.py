@@ -20,6 +20,7 @@ from lakerunner.errors import (
     UnknownFormatError,
 )
 from lakerunner.executors import bounded_map
+from lakerunner.fencing import Fence
 from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
 from lakerunner.ingest.committing import ReplacedVersions, commit_outcome
@@ -106,6 +107,7 @@ class Ingestor:
         ownership: Ownership | Mapping[str, Any] | None = None,
         bound: bool = False,
     ) -> None:
+        self._fence = Fence(store, catalog)
         self._ownership = read_ownership(ownership)
         self._open_bucket = profiled_buckets(open_bucket, store.url, self._ownership)
         self._only = organization if bound else None
@@ -172,6 +174,7 @@ class Ingestor:
             InputError: `source` is bytes or a table that cannot be taken.
             ConfigurationError: The mapping is wrong, or `source` is of no known kind.
             StoreError: A segment could not be put, or the source could not be listed.
+            CatalogMismatchError: The catalog is not this lake's, or not up to it.
             CatalogError: A commit failed.
         """
         request = read_request(signal, format, mapping, organization, only=self._only)
@@ -361,20 +364,22 @@ class Ingestor:
             format=request.format,
             mapping=request.mapping,
             config=self._config,
-            started_ns=0,
+            epoch=0,
             announced=announced,
         )
-        tasks = tasks_of(new, common, rules)
+        begin = partial(retrying, self._fence.begin, self._config)
+        tasks = (task._replace(epoch=begin().epoch) for task in tasks_of(new, common, rules))
         report, handled = IngestReport(), 0
         replaced = ReplacedVersions(self._catalog, inputs.store.url, self._config)
         workers = batch_workers(self._executor, self._config, inline=not record)
         with workers as (executor, in_flight):
             for outcome in bounded_map(executor, ingest_batch, tasks, in_flight=in_flight):
-                report += commit_outcome(self._catalog, outcome, replaced, record=record)
+                report += commit_outcome(self._fence, outcome, replaced, record=record)
                 handled += len(outcome.task.objects)
                 if progress is not None:
                     total = new.seen if new.exhausted else None
                     event = ProgressEvent("ingest", handled, total, report.rows, report.bytes_read)
                     progress(event)
+        self._fence.leave_height()
         skipped = IngestReport(skipped=new.skipped, seconds=time.perf_counter() - begun)
         return report + skipped

@@ -5,7 +5,6 @@ Both travel between processes when the executor is a process pool: they hold no 
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,7 +38,7 @@ class IngestTask(NamedTuple):
         format: The format the user named, if any.
         mapping: What the user says of records of named fields, if anything.
         config: The settings.
-        started_ns: When the batch was begun.
+        epoch: Where the catalog stood when the batch was begun: see `Fence.begin`.
         announced: Whether the objects were announced, not listed: one that is not there may be yet
             to come, so it counts as failed and is not set aside.
     """
@@ -55,7 +54,7 @@ class IngestTask(NamedTuple):
     format: str | None
     mapping: SourceMapping | None
     config: Config
-    started_ns: int
+    epoch: int
     announced: bool = False
 
     @property
@@ -111,7 +110,6 @@ def tasks_of(
             objects=batch,
             organization=None if found is None else found.organization,
             hint=None if found is None else found.signal,
-            started_ns=time.time_ns(),
         )
 
 

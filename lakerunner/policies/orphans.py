@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from lakerunner.limits import ORPHANS_SHARE, ORPHANS_UNUSUAL
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
@@ -18,6 +20,16 @@ class Written(Protocol):
     @property
     def modified_ns(self) -> int:
         """When it was written, in nanoseconds since the epoch."""
+
+
+def unusual(found: int, files: int) -> bool:
+    """Whether a collection would take so much of a lake that something else must be wrong.
+
+    Example:
+        >>> unusual(3, 100), unusual(80, 100), unusual(9, 9), unusual(2, 3)
+        (False, True, True, False)
+    """
+    return found == files > 0 or (found >= ORPHANS_UNUSUAL and found > ORPHANS_SHARE * files)
 
 
 def orphans(

@@ -31,6 +31,20 @@ class Found(NamedTuple):
     modified_ns: int
 
 
+class Removal(NamedTuple):
+    """What somebody announced to remove, and whether it is certain that it happened.
+
+    Attributes:
+        removed: Segments that were live when it was announced, as their footers describe them.
+        added: Ids of segments that came in their place.
+        done: Whether it was acknowledged.
+    """
+
+    removed: tuple[Segment, ...]
+    added: tuple[str, ...]
+    done: bool
+
+
 class Adopted(NamedTuple):
     """A commit as it is to be made again.
 
@@ -90,6 +104,16 @@ class _Batch(NamedTuple):
         return any(one.replaces for one in self.members)
 
     @property
+    def first_hand(self) -> bool:
+        """Whether its rows came from objects, and not from other segments."""
+        return not self.compacted and all(one.kind in {"", "ingest"} for one in self.members)
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether rows of what it replaces may be missing from it."""
+        return any(one.kind == "rewrite" for one in self.members)
+
+    @property
     def sources(self) -> frozenset[Source]:
         return _sources(self.members)
 
@@ -105,25 +129,48 @@ class _Batch(NamedTuple):
 K = TypeVar("K")
 
 
-def recover(found: Iterable[Found]) -> Recovery:
+def recover(
+    found: Iterable[Found],
+    removals: Sequence[Removal] = (),
+    collected: AbstractSet[str] = frozenset(),
+) -> Recovery:
     """Decide which commits happened.
 
     No source is in two of the commits, and no segment is live beside what replaced it.
 
     Args:
         found: Every segment file that can be read, of all organizations.
+        removals: What was announced. Only what is live is removed, so each proves that the commits
+            of what it names happened. What was acknowledged stays removed, its sources stay taken,
+            and what came in its place is adopted. What was not is kept where it is still there.
+        collected: Ids of files that somebody may be about to delete, because no commit named them.
 
     Example:
         >>> recover([])
         Recovery(adopted=(), replaced=(), unfinished=(), superseded=(), uncovered=())
     """
     everything = sorted(found, key=lambda one: (one.modified_ns, one.segment.id))
-    whole = _whole_batches(everything)
-    fresh = _ingested([one for one in whole if not one.compacted], _settled(whole))
-    merged = _compacted(
-        [one for one in whole if one.compacted], {one.segment.id for one in everything}
-    )
-    gone = {name for one in merged for name in one.ancestors}
+    files = [one for one in everything if one.segment.id not in collected]
+    present = {one.segment.id for one in files}
+    ghosts = {
+        one.id: Found(one, one.created_ns)
+        for removal in removals
+        for one in removal.removed
+        if one.id not in present
+    }
+    ended = {one.id for removal in removals if removal.done for one in removal.removed}
+    settled = {name for removal in removals if removal.done for name in removal.added}
+    named = {one.id for removal in removals for one in removal.removed}
+    whole = _whole_batches([*ghosts.values(), *files], named)
+    fresh = _ingested([one for one in whole if one.first_hand], _settled(whole))
+    certain = [one for one in whole if not one.first_hand and one.ids & settled]
+    derived = [
+        one
+        for one in whole
+        if one.compacted and not one.ids & settled and _possible(one, present, ended)
+    ]
+    merged = [*certain, *_compacted(derived, present)]
+    gone = {name for one in merged for name in one.ancestors} | ended | ghosts.keys()
     adopted = _adopt((*fresh, *merged), gone)
     live = {one.id for batch in adopted for one in batch.segments}
     rest = [one.segment for one in everything if one.segment.id not in live]
@@ -136,6 +183,17 @@ def recover(found: Iterable[Found]) -> Recovery:
         superseded=tuple(one for one in left if one.id in in_whole),
         uncovered=tuple(sorted(_sources(left) - {s for one in adopted for s in one.sources})),
     )
+
+
+def _possible(batch: _Batch, present: AbstractSet[str], ended: AbstractSet[str]) -> bool:
+    """Whether a batch that replaces others, and that nobody acknowledged, may have happened.
+
+    Not if another removal of the same segments was acknowledged. A rewrite that leaves rows out
+    counts only if what it was made of is gone; a merge has the same rows either way.
+    """
+    if batch.parents & ended:
+        return False
+    return not (batch.rewritten and batch.parents <= present)
 
 
 def _adopt(batches: Iterable[_Batch], gone: AbstractSet[str]) -> list[Adopted]:
@@ -160,9 +218,9 @@ def _sources(segments: Iterable[Segment]) -> frozenset[Source]:
     return frozenset(source for one in segments for source in one.sources)
 
 
-def _whole_batches(found: Sequence[Found]) -> list[_Batch]:
-    """Batches that are closed or attested."""
-    attested: set[str] = set()
+def _whole_batches(found: Sequence[Found], named: AbstractSet[str]) -> list[_Batch]:
+    """Batches that are closed or attested; those that have one of the named segments are."""
+    attested = set(named)
     grouped: dict[str, list[Found]] = {}
     for one in found:
         grouped.setdefault(one.segment.commit_id, []).append(one)

@@ -6,7 +6,7 @@ them visible at once, or deletes them again. Nothing here knows where rows came 
 
 from __future__ import annotations
 
-from lakerunner.publish.committing import discard_segments, publish_commit, send_commit
+from lakerunner.publish.committing import publish_commit, send_commit
 from lakerunner.publish.writing import (
     MadeSegment,
     Origin,
@@ -20,7 +20,6 @@ __all__ = [
     "Origin",
     "SegmentStream",
     "SegmentWriter",
-    "discard_segments",
     "make_segments",
     "publish_commit",
     "send_commit",

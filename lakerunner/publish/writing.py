@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from lakerunner.errors import ObjectExistsError, SegmentError
 from lakerunner.limits import SEGMENT_FORMAT_VERSION
 from lakerunner.model.segment import Segment
-from lakerunner.publish.committing import discard_segments
+from lakerunner.publish.committing import delete_unnamed
 from lakerunner.retrying import retrying
 from lakerunner.segments.checksums import checksums_of
 from lakerunner.segments.codec import Forecast, OpenSegment, forecast_table, order_columns
@@ -132,7 +132,7 @@ class SegmentWriter:
     def discard(self) -> None:
         """Delete what was put; what cannot be deleted now is collected later as an orphan."""
         self._held.clear()
-        discard_segments(self._lake, self.segments)
+        delete_unnamed(self._lake, self.segments)
 
     def finish(self) -> tuple[Segment, ...]:
         """Put what closes each commit.

@@ -25,6 +25,16 @@ def segment_id(created_ns: int, epoch: int, entropy: bytes) -> str:
     return f"{created_ns:016x}-{epoch:016x}-{entropy.hex()}"
 
 
+def segment_of(key: str) -> str:
+    """The id of the segment at a key.
+
+    Example:
+        >>> segment_of("segments/acme/logs/2026-01-01/00/1.parquet")
+        '1'
+    """
+    return key.rpartition("/")[2].removesuffix(".parquet")
+
+
 def segment_key(organization: str, table: str, window_start_ns: int, identifier: str) -> str:
     """Make a segment's key, relative to the lake.
 

@@ -15,7 +15,6 @@ import zstandard
 import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.errors import (
-    CommitConflictError,
     ConfigurationError,
     CorruptObjectError,
     ObjectNotFoundError,
@@ -115,21 +114,6 @@ def test_bytes_are_taken_each_time(bucket: Bucket, pack: type[bytes]) -> None:
     assert bucket.lake.ingest(memoryview(data).tobytes()).rows == 2
     assert bucket.bodies() == ["one", "one", "two", "two"]
     assert [event.rows for event in seen] == [2]
-
-
-def test_bytes_that_took_too_long_are_not_lost_in_silence(disk: Bucket) -> None:
-    with disk.open(config=Config(orphan_grace_ns=1)) as lake, pytest.raises(CommitConflictError):
-        lake.ingest(disk.request("one"))
-    assert not disk.segment_objects()
-
-
-def test_objects_that_took_too_long_are_left_for_the_next_ingest(disk: Bucket) -> None:
-    disk.put("a.binpb", "one")
-    with disk.open(config=Config(orphan_grace_ns=1, attempts=2)) as lake:
-        report = lake.ingest(disk.url)
-    assert (report.rows, [f.code for f in report.failed]) == (0, ["commit_conflict"])
-    assert not disk.segment_objects()
-    assert disk.lake.ingest(disk.url).rows == 1
 
 
 def test_the_same_objects_are_taken_once(bucket: Bucket) -> None:
@@ -323,7 +307,10 @@ def test_requests_are_counted_exactly(disk: Bucket) -> None:
     )
     report = ingestor.ingest(disk.url)
     assert (report.objects, report.rows, report.segments) == (20, 40, 4)
-    assert lake_store.reset() == Counts(put=4, bytes_written=report.bytes_written)
+    # Beside the segments: the identity of the lake, and how far its catalog has come.
+    counts = lake_store.reset()
+    assert counts._replace(bytes_written=0) == Counts(put=6, list=3)
+    assert counts.bytes_written < report.bytes_written + 200
     (raw,) = opened
     assert raw.counts == Counts(get=20, list=1, bytes_read=report.bytes_read)
 

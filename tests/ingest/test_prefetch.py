@@ -72,7 +72,7 @@ def task(source: ObjectStore) -> IngestTask:
         format=None,
         mapping=None,
         config=CONFIG,
-        started_ns=0,
+        epoch=0,
     )
 
 

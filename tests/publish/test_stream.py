@@ -14,6 +14,7 @@ import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.catalog.faulty import FaultyCatalog
 from lakerunner.errors import CommitConflictError, CommitUnknownError, SegmentError
+from lakerunner.fencing import Fence
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
 from lakerunner.model.faults import Fault, FaultPlan
@@ -175,7 +176,16 @@ def test_a_merge_is_published_and_queried(tmp_path: Path) -> None:
         parents = lake.segments()
         assert len(parents) == 2
         replaced = tuple(segment.id for segment in parents)
-        origin = Origin("default", "merge-1", parents=replaced, replaces=replaced, level=1)
+        fence = Fence(lake.store, lake.catalog)
+        origin = Origin(
+            "default",
+            "merge-1",
+            parents=replaced,
+            replaces=replaced,
+            level=1,
+            kind="compact",
+            epoch=fence.begin().epoch,
+        )
         tables = [pq.read_table(tmp_path / segment.key) for segment in parents]
         schema = tables[0].schema
         stream = SegmentStream(
@@ -187,14 +197,14 @@ def test_a_merge_is_published_and_queried(tmp_path: Path) -> None:
         writer = SegmentWriter(lake.store, CONFIG)
         writer.add(stream.made())
         commit = Commit("merge-1", "default", time.time_ns(), writer.finish(), remove=replaced)
-        publish_commit(lake.catalog, lake.store, commit, CONFIG, begun_ns=time.time_ns())
+        publish_commit(fence, commit, CONFIG)
         (segment,) = lake.segments()
         assert (segment.level, segment.rows, segment.siblings) == (1, 100, (segment.id,))
         answer = lake.sql("SELECT count(*) AS n, sum(attr_value) AS s FROM logs").to_arrow()
         assert answer.to_pylist() == [{"n": 100, "s": 4950.0}]
         stale = Commit("merge-2", "default", time.time_ns(), remove=replaced)
         with pytest.raises(CommitConflictError):
-            publish_commit(lake.catalog, lake.store, stale, CONFIG, begun_ns=time.time_ns())
+            publish_commit(fence, stale, CONFIG)
 
 
 def test_what_cannot_be_committed_is_deleted() -> None:
@@ -202,8 +212,10 @@ def test_what_cannot_be_committed_is_deleted() -> None:
     writer = SegmentWriter(store, CONFIG)
     writer.add(made([rows(0, 3)]))
     commit = Commit("c1", "acme", time.time_ns(), writer.finish())
+    catalog.commit(Commit("c0", "acme", 0))
+    catalog.condemn([], 0, floor=1)
     with pytest.raises(CommitConflictError, match="so old"):
-        publish_commit(catalog, store, commit, CONFIG, begun_ns=0)
+        publish_commit(Fence(store, catalog), commit, CONFIG)
     assert not list(store.list("segments/"))
     assert not catalog.tables()
 

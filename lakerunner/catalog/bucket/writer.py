@@ -212,8 +212,8 @@ class Writer:
         )
 
     def _write(self, judged: _Judged, attempt: Attempt) -> bool:
-        if judged.position == 1:
-            check_conditional_puts(self._store)
+        # Whoever wrote before may have done so elsewhere: a copied lake has entries, too.
+        check_conditional_puts(self._store)
         entry = Entry(
             version=FORMAT_VERSION,
             id=uuid.uuid4().hex,
