@@ -82,11 +82,9 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         if read_only and isinstance(catalog, str):
             require_file(catalog)
         opened = catalog if isinstance(catalog, Catalog) else open_catalog(catalog)
-    if not read_only:
-        _compare(store, opened)
     return Lake(
         store,
-        opened,
+        opened if read_only else _compared(store, opened),
         organization=organization,
         config=settings,
         read_only=read_only,
@@ -95,7 +93,7 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     )
 
 
-def _compare(store: ObjectStore, catalog: Catalog) -> None:
+def _compared(store: ObjectStore, catalog: Catalog) -> Catalog:
     """Say early what the first call that writes or deletes will refuse for; reading goes on."""
     try:
         Fence(store, catalog).compare()
@@ -103,3 +101,4 @@ def _compare(store: ObjectStore, catalog: Catalog) -> None:
         _LOG.warning("%s", error)
     except (StoreError, CatalogError) as error:
         _LOG.info("%s: could not be compared with its catalog: %s", store.url, error)
+    return catalog

@@ -18,6 +18,7 @@ from lakerunner.errors import (
 from lakerunner.executors import bounded_map
 from lakerunner.fencing.heights import put_height
 from lakerunner.fencing.identity import begin_incarnation, newest_number, put_honoured
+from lakerunner.fencing.intents import Found as FoundIntent
 from lakerunner.fencing.intents import effective_intents
 from lakerunner.model.commit import Commit
 from lakerunner.model.progress import ProgressEvent
@@ -83,16 +84,11 @@ def recover_catalog(
     intents = effective_intents(store)
     listed = list(store.list(SEGMENTS_PREFIX))
     found, broken = _read_all(store, listed, config, progress)
-    removals = [Removal(one.intent.remove, one.added, one.done) for one in intents]
-    collected = frozenset(name for one in intents for name in one.intent.condemned)
-    decided = recover(found, removals, collected)
+    decided = _decide(found, intents)
     made, refused = list(decided.adopted), list[str]()
     if not dry_run:
         made, refused = _commit(decided, catalog, config, progress, adopts)
-        put_honoured(store, adopts, (one.key for one in intents))
-        head = catalog.head()
-        catalog.settle(head.lake, adopts, whole=True)
-        put_height(store, head.epoch)
+        _finish(store, catalog, adopts, intents)
     live = [segment for one in made for segment in one.segments]
     return RecoveryReport(
         commits=len(made),
@@ -108,6 +104,22 @@ def recover_catalog(
         refused=tuple(sorted(refused)),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _decide(found: Iterable[Found], intents: Iterable[FoundIntent]) -> Recovery:
+    removals = [Removal(one.intent.remove, one.added, one.done) for one in intents]
+    collected = frozenset(name for one in intents for name in one.intent.condemned)
+    return recover(found, removals, collected)
+
+
+def _finish(
+    store: ObjectStore, catalog: Catalog, adopts: int, intents: Iterable[FoundIntent]
+) -> None:
+    """Let everybody write again, and keep which intents count from now on."""
+    put_honoured(store, adopts, (one.key for one in intents))
+    head = catalog.head()
+    catalog.settle(head.lake, adopts, whole=True)
+    put_height(store, head.epoch)
 
 
 def _claim(store: ObjectStore, catalog: Catalog) -> int:
