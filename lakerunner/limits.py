@@ -33,6 +33,13 @@ ATTRIBUTE_COLUMNS: Final = 400
 """Attribute columns of one segment; rarer attributes go to the overflow map. Each further column
 costs about a kilobyte of footer and some planning time in every query that opens the segment."""
 
+COMPRESSION_RATIO: Final = 500
+"""How many times larger than its compressed bytes an object may be. Telemetry reaches about a
+hundred; what is beyond this limit says the same over and over, or is there to fill memory."""
+
+COMPRESSION_BYTES: Final = 64 * MIB
+"""Bytes after decompression up to which `COMPRESSION_RATIO` is not asked for."""
+
 NESTING_DEPTH: Final = 64
 """Levels of nested maps and arrays in one value; deeper input is set aside."""
 

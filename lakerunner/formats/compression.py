@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import zlib
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from lakerunner.errors import CorruptObjectError, ObjectTooLargeError, StoreError
-from lakerunner.limits import MIB, OBJECT_BYTES
+from lakerunner.limits import COMPRESSION_BYTES, COMPRESSION_RATIO, MIB, OBJECT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ def _load_isal() -> Any:
 
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_PIECE = 256 * 1024  # input of one step
 _STEP = 8 * MIB  # output of one step: keeps a decompression bomb from filling memory
 _ISAL = _load_isal()
 _BROKEN: tuple[type[Exception], ...] = (zlib.error, OSError, EOFError)
@@ -57,32 +59,59 @@ def decompress(blocks: Iterable[bytes], *, limit: int = OBJECT_BYTES) -> Iterato
 
     Raises:
         CorruptObjectError: The stream is broken or cut off.
-        ObjectTooLargeError: There is more output than `limit`.
+        ObjectTooLargeError: There is more output than `limit`, or so much more than there was
+            input that it is no telemetry (`limits.COMPRESSION_RATIO`).
     """
-    iterator = iter(blocks)
-    first = next(iterator, b"")
+    source = iter(blocks)
+    first = next(source, b"")
     kind = compression_of(first)
+    pieces = _Pieces(first, source)
     total = 0
-    for block in _inflate(kind, first, iterator):
+    for block in _inflate(kind, pieces) if kind else chain([first], source):
         total += len(block)
         if total > limit:
             raise ObjectTooLargeError(
                 f"the object holds more than {limit} bytes after decompression", limit=limit
             )
+        if kind and total > COMPRESSION_BYTES and total > COMPRESSION_RATIO * pieces.taken:
+            raise ObjectTooLargeError(
+                f"the object is compressed to less than one part in {COMPRESSION_RATIO}, "
+                "as no telemetry is",
+                limit=COMPRESSION_RATIO,
+            )
         if block:
             yield block
 
 
-def _inflate(kind: str, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if not kind:
-        yield first
-        yield from rest
-        return
+class _Pieces:
+    """Compressed blocks in pieces, so that it is known how much of them a decoder has seen.
+
+    Attributes:
+        taken: Bytes handed out.
+    """
+
+    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
+        self._block, self._rest, self._start = first, rest, 0
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        while self._start >= len(self._block):
+            self._block, self._start = next(self._rest), 0
+        piece = self._block[self._start : self._start + _PIECE]
+        self._start += len(piece)
+        self.taken += len(piece)
+        return piece
+
+
+def _inflate(kind: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     try:
         if kind == "gzip":
-            yield from _members(_gzip_decoder, first, rest)
+            yield from _members(_gzip_decoder, pieces)
         else:
-            yield from _frames(first, rest)
+            yield from _frames(pieces)
     except StoreError:  # an OSError too, but it says nothing of the bytes
         raise
     except _BROKEN as error:
@@ -115,9 +144,9 @@ class _StdlibDecoder:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
-def _members(make: Callable[[], Any], data: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _members(make: Callable[[], Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Decode members one after the other; zero bytes between them are padding."""
-    decoder, started = make(), False
+    decoder, started, data = make(), False, next(pieces, b"")
     while True:
         if data:
             started = True
@@ -129,7 +158,7 @@ def _members(make: Callable[[], Any], data: bytes, rest: Iterator[bytes]) -> Ite
             decoder, started = make(), False
             if data:
                 continue
-        more = next(rest, None)
+        more = next(pieces, None)
         if more is None:
             break
         data = more if started else more.lstrip(b"\0")
@@ -140,8 +169,8 @@ def _members(make: Callable[[], Any], data: bytes, rest: Iterator[bytes]) -> Ite
 class _Source(io.RawIOBase):
     """Blocks as a file that can be read once."""
 
-    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
-        self._block, self._rest = memoryview(first), rest
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._block, self._rest = memoryview(b""), pieces
 
     def readable(self) -> bool:
         return True
@@ -157,11 +186,11 @@ class _Source(io.RawIOBase):
         return bytes(taken)
 
 
-def _frames(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Decode frames one after the other.
 
     Arrow's reader bounds its output whatever the input says: one mebibyte of zstd may hold 32 GiB.
     """
-    reader = pa.CompressedInputStream(pa.PythonFile(_Source(first, rest), mode="r"), "zstd")
+    reader = pa.CompressedInputStream(pa.PythonFile(_Source(pieces), mode="r"), "zstd")
     while block := reader.read(_STEP):
         yield block

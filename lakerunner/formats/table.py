@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakerunner.formats.base import Part
+from lakerunner.formats.base import Measure, Part
 from lakerunner.formats.otlp.json import OtlpJson
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.formats.records.delimited import read_delimited, split_delimited
@@ -13,6 +13,14 @@ from lakerunner.formats.records.json_lines import read_json_lines
 from lakerunner.formats.records.json_structure import split_json
 from lakerunner.formats.records.lines import split_lines
 from lakerunner.formats.records.logfmt import looks_like_logfmt, read_logfmt
+from lakerunner.formats.records.measures import (
+    measure_csv,
+    measure_delimited,
+    measure_json,
+    measure_logfmt,
+    measure_parquet,
+    measure_text,
+)
 from lakerunner.formats.records.parquet import parquet_sample, read_parquet, split_parquet
 from lakerunner.formats.records.recognise import (
     looks_like_csv,
@@ -33,22 +41,26 @@ if TYPE_CHECKING:
     from lakerunner.formats.records.read import Records
 
 
-def _split_tsv(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
-    return split_delimited(blocks, limit, "\t")
+def _split_tsv(blocks: Iterable[bytes], limit: int, longest: int) -> Iterator[Part]:
+    return split_delimited(blocks, limit, "\t", longest)
 
 
 def _read_tsv(payloads: Sequence[bytes]) -> Records:
     return read_delimited(payloads, "\t")
 
 
-def _whole(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
-    del limit  # pieces of a stream were cut before
+def _whole(blocks: Iterable[bytes], limit: int, longest: int) -> Iterator[Part]:
+    del limit, longest  # pieces of a stream were cut before
     yield Part(b"".join(blocks))
 
 
 def _never(head: bytes) -> bool:
     del head  # only named: an Arrow stream has no mark of its own
     return False
+
+
+def _measure_tsv(payload: bytes) -> Measure:
+    return measure_delimited(payload, "\t")
 
 
 def _json_sample(payload: bytes) -> pa.Table:
@@ -71,15 +83,29 @@ def _text_sample(payload: bytes) -> pa.Table:
     return read_text([head_of(payload)]).table
 
 
-_JSON = RecordFormat("json", split_json, read_json_lines, looks_like_json, _json_sample)
-_LOGFMT = RecordFormat("logfmt", split_lines, read_logfmt, looks_like_logfmt, _logfmt_sample)
-_CSV = RecordFormat("csv", split_sniffed, read_sniffed, looks_like_csv, _csv_sample)
-_TSV = RecordFormat("tsv", _split_tsv, _read_tsv, looks_like_tsv, _tsv_sample)
-_TEXT = RecordFormat("text", split_text, read_text, looks_like_text, _text_sample, lines=True)
-_PARQUET = RecordFormat(
-    "parquet", split_parquet, read_parquet, looks_like_parquet, parquet_sample, apart=True
+_JSON = RecordFormat(
+    "json", split_json, read_json_lines, looks_like_json, _json_sample, measure_json
 )
-_ARROW = RecordFormat("arrow", _whole, read_parquet, _never, parquet_sample, apart=True)
+_LOGFMT = RecordFormat(
+    "logfmt", split_lines, read_logfmt, looks_like_logfmt, _logfmt_sample, measure_logfmt
+)
+_CSV = RecordFormat("csv", split_sniffed, read_sniffed, looks_like_csv, _csv_sample, measure_csv)
+_TSV = RecordFormat("tsv", _split_tsv, _read_tsv, looks_like_tsv, _tsv_sample, _measure_tsv)
+_TEXT = RecordFormat(
+    "text", split_text, read_text, looks_like_text, _text_sample, measure_text, lines=True
+)
+_PARQUET = RecordFormat(
+    "parquet",
+    split_parquet,
+    read_parquet,
+    looks_like_parquet,
+    parquet_sample,
+    measure_parquet,
+    apart=True,
+)
+_ARROW = RecordFormat(
+    "arrow", _whole, read_parquet, _never, parquet_sample, measure_parquet, apart=True
+)
 
 FORMATS: dict[str, Format] = {
     known.name: known

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, contextmanager
-from itertools import chain, groupby
-from operator import attrgetter, itemgetter
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import (
@@ -20,6 +20,7 @@ from lakerunner.errors import (
 )
 from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal, signal_by_name
+from lakerunner.ingest.fitting import cost_of, fitting
 from lakerunner.ingest.lines import Found, reject_lines
 from lakerunner.ingest.prefetch import opened_in_order
 from lakerunner.ingest.task import IngestOutcome, IngestTask, commit_id
@@ -32,7 +33,7 @@ from lakerunner.schema.tables import TABLE_OF
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lakerunner.formats.base import Format, Part
+    from lakerunner.formats.base import Format, Measure, Part
     from lakerunner.ingest.prefetch import OpenObject
     from lakerunner.ingest.reading import ObjectReader
     from lakerunner.schema.tables import TableSpec
@@ -44,6 +45,7 @@ class _Payload(NamedTuple):
 
     source: Source
     part: Part
+    measure: Measure
     modified_ns: int
 
 
@@ -118,6 +120,13 @@ def ingest_batch(task: IngestTask) -> IngestOutcome:
         raise failed.error from None
 
 
+def _handed_over(ahead: list[_Payload], rest: Iterator[_Payload]) -> Iterator[_Payload]:
+    """Payloads that nothing else holds any more."""
+    while ahead:
+        yield ahead.pop(0)
+    yield from rest
+
+
 class _Batch:
     """The state of one batch while it is worked on, by one thread."""
 
@@ -125,7 +134,7 @@ class _Batch:
         self._task = task
         self._formats: dict[str, Format] = {}
         self._pending: dict[_Kind, list[_Payload]] = {}
-        self._pending_bytes = 0
+        self._waiting: dict[_Kind, Measure] = {}
         self._writer = SegmentWriter(task.lake, task.config)
         self._taken: dict[str, list[TakenSource]] = {}
         self._aside: dict[str, list[Rejection]] = {}
@@ -191,30 +200,38 @@ class _Batch:
             self._taken.setdefault(TABLE_OF[signal].name, []).append(nothing)
             return
         chosen = self._mapped(choose_format(key, head, task.format, reader.content_type))
-        limit = self._part_bytes(chosen, key, head)
-        parts = chosen.split(chain([head], plain), limit)
+        parts = chosen.split(
+            chain([head], plain), task.config.batch_bytes, task.config.record_bytes
+        )
         first = next(parts)
         signal = choose_signal(chosen, key, first.data, task.signal, task.hint)
-        second = next(parts, None)
         kind, source = _Kind(chosen, signal), self._source(reader.meta)
-        payload = _Payload(source, first, reader.meta.modified_ns)
-        if second is not None:
-            rest = (payload._replace(part=part) for part in chain([second], parts))
-            self._large_object(kind, chain([payload], rest))
+        fitted = (
+            _Payload(source, *found, reader.meta.modified_ns)
+            for found in fitting(chosen, signal, chain([first], parts), task.config)
+        )
+        del first, head
+        ahead = list(islice(fitted, 2))
+        if len(ahead) > 1:
+            self._large_object(kind, _handed_over(ahead, fitted))
             return
-        if self._pending and self._pending_bytes + len(first.data) > limit:
+        payload = ahead[0]
+        if not self._has_room(kind, payload.measure):
             self._flush()
         self._pending.setdefault(kind, []).append(payload)
-        self._pending_bytes += len(first.data)
+        waiting = self._waiting.get(kind)
+        self._waiting[kind] = (
+            waiting.with_more(payload.measure) if waiting is not None else payload.measure
+        )
 
-    def _part_bytes(self, chosen: Format, key: str, head: bytes) -> int:
-        """Bytes of an object that are decoded at once."""
-        try:
-            signal = chosen.signal(head) if chosen.certain and head else None
-        except InputError:  # the head is cut off, or broken: decoding tells
-            signal = None
-        points = (signal or signal_by_name(key)) is Signal.METRICS
-        return self._task.config.points_bytes if points else self._task.config.batch_bytes
+    def _has_room(self, kind: _Kind, more: Measure) -> bool:
+        """Whether what is pending may wait for another payload, to be decoded together."""
+        config, waiting = self._task.config, self._waiting.get(kind)
+        size = sum(measure.size for measure in self._waiting.values())
+        if size + more.size > config.batch_bytes:
+            return not self._waiting
+        together = more if waiting is None else waiting.with_more(more)
+        return cost_of(kind.format, together) <= config.decode_bytes
 
     def _mapped(self, chosen: Format) -> Format:
         """The format with the user's mapping; the same one for all objects of the batch."""
@@ -226,7 +243,7 @@ class _Batch:
 
     def _flush(self) -> None:
         """Decode and write everything that is pending."""
-        pending, self._pending, self._pending_bytes = self._pending, {}, 0
+        pending, self._pending, self._waiting = self._pending, {}, {}
         for kind in list(pending):
             self._write(kind, pending.pop(kind))
 
@@ -294,6 +311,7 @@ class _Batch:
                 written = self._decode_and_write(kind, [payload], writer)
                 aside += [found for _, found in written.aside]
                 total += sum(written.rows)
+                del payload  # before the next part is made
         except Exception:
             writer.discard()  # nothing will ever name these segments
             raise
@@ -320,8 +338,14 @@ class _Batch:
                 writer.add(made)
         aside = [
             (lines.payload, Found(lines, payloads[lines.payload].part.line))
-            for lines in sorted(decoded.set_aside, key=attrgetter("payload"))
+            for lines in decoded.set_aside
         ]
+        aside += [
+            (position, Found(lines, 1))
+            for position, payload in enumerate(payloads)
+            for lines in payload.part.set_aside
+        ]
+        aside.sort(key=itemgetter(0))
         return _Written(decoded.rows.tolist(), aside)
 
     def _source(self, meta: ObjectMeta) -> Source:

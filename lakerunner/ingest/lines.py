@@ -54,12 +54,14 @@ def reject_lines(source: Source, found: Iterable[Found]) -> list[Rejection]:
 
 
 def _say(lines: list[int], rows: int) -> str:
-    """Name lines.
+    """Name lines, or count records where there are none.
 
     Example:
-        >>> _say([3], 1), _say([3, 17], 40)
-        ('line 3', 'lines 3, 17 and 38 more')
+        >>> _say([3], 1), _say([3, 17], 40), _say([], 2)
+        ('line 3', 'lines 3, 17 and 38 more', '2 records')
     """
+    if not lines:
+        return f"{rows:,} {'record' if rows == 1 else 'records'}"
     named = ", ".join(map(str, lines))
     rest = f" and {rows - len(lines):,} more" if rows > len(lines) else ""
     return f"{'line' if rows == 1 else 'lines'} {named}{rest}"

@@ -43,6 +43,7 @@ class ObjectReader:
         self._store = store
         self._config = config
         self._looks = 1 if announced else LISTED_ATTEMPTS
+        self._block = min(_BLOCK_BYTES, config.read_bytes)
         self.meta = listed
         self.content_type = ""
 
@@ -63,8 +64,8 @@ class ObjectReader:
         return self._blocks(first)
 
     def _first(self) -> GetResult:
-        whole = self.meta.size <= _WHOLE_BYTES
-        byte_range = None if whole else ByteRange(0, _BLOCK_BYTES)
+        whole = self.meta.size <= min(_WHOLE_BYTES, self._config.read_bytes)
+        byte_range = None if whole else ByteRange(0, self._block)
         for look in range(1, self._looks):
             try:
                 return self._get(byte_range)
@@ -82,7 +83,7 @@ class ObjectReader:
             data = self._next(position)
 
     def _next(self, position: int) -> bytes:
-        byte_range = ByteRange(position, min(position + _BLOCK_BYTES, self.meta.size))
+        byte_range = ByteRange(position, min(position + self._block, self.meta.size))
         try:
             result = self._get(byte_range)
         except ObjectRangeError:

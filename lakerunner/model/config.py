@@ -30,10 +30,11 @@ from lakerunner.limits import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A batch in flight is held about this many times over at its peak: inflated, decoded, as a table
-# and as a sorted copy (measured on OTLP logs; see docs/benchmarks.md).
-_COPIES = 8
-_COPIES_OF_POINTS = 16  # a data point of twenty bytes becomes a row of ten times that
+# How the memory beyond the floor is shared: what is read, what is cut, what is decoded.
+_READ_SHARE = 10
+_DECODE_SHARE = 0.6
+_PART = 7  # of the bytes that decoding takes; what takes more is cut again
+_RECORD = 13  # of the same: what one record takes that is nothing but one text
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +74,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Example:
         >>> Config(memory_bytes=1024 * MIB).batch_bytes // MIB
-        104
+        71
     """
 
     window_ns: int = WINDOW_NS
@@ -124,14 +125,29 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
     @property
-    def batch_bytes(self) -> int:
-        """Decompressed bytes that are decoded at once."""
-        return (self.memory_bytes - MEMORY_FLOOR_BYTES) // (_COPIES * self.workers)
+    def read_bytes(self) -> int:
+        """Bytes of an object that are requested at once."""
+        return self._budget // _READ_SHARE
 
     @property
-    def points_bytes(self) -> int:
-        """As `batch_bytes`, for metrics: their rows are many times larger than what is sent."""
-        return (self.memory_bytes - MEMORY_FLOOR_BYTES) // (_COPIES_OF_POINTS * self.workers)
+    def decode_bytes(self) -> int:
+        """Bytes of memory that the decoding of a batch may take at its peak."""
+        return int(self._budget * _DECODE_SHARE)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Decompressed bytes that are decoded at once, at most."""
+        return self.decode_bytes // _PART
+
+    @property
+    def record_bytes(self) -> int:
+        """Decompressed bytes that one record may have."""
+        return self.decode_bytes // _RECORD
+
+    @property
+    def _budget(self) -> int:
+        """Bytes of memory that one batch may take."""
+        return (self.memory_bytes - MEMORY_FLOOR_BYTES) // self.workers
 
 
 def read_config(config: Config | Mapping[str, Any] | None) -> Config:

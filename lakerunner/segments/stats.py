@@ -151,7 +151,8 @@ class _Column:
             self._add_bounds(values)
 
     def _add_texts(self, values: pa.DictionaryArray) -> None:
-        used = np.unique(values.indices.drop_null().to_numpy())
+        indices = values.indices.drop_null().to_numpy()
+        used = np.flatnonzero(np.bincount(indices, minlength=len(values.dictionary)))
         texts = values.dictionary.take(pa.array(used))
         order = pc.sort_indices(texts)
         self._widen(texts[order[0].as_py()].as_py(), texts[order[-1].as_py()].as_py())

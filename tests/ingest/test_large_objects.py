@@ -26,10 +26,22 @@ BOMB = gzip.compress(b"\x0a\x80\x80\x80\x80\x08" + bytes(80 * MIB), 1)  # a fiel
 
 def test_a_body_of_five_megabytes(bucket: Bucket) -> None:
     bucket.put("logs.binpb.gz", "x" * 5_000_000 + "END", "small")
-    with bucket.open(config=SMALL) as lake:  # batches of 4 MiB: the record stays whole
+    config = Config(memory_bytes=MEMORY_FLOOR_BYTES + 128 * MIB)
+    with bucket.open(config=config) as lake:
         assert lake.ingest(bucket.url).rows == 2
         found = lake.sql("SELECT length(body) AS n FROM logs ORDER BY n").to_arrow()
     assert found["n"].to_pylist() == [5, 5_000_003]
+
+
+def test_a_body_larger_than_the_memory_allows_is_set_aside_alone(bucket: Bucket) -> None:
+    bucket.put("logs.binpb.gz", "before", "x" * 3_000_000, "after")
+    with bucket.open(config=SMALL) as lake:  # records of at most 1.5 MiB
+        report = lake.ingest(bucket.url)
+        (rejection,) = lake.rejected()
+    assert (report.rows, bucket.bodies()) == (2, ["after", "before"])
+    assert (rejection.code, rejection.rows) == ("object_too_large", 1)
+    assert "1 record: a record of more than 1," in rejection.reason
+    assert "limit with this setting of memory_bytes" in rejection.reason
 
 
 def test_more_output_than_the_limit_is_set_aside(

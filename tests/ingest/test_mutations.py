@@ -223,8 +223,8 @@ def test_a_decoder_that_fails_takes_its_object_and_no_other(
             raise ZeroDivisionError("as none should")
         return read_text(payloads)
 
-    def split(blocks: Any, limit: int) -> Any:
-        del limit
+    def split(blocks: Any, limit: int, longest: int) -> Any:
+        del limit, longest
         yield Part(b"".join(blocks))
 
     broken = RecordFormat("broken", split, read, bool, _sample)

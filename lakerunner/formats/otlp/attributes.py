@@ -96,7 +96,7 @@ def _present_fields(values: Any) -> dict[str, Any]:
             column = values.field(field)
             if column.null_count < len(column):
                 fields[field] = pc.if_else(column.is_valid(), written, pa.scalar(None, pa.string()))
-    return fields
+    return dict(sorted(fields.items(), key=lambda item: item[1].null_count))  # the usual one first
 
 
 def _first_of_each_row(positions: Any, rows: Any) -> tuple[Any, Any]:
@@ -117,8 +117,15 @@ def _column(pairs: _Pairs, positions: Any, count: int, key: str) -> AttributeCol
         dense = np.full(count, -1, np.int32)
         dense[rows] = positions
         indices = pa.array(dense, mask=dense < 0)
-    taken = {field: column.take(indices) for field, column in pairs.fields.items()}
-    kept = {field: column for field, column in taken.items() if column.null_count < count}
+    kept: dict[str, Any] = {}
+    left = len(positions)  # a pair has one value at most, so the fields behind the last have none
+    for field, column in pairs.fields.items():
+        if not left:
+            break
+        taken = column.take(indices)
+        if taken.null_count < count:
+            kept[field] = taken
+            left -= count - taken.null_count
     if not kept:
         return None
     types = tuple(SCALARS.get(field) or NESTED[field] for field in kept)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakerunner.errors import CorruptObjectError, ErrorCode
+from lakerunner.formats.base import Measure
 from lakerunner.formats.otlp.json_lines import lines_of
 from lakerunner.formats.otlp.json_read import read_documents
 from lakerunner.formats.otlp.json_repairs import camel_case_keys
@@ -18,6 +19,7 @@ from lakerunner.formats.otlp.json_signal import recognise_signal
 from lakerunner.formats.otlp.json_split import split_documents
 from lakerunner.formats.otlp.json_types import request_schema
 from lakerunner.formats.otlp.protobuf import DECODERS
+from lakerunner.limits import OBJECT_BYTES
 from lakerunner.schema.decoded import SetAside
 
 if TYPE_CHECKING:
@@ -54,12 +56,19 @@ class OtlpJson:
         del mapping
         return self
 
-    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+    def split(
+        self, blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES
+    ) -> Iterator[Part]:
         """Cut an object between lines, or between the resources of a large document.
 
         See `Format.split`. In every part each document stands on a line of its own.
         """
-        return split_documents(blocks, limit)
+        return split_documents(blocks, limit, longest)
+
+    def measure(self, payload: bytes, signal: Signal) -> Measure:
+        """Count the objects in it, of which each may be a record; see `Format.measure`."""
+        del signal
+        return Measure(len(payload), payload.count(b"{"))
 
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the first field that only one signal has; see `Format.signal`.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lakerunner.errors import ObjectTooLargeError
-from lakerunner.formats.base import Part
+from lakerunner.formats.base import Part, too_long
 from lakerunner.formats.otlp.json_scan import Scanner
 from lakerunner.limits import MIB
 
@@ -34,18 +34,24 @@ _NEWLINES = bytes.maketrans(b"\r\n", b"  ")
 _TRUNCATED = "Input data was truncated"
 
 
-def split_documents(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+def split_documents(
+    blocks: Iterable[bytes], limit: int, longest: int = _MAX_BYTES
+) -> Iterator[Part]:
     """Cut an object into parts; see `lakerunner.formats.base.Format.split`.
 
+    A line of which one resource is larger than `longest` is set aside.
+
     Raises:
-        ObjectTooLargeError: One line or one resource is larger than 1 GiB.
+        ObjectTooLargeError: One resource of a document in several lines is larger than `longest`.
     """
+    longest = min(longest, _MAX_BYTES)
     source = _Source(blocks)
     source.fill(len(_BOM))
     if source.buffer.startswith(_BOM):
         source.drop(len(_BOM))
     source.fill(max(limit, _HEAD_BYTES))
-    parts = _folded(source, limit) if _goes_over_lines(source.buffer) else _lines(source, limit)
+    split = _folded if _goes_over_lines(source.buffer) else _lines
+    parts = split(source, limit, longest)
     empty = True
     for part in parts:
         empty = False
@@ -81,6 +87,14 @@ class _Source:
         self.line += self.buffer.count(b"\n", 0, count)
         del self.buffer[:count]
 
+    def drop_line(self) -> None:
+        """Let go of everything up to the next newline."""
+        while (end := self.buffer.find(b"\n")) < 0:
+            self.buffer.clear()
+            if not self.fill(1):
+                return
+        self.drop(end + 1)
+
 
 def _goes_over_lines(head: bytearray) -> bool:
     """Whether the first document ends on another line than it begins.
@@ -106,27 +120,37 @@ def _broken(text: bytes | bytearray) -> str | None:
     return None
 
 
-def _lines(source: _Source, limit: int) -> Iterator[Part]:
+def _lines(source: _Source, limit: int, longest: int) -> Iterator[Part]:
+    dropped: list[int] = []  # lines that are too long
     while True:
         more = source.fill(limit + 1)
         cut = source.buffer.rfind(b"\n", 0, limit) + 1 if more else len(source.buffer)
         if cut:
-            yield Part(bytes(memoryview(source.buffer)[:cut]), source.line)
+            data = bytes(memoryview(source.buffer)[:cut])
+            yield Part(data, source.line, too_long(dropped, longest))
+            dropped = []
             source.drop(cut)
         elif more:
-            yield from _Document(source, limit, one_line=True).parts()
+            line = source.line
+            try:
+                yield from _Document(source, limit, longest, one_line=True).parts()
+            except ObjectTooLargeError:
+                dropped.append(line)
+                source.drop_line()
         else:
-            return
+            break
+    if dropped:
+        yield Part(b"", source.line, too_long(dropped, longest))
 
 
-def _folded(source: _Source, limit: int) -> Iterator[Part]:
+def _folded(source: _Source, limit: int, longest: int) -> Iterator[Part]:
     """Documents that go over lines, each folded to its first line; its other lines become blank."""
     folded, first, last = bytearray(), source.line, source.line
     while source.fill(1):
         source.drop(len(source.buffer) - len(source.buffer.lstrip()))
         if not source.buffer:
             continue
-        for part in _Document(source, limit, one_line=False).parts():
+        for part in _Document(source, limit, longest, one_line=False).parts():
             if folded and len(folded) + len(part.data) > limit:
                 yield Part(bytes(folded), first)
                 folded.clear()
@@ -146,12 +170,14 @@ class _Document:
     Args:
         source: Where it is read from; when all parts are read, the document is gone from it.
         limit: Bytes of a part.
+        longest: Bytes of a resource.
         one_line: Whether the document ends where the line does, complete or not.
     """
 
-    def __init__(self, source: _Source, limit: int, *, one_line: bool) -> None:
+    def __init__(self, source: _Source, limit: int, longest: int, *, one_line: bool) -> None:
         self._source = source
         self._limit = limit
+        self._longest = longest
         self._one_line = one_line
         self._scanner = Scanner()
         self._scanned = 0  # bytes of the buffer that the scanner has seen
@@ -165,12 +191,14 @@ class _Document:
         """Read it to its end.
 
         Raises:
-            ObjectTooLargeError: One element is larger than 1 GiB.
+            ObjectTooLargeError: One element is larger than `longest`.
         """
         while True:
-            if self._scanned > _MAX_BYTES:
+            if self._scanned > max(self._longest, self._limit + _WINDOW):
                 raise ObjectTooLargeError(
-                    "one resource's records take more than 1 GiB of JSON; send less at once"
+                    f"the records of one resource take more than {self._longest:,} bytes, which is "
+                    "the limit with this setting of memory_bytes; send less at once",
+                    limit=self._longest,
                 )
             size = min(_WINDOW, max(self._limit, 1))
             self._source.fill(self._scanned + size)

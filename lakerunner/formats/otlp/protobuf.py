@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lakerunner.errors import CorruptObjectError, UnknownFormatError
-from lakerunner.formats.base import Part
+from lakerunner.formats.base import Measure, Part, too_long
 from lakerunner.formats.otlp.descriptors import request_handler
 from lakerunner.formats.otlp.framing import first_message, unframed
 from lakerunner.formats.otlp.logs import decode_logs
 from lakerunner.formats.otlp.metrics.decode import decode_metrics
+from lakerunner.formats.otlp.shallow import count_points, count_records, cut_between_records
 from lakerunner.formats.otlp.spans import decode_spans
-from lakerunner.formats.otlp.wire import recognise_signal, split_message
+from lakerunner.formats.otlp.wire import MAX_FIELD_BYTES, recognise_signal, split_message
+from lakerunner.limits import OBJECT_BYTES
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.schema.decoded import Decoded
+
+_RESOURCE = 3
+_RECORD_TAG = b"\x12"
+_BYTES_PER_TAG = 24  # of a payload whose records may be so small that it is worth to count them
 
 DECODERS: dict[Signal, Callable[[Any, Any], Decoded]] = {
     Signal.LOGS: decode_logs,
@@ -48,9 +54,32 @@ class OtlpProtobuf:
         del mapping
         return self
 
-    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
-        """Cut an object between resources; see `Format.split`."""
-        return map(Part, split_message(unframed(blocks), limit))
+    def split(
+        self, blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES
+    ) -> Iterator[Part]:
+        """Cut an object between resources, and a large resource between records.
+
+        See `Format.split`. A resource is cut in memory, so it may have `_RESOURCE` times the bytes
+        of a record.
+        """
+        most = min(_RESOURCE * longest, MAX_FIELD_BYTES)
+        for data in split_message(unframed(blocks), limit, most):
+            if len(data) <= limit:
+                yield Part(data)
+                continue
+            pieces = cut_between_records(data, limit, longest)
+            del data  # which is held a second time in what is cut
+            for piece in pieces:
+                yield Part(piece.data, set_aside=too_long((), longest, piece.dropped))
+
+    def measure(self, payload: bytes, signal: Signal) -> Measure:
+        """Count records or points, or what may be ones; see `Format.measure`."""
+        if signal is Signal.METRICS:
+            return Measure(len(payload), count_points(payload))
+        # Each record begins with this byte, and so does the value of each attribute.
+        most = payload.count(_RECORD_TAG)
+        dense = most * _BYTES_PER_TAG > len(payload)
+        return Measure(len(payload), count_records(payload) if dense else most)
 
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the first record; see `Format.signal`."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _SEVEN_BITS, _NUMBER_BITS = 127, 64
-_MAX_FIELD_BYTES = 1024 * MIB  # Arrow's 32-bit offsets hold no more text than twice this
+MAX_FIELD_BYTES = 1024 * MIB  # Arrow's 32-bit offsets hold no more text than twice this
 
 
 class Field(NamedTuple):
@@ -80,37 +80,48 @@ def read_field(data: bytes | bytearray, position: int) -> Field | None:
     return Field(number, wire, start, end)
 
 
-def split_message(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+def split_message(
+    blocks: Iterable[bytes], limit: int, longest: int = MAX_FIELD_BYTES
+) -> Iterator[bytes]:
     """Cut one message, arriving in blocks, into messages that merge to it again.
 
     To concatenate protobuf messages is to merge them, so a message may be cut between any two of
     its fields. A message of at most `limit` bytes is handed on whole and unread.
 
+    Args:
+        blocks: The message, in order.
+        limit: Bytes of a part, unless it is a single field.
+        longest: Bytes of a field.
+
     Raises:
         CorruptObjectError: The message is broken where it has to be cut, or is cut off.
-        ObjectTooLargeError: One field alone is larger than 1 GiB.
+        ObjectTooLargeError: One field alone is larger than `longest`.
     """
     buffer, large = bytearray(), False
     for block in blocks:
         buffer += block
         # A block may be larger than the limit, so it is cut until what is left begins a field that
         # has not arrived in full.
-        while len(buffer) > limit and (cut := _last_boundary(buffer, limit)):
+        while len(buffer) > limit and (cut := _last_boundary(buffer, limit, longest)):
             large = True
-            yield bytes(buffer[:cut])
+            yield bytes(memoryview(buffer)[:cut])
             del buffer[:cut]
     if buffer or not large:
-        yield bytes(buffer)
+        rest = bytes(buffer)
+        buffer.clear()
+        yield rest
 
 
-def _last_boundary(data: bytes | bytearray, limit: int) -> int:
+def _last_boundary(data: bytes | bytearray, limit: int, longest: int) -> int:
     """End of the last field that ends within `limit`, or of the first one; 0 if that is cut off."""
     position = 0
     while position < len(data):
         field = read_field(data, position)
-        if field is not None and field.end - field.start > _MAX_FIELD_BYTES:
+        if field is not None and field.end - field.start > longest:
             raise ObjectTooLargeError(
-                "one resource's records take more than 1 GiB; send less at once"
+                f"the records of one resource take more than {longest:,} bytes, which is the limit "
+                "with this setting of memory_bytes; send less at once",
+                limit=longest,
             )
         if field is None or field.end > len(data) or (field.end > limit and position):
             break

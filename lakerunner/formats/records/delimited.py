@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import re
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 
-from lakerunner.errors import CorruptObjectError, ErrorCode
-from lakerunner.formats.base import Part
+from lakerunner.errors import CorruptObjectError, ErrorCode, ObjectTooLargeError
+from lakerunner.formats.base import Part, too_long
 from lakerunner.formats.records.delimited_rows import quoted_columns, row_ends
 from lakerunner.formats.records.keys import distinct
 from lakerunner.formats.records.payload_lines import valid_text
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.text_types import typed_columns
+from lakerunner.limits import OBJECT_BYTES
 from lakerunner.schema.decoded import SetAside
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _DELIMITERS = ",\t;|"
 _LISTED = 10
 _LOOKED_AT = 20
 _SNIFFED = 64 * 1024  # less than what the csv module takes for one field
-_LONGEST_ROW = 8  # parts; what is longer is a quote that nothing closes
+_LONGEST_QUOTED = 8  # parts; what is longer is a quote that nothing closes
 _HEAD = 4096
 _NAME, _SPACES = 64, 2  # characters of a name, and spaces in it, at most
 _PREAMBLE = re.compile(rb"\s*(?:(?:#[^\n]*|sep=.\r?)(?:\n\s*|$))*+")
@@ -69,45 +70,93 @@ def sniff_delimiter(head: bytes) -> str:
     return max(alike or widths, key=lambda delimiter: widths[delimiter])
 
 
-def split_delimited(blocks: Iterable[bytes], limit: int, delimiter: str = ",") -> Iterator[Part]:
+def split_delimited(
+    blocks: Iterable[bytes], limit: int, delimiter: str = ",", longest: int = OBJECT_BYTES
+) -> Iterator[Part]:
     r"""Cut delimited text between rows; each part begins with the header.
 
     Args:
         blocks: The object's bytes, in order.
-        limit: Bytes of rows a part should not exceed. A longer row stays whole, up to eight times
-            the limit.
+        limit: Bytes of rows a part should not exceed. A longer row stays whole. A quote that
+            nothing closes within eight times as many is taken for plain text.
         delimiter: What separates fields; quotes count at the head of a field only.
+        longest: Bytes that a row may have; longer ones are set aside.
 
     Yields:
         Parts; at least one. `line` counts as if the header were the line before the part's first
         row, so that numbers within a part are added to it as for any other format.
 
+    Raises:
+        ObjectTooLargeError: The header is longer than `longest`.
+
     Example:
-        >>> [tuple(part) for part in split_delimited([b'a\n1\n"2\n', b'3"\n4\n'], 5)]
+        >>> [tuple(part)[:2] for part in split_delimited([b'a\n1\n"2\n', b'3"\n4\n'], 5)]
         [(b'a\n1\n', 1), (b'a\n"2\n3"\n', 2), (b'a\n4\n', 4)]
     """
-    header, buffer, line = b"", bytearray(), 1
-    begun, wanted = False, limit
-    for block in blocks:
+    source, limit = iter(blocks), min(limit, longest)
+    quoted = min(_LONGEST_QUOTED * limit, longest)
+    buffer = bytearray()
+    header = _take_header(source, buffer, delimiter, (limit, quoted, longest))
+    above = header.count(b"\n")
+    line, begun, wanted = 1 + above, False, limit
+    dropping, dropped = False, list[int]()  # a row that is too long; where such rows began
+    for block in chain([b""], source):
         buffer += block
-        while len(buffer) > wanted:
-            if not header:
-                header = _header(buffer, delimiter, whole=len(buffer) > _LONGEST_ROW * limit)
-            above = 0 if begun else len(header)
-            cut = _cut(buffer, above, limit, delimiter)
-            if not cut:
-                wanted = 2 * len(buffer)
+        if dropping:  # up to the end of its line
+            end = buffer.find(b"\n") + 1
+            dropping, line = not end, line + bool(end)
+            del buffer[: end or len(buffer)]
+        while len(buffer) > wanted and not dropping:
+            cut = _cut(buffer, limit, delimiter, whole=len(buffer) > quoted)
+            if (cut or len(buffer)) > longest:
+                dropped.append(line)
+                dropping = not cut
+            elif not cut:
+                wanted = min(2 * len(buffer), longest)
                 break
-            yield Part(_with_header(buffer[:cut], header, begun), line - begun)
-            line += buffer.count(b"\n", 0, cut)
-            del buffer[:cut]
-            begun, wanted = True, limit
-    if buffer or not begun:
-        yield Part(_with_header(buffer, header, begun), line - begun)
+            else:
+                rows = header + bytes(memoryview(buffer)[:cut])
+                yield Part(valid_text(rows), line - above, too_long(dropped, longest))
+                begun, wanted, dropped = True, limit, []
+            line += buffer.count(b"\n", 0, cut or len(buffer))
+            del buffer[: cut or len(buffer)]
+    if buffer or dropped or not begun:
+        rows = header + bytes(buffer)
+        yield Part(valid_text(rows), line - above, too_long(dropped, longest))
 
 
-def _with_header(rows: bytearray, header: bytes, begun: int) -> bytes:
-    return valid_text(header + bytes(rows) if begun else bytes(rows))
+def _take_header(
+    source: Iterator[bytes], buffer: bytearray, delimiter: str, limits: tuple[int, int, int]
+) -> bytes:
+    """Read an object until its header is there, and leave what follows that in the buffer.
+
+    Empty for an object of no more bytes than a part, which stays whole.
+
+    Args:
+        source: Blocks of the object.
+        buffer: Is filled from them.
+        delimiter: What separates fields.
+        limits: Bytes of a part, of what a quote may span, and of a row.
+
+    Raises:
+        ObjectTooLargeError: The header is longer than a row may be.
+    """
+    limit, quoted, longest = limits
+    for block in source:
+        buffer += block
+        if len(buffer) <= limit:
+            continue
+        header = _header(buffer, delimiter, whole=len(buffer) > quoted)
+        if (len(header) or len(buffer)) > longest:
+            raise ObjectTooLargeError(
+                f"the header takes more than {longest:,} bytes, which is the limit with this "
+                "setting of memory_bytes",
+                limit=longest,
+            )
+        if header:
+            del buffer[: len(header)]
+            return header
+    return b""
 
 
 def _header(text: bytes | bytearray, delimiter: str, *, whole: bool) -> bytes:
@@ -145,16 +194,15 @@ def _above(text: bytes | bytearray, delimiter: str) -> int:
     return start
 
 
-def _cut(buffer: bytearray, header: int, limit: int, delimiter: str) -> int:
+def _cut(buffer: bytearray, limit: int, delimiter: str, *, whole: bool) -> int:
     """End of the last row that ends within the limit, or of the first one; 0 if that is cut off."""
     if b'"' not in buffer:
-        cut = buffer.rfind(b"\n", header, limit) + 1
-        return cut or buffer.find(b"\n", max(header, limit)) + 1
+        cut = buffer.rfind(b"\n", 0, limit) + 1
+        return cut or buffer.find(b"\n", limit) + 1
     ends = row_ends(buffer[:limit], delimiter, whole=False).places + 1
-    if len(ends) and ends[-1] > header:
+    if len(ends):
         return int(ends[-1])
-    ends = row_ends(buffer, delimiter, whole=len(buffer) > _LONGEST_ROW * limit).places + 1
-    ends = ends[ends > header]
+    ends = row_ends(buffer, delimiter, whole=whole).places + 1
     return int(ends[0]) if len(ends) else 0
 
 
@@ -253,7 +301,7 @@ def _read_texts(data: bytes, delimiter: str) -> _Table:
     titles = header[_above(data, delimiter) :].strip(b"\r\n").removeprefix(b"#")
     names = column_names(titles, delimiter)
     empty = pa.table({name: pa.array([], pa.string()) for name in names})
-    if not body or body.isspace():
+    if not body.strip(b"\r\n " if delimiter == "\t" else None):
         _check_header(names, [])
         return _Table(empty, [])
     wrong: list[tuple[int, str]] = []

@@ -10,8 +10,10 @@ import numpy as np
 from lakerunner.errors import ConfigurationError
 from lakerunner.formats.records.adopt import adopt, signal_of
 from lakerunner.formats.records.grouping import alike, grouped
+from lakerunner.formats.records.measures import measure_text
 from lakerunner.formats.records.patterns import apply_pattern
 from lakerunner.formats.records.unwrap import unwrap
+from lakerunner.limits import OBJECT_BYTES
 from lakerunner.schema.tables import TABLE_OF
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from lakerunner.formats.base import Part
+    from lakerunner.formats.base import Measure, Part
     from lakerunner.formats.records.read import Records
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.signal import Signal
@@ -38,6 +40,7 @@ class RecordFormat:
         splitter: Cuts objects; see `Format.split`.
         reader: Reads payloads.
         recognise: Whether the beginning of an object, which is not empty, looks like this format.
+        measurer: Counts what a payload holds; see `Format.measure`.
         sample: Reads a few records of a payload, to tell the signal.
         certain: Names of fields tell the signal, which is not beyond doubt.
         lines: Records are lines of text, to be taken apart by patterns.
@@ -46,10 +49,11 @@ class RecordFormat:
     """
 
     name: str
-    splitter: Callable[[Iterable[bytes], int], Iterator[Part]]
+    splitter: Callable[[Iterable[bytes], int, int], Iterator[Part]]
     reader: Callable[[Sequence[bytes]], Records]
     recognise: Callable[[bytes], bool]
     sample: Callable[[bytes], pa.Table]
+    measurer: Callable[[bytes], Measure] = measure_text
     certain: bool = False
     lines: bool = False
     apart: bool = False
@@ -74,9 +78,19 @@ class RecordFormat:
         """Whether the beginning of an object is of this format; see `Format.recognises`."""
         return bool(head) and self.recognise(head)
 
-    def split(self, blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+    def split(
+        self, blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES
+    ) -> Iterator[Part]:
         """Cut an object between records; see `Format.split`."""
-        return self.splitter(blocks, limit)
+        return self.splitter(blocks, limit, longest)
+
+    def measure(self, payload: bytes, signal: Signal) -> Measure:
+        """Count records and their fields; see `Format.measure`."""
+        del signal
+        found = self.measurer(payload)
+        if self.mapping is not None and self.mapping.rows is not None:
+            return found._replace(rows=found.rows + found.values)  # elements become rows
+        return found
 
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the names of the fields; see `Format.signal`."""

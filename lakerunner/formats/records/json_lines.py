@@ -11,6 +11,7 @@ from lakerunner.formats.records.json_check import invalid_lines, suspicious_line
 from lakerunner.formats.records.json_columns import columns_by_key
 from lakerunner.formats.records.json_read import UnevenError, read_lines
 from lakerunner.formats.records.payload_lines import compact, join_lines, set_aside
+from lakerunner.formats.records.rare_keys import DENSE_COLUMNS
 from lakerunner.formats.records.read import Records
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _ESCAPE = re.compile(
     rb"\\(?:[^u]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4})"
 )
 _PAIR = 12
+_PAIR_BYTES = 6  # the least that many keys can take each
 _HAS_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -60,12 +62,21 @@ def read_json_lines(payloads: Sequence[bytes]) -> Records:
         good = compact(_without(lines, wrong))
     alike = True
     try:
+        _refuse_very_many_keys(good)
         table = read_lines(good.data, len(good.starts))
     except UnevenError:
         good, table, broken = _read_uneven(good)
         wrong = _merged(len(lines.starts), wrong, broken)
         alike = False
     return Records(table, good.payload, set_aside(lines, wrong.items()), alike)
+
+
+def _refuse_very_many_keys(lines: Lines) -> None:
+    """A line may have so many that a column for each would take too long."""
+    for place in np.flatnonzero(lines.ends - lines.starts > _PAIR_BYTES * DENSE_COLUMNS):
+        start, end = int(lines.starts[place]), int(lines.ends[place])
+        if lines.data.count(b'":', start, end) > DENSE_COLUMNS:
+            raise UnevenError("very many keys")
 
 
 def _without(lines: Lines, wrong: dict[int, str]) -> Lines:

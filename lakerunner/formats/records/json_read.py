@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from lakerunner.formats.records.rare_keys import too_sparse
+from lakerunner.formats.records.rare_keys import DENSE_COLUMNS, JSON_KEY, too_sparse
 from lakerunner.limits import NESTING_DEPTH
 
-_SAMPLE = 128 * 1024
+_SAMPLE = 32 * 1024  # of keys that are all different this is a table of a million cells
 _EXACT = float(2**53)
 
 
@@ -47,6 +47,8 @@ def read_lines(data: bytes, rows: int, schema: pa.Schema | None = None) -> pa.Ta
     """
     if rows == 0:
         return pa.table({})
+    if data.count(b'":') > DENSE_COLUMNS * rows:
+        raise UnevenError("very many keys")
     head = data.rfind(b"\n", 0, _SAMPLE) if len(data) > _SAMPLE else 0
     sample = _sample(data[:head]) if head > 0 else pa.schema([])
     if head > 0:
@@ -69,6 +71,9 @@ def read_lines(data: bytes, rows: int, schema: pa.Schema | None = None) -> pa.Ta
 
 def _sample(data: bytes) -> pa.Schema:
     """Types of some lines; very many keys are noticed before they take their memory."""
+    keys = len(set(JSON_KEY.findall(data)))
+    if too_sparse(keys, data.count(b"\n") + 1, len(data)):
+        raise UnevenError("very many keys")  # a table of them would take seconds
     table = _read(data)
     if too_sparse(_leaves(table.schema), table.num_rows, len(data)):
         raise UnevenError("very many keys")

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from lakerunner.formats.base import Part
+from lakerunner.formats.base import Part, too_long
 from lakerunner.formats.records.json_scan import NEWLINE, scan
-from lakerunner.formats.records.lines import split_lines
+from lakerunner.formats.records.lines import last_newline, split_lines
 from lakerunner.formats.records.payload_lines import BOM, valid_text
+from lakerunner.limits import OBJECT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from lakerunner.schema.decoded import SetAside
 
 _HEAD = 64 * 1024
 _LINES_LOOKED_AT = 20
@@ -31,7 +34,7 @@ _LIST, _END_OF_LIST, _OBJECT, _END_OF_OBJECT = b"[]{}"
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def split_json(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+def split_json(blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES) -> Iterator[Part]:
     r"""Cut JSON into parts that are JSON lines.
 
     JSON lines are handed on as they are. Otherwise the elements of top-level arrays and top-level
@@ -40,12 +43,13 @@ def split_json(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
     Args:
         blocks: The object's bytes, in order.
         limit: Bytes a part should not exceed. A longer record stays whole.
+        longest: Bytes that a record may have; longer ones are set aside.
 
     Yields:
         Parts; at least one. `line` is where the first record of the part began.
 
     Example:
-        >>> [tuple(part) for part in split_json([b'[{"a":\n1},\n{"a": [2,', b'3]}]'], 12)]
+        >>> [tuple(part)[:2] for part in split_json([b'[{"a":\n1},\n{"a": [2,', b'3]}]'], 12)]
         [(b' {"a": 1} \n', 1), (b'{"a": [2,3]}\n', 3)]
     """
     source = iter(blocks)
@@ -56,9 +60,9 @@ def split_json(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
             break
     rest = chain([bytes(head)], source)
     if _is_lines(bytes(head[:_HEAD].removeprefix(BOM))):
-        yield from split_lines(rest, limit)
+        yield from split_lines(rest, limit, longest)
     else:
-        yield from _split_documents(rest, limit)
+        yield from _split_documents(rest, limit, longest)
 
 
 def _is_lines(head: bytes) -> bool:
@@ -79,38 +83,80 @@ def _is_object(line: bytes) -> bool:
     return True
 
 
-def _split_documents(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
-    buffer, begun, line = bytearray(), False, 1
-    newlines = np.zeros(0, np.int64)  # of the original, by their place in the buffer
-    searched = 0
+def _split_documents(blocks: Iterable[bytes], limit: int, longest: int) -> Iterator[Part]:
+    text, begun, dropping = _Text(), False, False
+    dropped: list[int] = []  # lines where records begin that are too long
+    limit = min(limit, longest)
     for piece in _rewritten(blocks):
-        newlines = np.concatenate([newlines, piece.newlines + len(buffer)])
-        buffer += piece.text
-        while len(buffer) > limit:
-            cut = buffer.rfind(b"\n", 0, limit) + 1
-            if not cut:
-                cut = buffer.find(b"\n", max(limit, searched)) + 1
-                if not cut:
-                    searched = len(buffer)
-                    break
-            if buffer[:cut].isspace():
-                text = b""
+        text.add(piece)
+        if dropping:
+            dropping = not text.drop_record()
+        while not dropping and len(text.buffer) > limit:
+            cut = text.cut(limit)
+            if (cut or len(text.buffer)) > longest + 1:
+                dropped.append(text.first_line())
+                dropping = not text.drop_record()
+            elif not cut:
+                break
             else:
-                begun, text = True, valid_text(bytes(buffer[:cut]))
-                yield Part(text, line + _lines_above(buffer, newlines))
-            passed = int(np.searchsorted(newlines, cut))
-            line += passed
-            newlines = newlines[passed:] - cut
-            del buffer[:cut]
-            searched = 0
-    if not begun or (buffer and not buffer.isspace()):
-        yield Part(valid_text(bytes(buffer)), line + _lines_above(buffer, newlines))
+                if not text.is_blank(cut):
+                    begun = True
+                    yield text.part(cut, too_long(dropped, longest))
+                    dropped = []
+                text.drop(cut)
+    rest = len(text.buffer)
+    if dropped or not begun or not text.is_blank(rest):
+        yield text.part(rest, too_long(dropped, longest))
 
 
-def _lines_above(buffer: bytearray, newlines: Any) -> int:
-    """Newlines of the original before the first record in the buffer."""
-    blank = _BLANK.match(buffer)
-    return int(np.searchsorted(newlines, blank.end())) if blank else 0
+class _Text:
+    """Records on lines of their own that have arrived and were not handed on.
+
+    Attributes:
+        buffer: Their text.
+    """
+
+    def __init__(self) -> None:
+        self.buffer = bytearray()
+        self._newlines = np.zeros(0, np.int64)  # of the original, by their place in the buffer
+        self._line = 1
+        self._searched = 0  # no newline lies between the limit and here
+
+    def add(self, piece: _Piece) -> None:
+        self._newlines = np.concatenate([self._newlines, piece.newlines + len(self.buffer)])
+        self.buffer += piece.text
+
+    def cut(self, limit: int) -> int:
+        """End of the last record within the limit, or of the first; 0 if that is not here yet."""
+        found = last_newline(self.buffer, limit)
+        found = found or self.buffer.find(b"\n", max(limit, self._searched)) + 1
+        self._searched = 0 if found else len(self.buffer)
+        return found
+
+    def is_blank(self, end: int) -> bool:
+        blank = _BLANK.match(self.buffer)
+        return blank is not None and blank.end() >= end
+
+    def first_line(self) -> int:
+        """Where the first record in the buffer begins in the original."""
+        blank = _BLANK.match(self.buffer)
+        return self._line + (int(np.searchsorted(self._newlines, blank.end())) if blank else 0)
+
+    def part(self, end: int, set_aside: tuple[SetAside, ...]) -> Part:
+        return Part(valid_text(bytes(memoryview(self.buffer)[:end])), self.first_line(), set_aside)
+
+    def drop(self, end: int) -> None:
+        passed = int(np.searchsorted(self._newlines, end))
+        self._line += passed
+        self._newlines = self._newlines[passed:] - end
+        del self.buffer[:end]
+        self._searched = 0
+
+    def drop_record(self) -> bool:
+        """Drop the first record, and say whether all of it was here."""
+        end = self.buffer.find(b"\n") + 1
+        self.drop(end or len(self.buffer))
+        return end > 0
 
 
 class _Piece(NamedTuple):

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakerunner.errors import CorruptObjectError
-from lakerunner.formats.base import Part
+from lakerunner.formats.base import Part, too_long
 from lakerunner.formats.records.keys import restore_keys
 from lakerunner.formats.records.plain_types import check_layout, columns_of, plain_types
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.together import tables_together
+from lakerunner.limits import OBJECT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,12 +30,15 @@ _ROWS_AT_ONCE = 128 * 1024
 _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
-def split_parquet(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+def split_parquet(
+    blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES
+) -> Iterator[Part]:
     """Cut a Parquet file into parts that can be read one by one.
 
     Args:
         blocks: The file's bytes, in order.
         limit: Bytes a part should not exceed, decoded. A larger row stays whole.
+        longest: Bytes that a row may have, decoded; larger ones are set aside.
 
     Yields:
         The file itself if it is small, or Arrow streams of runs of its rows; at least one.
@@ -58,7 +62,7 @@ def split_parquet(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
             spool.write(block)
         head.clear()
         spool.seek(0)
-        yield from _runs_of_rows(spool, limit)
+        yield from _runs_of_rows(spool, limit, longest)
 
 
 def _unpacks_beyond(whole: bytes, limit: int) -> bool:
@@ -76,28 +80,37 @@ def _unpacked(metadata: pq.FileMetaData) -> int:
     )
 
 
-def _runs_of_rows(spool: Any, limit: int) -> Iterator[Part]:
+def _runs_of_rows(spool: Any, limit: int, longest: int) -> Iterator[Part]:
     try:
         file = pq.ParquetFile(spool)
         per_row = max(_unpacked(file.metadata) // max(file.metadata.num_rows, 1), 1)
         rows = min(max(limit // per_row, 1), _ROWS_AT_ONCE)
-        begun = False
+        row, dropped = 1, list[int]()
         for batch in file.iter_batches(batch_size=rows, use_threads=False):
             for part in _small_batches(batch, limit):
-                begun = True
-                yield Part(_as_stream(part))
-        if not begun:
-            yield Part(_as_stream(file.schema_arrow.empty_table()))
+                if part.num_rows == 1 and part.nbytes > longest:
+                    dropped.append(row)
+                else:
+                    yield Part(_as_stream(part), row, too_long(dropped, longest))
+                    dropped = []
+                row += part.num_rows
+        if dropped or row == 1:
+            empty = _as_stream(file.schema_arrow.empty_table())
+            yield Part(empty, row, too_long(dropped, longest))
     except _BROKEN as error:
         raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
 
 
 def _small_batches(batch: pa.RecordBatch, limit: int) -> Iterator[pa.RecordBatch]:
-    """Cut rows whose text turned out to be much larger than in the file."""
-    count = min(max(-(-batch.nbytes // limit), 1), max(batch.num_rows, 1))
-    step = -(-batch.num_rows // count) or 1
-    for start in range(0, batch.num_rows, step):
-        yield batch.slice(start, step)
+    """Halve rows whose text turned out to be much larger than in the file, until they fit."""
+    waiting = [batch]
+    while waiting:
+        rows = waiting.pop()
+        if rows.nbytes <= limit or rows.num_rows <= 1:
+            yield rows
+            continue
+        middle = rows.num_rows // 2
+        waiting += [rows.slice(middle), rows.slice(0, middle)]
 
 
 def _as_stream(rows: pa.RecordBatch | pa.Table) -> bytes:

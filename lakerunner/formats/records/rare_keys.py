@@ -7,6 +7,7 @@ take the product of the two. Records whose keys repeat never come near the limit
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,19 +22,31 @@ if TYPE_CHECKING:
 REST = "other_keys"
 """The column of JSON objects that holds the pairs of rare keys."""
 
-_CELLS_PER_BYTE = 4  # a pair takes six bytes or more, so full columns have a sixth of a cell each
-_COLUMNS = 1024
+MOST_COLUMNS = 512
+"""Columns that keys may have for themselves in records most of which lack most of them."""
+
+DENSE_COLUMNS = 4096
+"""The same in records that have nearly all of them."""
+
+RARITY = 256
+"""Where not all keys have columns, one that fewer than one in so many records has gets none."""
+
+JSON_KEY = re.compile(rb'"([^"\\]{0,256})"\s*:')
+"""What looks like a key in JSON; text within values may do so, too."""
+
+_CELLS_PER_BYTE = 1  # a pair takes six bytes or more, so full columns have a sixth of a cell each
 
 
 def too_sparse(columns: int, rows: int, size: int) -> bool:
-    """Whether columns would be nearly empty, and very many.
+    """Whether columns would be nearly empty and many, or very many.
 
     Args:
         columns: How many columns.
         rows: How many records.
         size: Bytes the records take as text.
     """
-    return columns * rows > _CELLS_PER_BYTE * size and columns > _COLUMNS
+    sparse = columns * rows > _CELLS_PER_BYTE * size
+    return columns > (MOST_COLUMNS if sparse else DENSE_COLUMNS)
 
 
 def rare_pairs(pairs: Pairs, rows: int, size: int) -> Any:
@@ -50,9 +63,9 @@ def rare_pairs(pairs: Pairs, rows: int, size: int) -> Any:
     if not too_sparse(len(pairs.keys), rows, size):
         return None
     counts = np.bincount(pairs.codes, minlength=len(pairs.keys))
-    kept = max(_CELLS_PER_BYTE * size // rows, _COLUMNS)
     rare = np.ones(len(pairs.keys), bool)
-    rare[np.argsort(-counts, kind="stable")[:kept]] = False
+    common = np.argsort(-counts, kind="stable")[:MOST_COLUMNS]
+    rare[common[counts[common] * RARITY >= rows]] = False
     return rare[pairs.codes]
 
 

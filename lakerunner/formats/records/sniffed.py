@@ -10,6 +10,7 @@ import numpy as np
 from lakerunner.formats.records.delimited import read_delimited, sniff_delimiter, split_delimited
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.together import tables_together
+from lakerunner.limits import OBJECT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 _HEAD_BYTES = 64 * 1024
 
 
-def split_sniffed(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+def split_sniffed(
+    blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES
+) -> Iterator[Part]:
     """Cut delimited text between rows; see `split_delimited`."""
     rest = iter(blocks)
     first = next(rest, b"")
     delimiter = sniff_delimiter(first[:_HEAD_BYTES])
-    return split_delimited(chain([first], rest), limit, delimiter)
+    return split_delimited(chain([first], rest), limit, delimiter, longest)
 
 
 def read_sniffed(payloads: Sequence[bytes]) -> Records:

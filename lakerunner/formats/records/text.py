@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.base import Part
-from lakerunner.formats.records.payload_lines import join_lines, slices, valid_text
+from lakerunner.formats.records.lines import last_newline, split_lines
+from lakerunner.formats.records.payload_lines import join_lines, slices
 from lakerunner.formats.records.read import Records
+from lakerunner.limits import OBJECT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from lakerunner.formats.base import Part
     from lakerunner.formats.records.payload_lines import Lines
 
 _NEWLINE = ord("\n")
@@ -32,13 +34,14 @@ _MAY_CONTINUE = re.compile(
 )
 
 
-def split_text(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
+def split_text(blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES) -> Iterator[Part]:
     r"""Cut plain text before lines that belong to no stack trace, so that traces stay whole.
 
     Args:
         blocks: The object's bytes, in order.
         limit: Bytes a part should not exceed. A longer line stays whole; a trace that is longer
             is cut between its lines.
+        longest: Bytes that a line may have; longer ones are set aside.
 
     Yields:
         Parts; at least one.
@@ -47,27 +50,12 @@ def split_text(blocks: Iterable[bytes], limit: int) -> Iterator[Part]:
         >>> [part.data for part in split_text([b"a\n  at b\n  at c\nd\n"], 17)]
         [b'a\n  at b\n  at c\n', b'd\n']
     """
-    buffer, begun, line = bytearray(), False, 1
-    searched = 0
-    for block in blocks:
-        buffer += block
-        while len(buffer) > limit:
-            cut = _cut(buffer, limit) or buffer.find(b"\n", max(limit, searched)) + 1
-            if not cut:
-                searched = len(buffer)
-                break
-            begun = True
-            yield Part(valid_text(bytes(buffer[:cut])), line)
-            line += buffer.count(b"\n", 0, cut)
-            del buffer[:cut]
-            searched = 0
-    if buffer or not begun:
-        yield Part(valid_text(bytes(buffer)), line)
+    return split_lines(blocks, limit, longest, _cut)
 
 
 def _cut(buffer: bytearray, limit: int) -> int:
     """End of the last line within the limit that no line of a trace follows, or of the last."""
-    last = cut = buffer.rfind(b"\n", 0, limit) + 1
+    last = cut = last_newline(buffer, limit)
     while cut and _MAY_CONTINUE.match(buffer, cut):
         cut = buffer.rfind(b"\n", 0, cut - 1) + 1
     return cut or last

@@ -234,13 +234,28 @@ def test_many_keys_that_stand_once_share_a_column() -> None:
     table = read_json_lines([lines_of(rows)]).table
     assert table.num_columns < 2000
     assert table["all"].to_pylist() == ["x"] * 20_000
+    assert table.column_names == ["all", "other_keys"]
     rest = table["other_keys"].to_pylist()
-    for number, row in enumerate(table.drop_columns("other_keys").slice(0, 3).to_pylist()):
-        assert row[f"key{number}"] == number
-    assert json.loads(rest[19_999]) == {"key19999": 19_999}
+    assert [json.loads(row) for row in rest] == [{f"key{n}": n} for n in range(20_000)]
     nested = read_json_lines([lines_of([{"o": row} for row in rows])]).table["o"]
     assert nested.type.num_fields < 2000
     assert json.loads(nested[19_999]["other_keys"].as_py()) == {"key19999": 19_999}
+
+
+def test_of_many_keys_those_that_are_common_have_columns() -> None:
+    rows = [{f"rare{number}": number, f"common{number % 100}": number} for number in range(10_000)]
+    table = read_json_lines([lines_of(rows)]).table
+    assert sorted(table.column_names) == sorted([*(f"common{n}" for n in range(100)), "other_keys"])
+    assert table["common7"].drop_null().to_pylist() == list(range(7, 10_000, 100))
+
+
+def test_one_object_of_very_many_keys() -> None:
+    row = {f"key{number}": number for number in range(20_000)}
+    table = read_json_lines([b'{"a": 1}\n' + lines_of([row])]).table
+    assert table.num_columns <= 513
+    (_, found) = table.to_pylist()
+    rest = json.loads(found.pop("other_keys"))
+    assert {**{key: value for key, value in found.items() if value is not None}, **rest} == row
 
 
 @pytest.mark.parametrize("payloads", [[], [b""], [b"", b"\n \r\n"], [b"5"]])

@@ -120,4 +120,4 @@ def test_many_keys_that_stand_once_take_no_column() -> None:
     assert table.num_columns < 2000
     assert table["all"].to_pylist() == ["x"] * 40_000
     assert table["message"][39_999].as_py() == "key39999=39999 all=x"
-    assert (table["key0"][0].as_py(), table["message"][0].as_py()) == (0, None)
+    assert "key0" not in table.column_names
