@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lakerunner.formats.base import Measure, Part
 from lakerunner.formats.otlp.json import OtlpJson
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
-from lakerunner.formats.records.delimited import read_delimited, split_delimited
+from lakerunner.formats.records.delimited import read_delimited
+from lakerunner.formats.records.delimited_split import split_delimited
 from lakerunner.formats.records.formats import RecordFormat, head_of
 from lakerunner.formats.records.json_lines import read_json_lines
 from lakerunner.formats.records.json_structure import split_json

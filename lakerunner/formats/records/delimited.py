@@ -5,34 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import re
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 
-from lakerunner.errors import CorruptObjectError, ErrorCode, ObjectTooLargeError
-from lakerunner.formats.base import Part, too_long
+from lakerunner.errors import CorruptObjectError, ErrorCode
 from lakerunner.formats.records.delimited_rows import quoted_columns, row_ends
+from lakerunner.formats.records.delimited_split import PREAMBLE, above_header, header_of
 from lakerunner.formats.records.keys import distinct
 from lakerunner.formats.records.payload_lines import valid_text
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.text_types import typed_columns
-from lakerunner.limits import OBJECT_BYTES
 from lakerunner.schema.decoded import SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 _DELIMITERS = ",\t;|"
 _LISTED = 10
 _LOOKED_AT = 20
 _SNIFFED = 64 * 1024  # less than what the csv module takes for one field
-_LONGEST_QUOTED = 8  # parts; what is longer is a quote that nothing closes
-_HEAD = 4096
 _NAME, _SPACES = 64, 2  # characters of a name, and spaces in it, at most
-_PREAMBLE = re.compile(rb"\s*(?:(?:#[^\n]*|sep=.\r?)(?:\n\s*|$))*+")
 _SEPARATOR = re.compile(rb"\s*(?:#[^\n]*\n\s*)*+sep=(.)\r?(?:\n|$)")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?|\d{1,2}/\d{1,2}/\d{2,4}(?: .*)?|\d{9,}(?:\.\d+)?")
 _YEAR = re.compile(r"(?:19|20)\d{2}")
@@ -59,7 +55,7 @@ def sniff_delimiter(head: bytes) -> str:
     said = _SEPARATOR.match(head)
     if said:
         return said[1].decode(errors="replace")
-    above = _PREAMBLE.match(head)
+    above = PREAMBLE.match(head)
     text = head[above.end() if above else 0 :].decode(errors="replace")
     whole, _, _ = text.rpartition("\n")
     for delimiter in _DELIMITERS:
@@ -68,142 +64,6 @@ def sniff_delimiter(head: bytes) -> str:
     widths = {delimiter: sizes[0] if sizes else 1 for delimiter, sizes in counts.items()}
     alike = [mark for mark, sizes in counts.items() if len(set(sizes)) == 1 and widths[mark] > 1]
     return max(alike or widths, key=lambda delimiter: widths[delimiter])
-
-
-def split_delimited(
-    blocks: Iterable[bytes], limit: int, delimiter: str = ",", longest: int = OBJECT_BYTES
-) -> Iterator[Part]:
-    r"""Cut delimited text between rows; each part begins with the header.
-
-    Args:
-        blocks: The object's bytes, in order.
-        limit: Bytes of rows a part should not exceed. A longer row stays whole. A quote that
-            nothing closes within eight times as many is taken for plain text.
-        delimiter: What separates fields; quotes count at the head of a field only.
-        longest: Bytes that a row may have; longer ones are set aside.
-
-    Yields:
-        Parts; at least one. `line` counts as if the header were the line before the part's first
-        row, so that numbers within a part are added to it as for any other format.
-
-    Raises:
-        ObjectTooLargeError: The header is longer than `longest`.
-
-    Example:
-        >>> [tuple(part)[:2] for part in split_delimited([b'a\n1\n"2\n', b'3"\n4\n'], 5)]
-        [(b'a\n1\n', 1), (b'a\n"2\n3"\n', 2), (b'a\n4\n', 4)]
-    """
-    source, limit = iter(blocks), min(limit, longest)
-    quoted = min(_LONGEST_QUOTED * limit, longest)
-    buffer = bytearray()
-    header = _take_header(source, buffer, delimiter, (limit, quoted, longest))
-    above = header.count(b"\n")
-    line, begun, wanted = 1 + above, False, limit
-    dropping, dropped = False, list[int]()  # a row that is too long; where such rows began
-    for block in chain([b""], source):
-        buffer += block
-        if dropping:  # up to the end of its line
-            end = buffer.find(b"\n") + 1
-            dropping, line = not end, line + bool(end)
-            del buffer[: end or len(buffer)]
-        while len(buffer) > wanted and not dropping:
-            cut = _cut(buffer, limit, delimiter, whole=len(buffer) > quoted)
-            if (cut or len(buffer)) > longest:
-                dropped.append(line)
-                dropping = not cut
-            elif not cut:
-                wanted = min(2 * len(buffer), longest)
-                break
-            else:
-                rows = header + bytes(memoryview(buffer)[:cut])
-                yield Part(valid_text(rows), line - above, too_long(dropped, longest))
-                begun, wanted, dropped = True, limit, []
-            line += buffer.count(b"\n", 0, cut or len(buffer))
-            del buffer[: cut or len(buffer)]
-    if buffer or dropped or not begun:
-        rows = header + bytes(buffer)
-        yield Part(valid_text(rows), line - above, too_long(dropped, longest))
-
-
-def _take_header(
-    source: Iterator[bytes], buffer: bytearray, delimiter: str, limits: tuple[int, int, int]
-) -> bytes:
-    """Read an object until its header is there, and leave what follows that in the buffer.
-
-    Empty for an object of no more bytes than a part, which stays whole.
-
-    Args:
-        source: Blocks of the object.
-        buffer: Is filled from them.
-        delimiter: What separates fields.
-        limits: Bytes of a part, of what a quote may span, and of a row.
-
-    Raises:
-        ObjectTooLargeError: The header is longer than a row may be.
-    """
-    limit, quoted, longest = limits
-    for block in source:
-        buffer += block
-        if len(buffer) <= limit:
-            continue
-        header = _header(buffer, delimiter, whole=len(buffer) > quoted)
-        if (len(header) or len(buffer)) > longest:
-            raise ObjectTooLargeError(
-                f"the header takes more than {longest:,} bytes, which is the limit with this "
-                "setting of memory_bytes",
-                limit=longest,
-            )
-        if header:
-            del buffer[: len(header)]
-            return header
-    return b""
-
-
-def _header(text: bytes | bytearray, delimiter: str, *, whole: bool) -> bytes:
-    """The row of names and all lines before it, with its newline.
-
-    Empty if the row is cut off. Where the text is `whole`, a quote that nothing closes ends with
-    its line.
-    """
-    start = _above(text, delimiter)
-    size = _HEAD
-    while True:
-        ends = row_ends(text[start : start + size], delimiter, whole=False).places
-        if len(ends):
-            return bytes(text[: start + int(ends[0]) + 1])
-        if start + size >= len(text):
-            ends = row_ends(text[start:], delimiter).places if whole else ends
-            return bytes(text[: start + int(ends[0]) + 1]) if len(ends) else b""
-        size *= 2
-
-
-def _above(text: bytes | bytearray, delimiter: str) -> int:
-    """Where the header begins: below blank lines, comments and a line that names the delimiter.
-
-    A line that begins with `#` is the header itself if it has as many fields as the line below.
-    """
-    found = _PREAMBLE.match(text)
-    end = found.end() if found else 0
-    start = text.rfind(b"\n", 0, end) + 1
-    mark = delimiter.encode()
-    below = bytes(text[start : text.find(b"\n", start) % (len(text) + 1)])
-    above = bytes(text[:start]).rstrip()
-    last = above[above.rfind(b"\n") + 1 :]
-    if last.startswith(b"#") and mark in last and last.count(mark) == below.count(mark):
-        return len(above) - len(last)
-    return start
-
-
-def _cut(buffer: bytearray, limit: int, delimiter: str, *, whole: bool) -> int:
-    """End of the last row that ends within the limit, or of the first one; 0 if that is cut off."""
-    if b'"' not in buffer:
-        cut = buffer.rfind(b"\n", 0, limit) + 1
-        return cut or buffer.find(b"\n", limit) + 1
-    ends = row_ends(buffer[:limit], delimiter, whole=False).places + 1
-    if len(ends):
-        return int(ends[-1])
-    ends = row_ends(buffer, delimiter, whole=whole).places + 1
-    return int(ends[0]) if len(ends) else 0
 
 
 class _Table(NamedTuple):
@@ -294,11 +154,11 @@ def column_names(header: bytes, delimiter: str) -> list[str]:
 def _read_texts(data: bytes, delimiter: str) -> _Table:
     """Read one payload with all columns as text."""
     written, data = data, _one_kind_of_newline(data, delimiter)
-    header = _header(data, delimiter, whole=True)
+    header = header_of(data, delimiter, whole=True)
     if not header:
         header = data
     body = data[len(header) :]
-    titles = header[_above(data, delimiter) :].strip(b"\r\n").removeprefix(b"#")
+    titles = header[above_header(data, delimiter) :].strip(b"\r\n").removeprefix(b"#")
     names = column_names(titles, delimiter)
     empty = pa.table({name: pa.array([], pa.string()) for name in names})
     if not body.strip(b"\r\n " if delimiter == "\t" else None):

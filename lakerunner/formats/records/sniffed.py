@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lakerunner.formats.records.delimited import read_delimited, sniff_delimiter, split_delimited
+from lakerunner.formats.records.delimited import read_delimited, sniff_delimiter
+from lakerunner.formats.records.delimited_split import split_delimited
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.together import tables_together
 from lakerunner.limits import OBJECT_BYTES

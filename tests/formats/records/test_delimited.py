@@ -14,8 +14,8 @@ from hypothesis import example, given
 from lakerunner.formats.records.delimited import (
     read_delimited,
     sniff_delimiter,
-    split_delimited,
 )
+from lakerunner.formats.records.delimited_split import split_delimited
 
 if TYPE_CHECKING:
     import pyarrow as pa
