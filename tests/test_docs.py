@@ -190,3 +190,12 @@ def test_changes_are_fragments() -> None:
     names = [path.name for path in (DOCS / "changes").iterdir() if path.name != "index.md"]
     pattern = re.compile(r"[a-z0-9-]+\.(added|changed|fixed|removed)\.md")
     assert not [name for name in names if not pattern.fullmatch(name)]
+
+
+def test_each_rule_on_deletion_names_tests_that_are_there() -> None:
+    page = (ROOT / "docs" / "concepts" / "exactly-once.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", page))
+    places = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "lakerunner" / "testing").glob("*.py")]
+    there = {name for place in places for name in re.findall(r"def (test_\w+)", place.read_text())}
+    assert named
+    assert not named - there
