@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from lakerunner.model.times import TimeLike
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import Explanation, Result
-    from lakerunner.query.promql.answering import SampleResult, StepLike
+    from lakerunner.query.promql.answering import SampleResult
+    from lakerunner.query.promql.grid import StepLike
     from lakerunner.query.sql.params import Params
     from lakerunner.store import ObjectStore
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
@@ -16,7 +17,8 @@ from lakerunner.model.times import TimeRange
 from lakerunner.query.backing import Backing
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.plan import Planner
-from lakerunner.query.promql.answering import Reader, answer, read_grid
+from lakerunner.query.promql.answering import Reader, answer
+from lakerunner.query.promql.grid import read_grid
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.sql.query import read_sql
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.times import TimeLike
     from lakerunner.query.plan import QueryPlan
-    from lakerunner.query.promql.answering import SampleResult, StepLike
+    from lakerunner.query.promql.answering import SampleResult
+    from lakerunner.query.promql.grid import StepLike
     from lakerunner.query.query import Query
     from lakerunner.query.sql.params import Params
     from lakerunner.store.base import ObjectStore
@@ -202,10 +205,11 @@ class QueryEngine:
             QueryExecutionError: It cannot be evaluated, as where many series match many.
             QueryLimitError: It has too many steps, or reads too many samples.
         """
-        grid = read_grid(time, start, end, step, lookback)
+        grid = read_grid(time, start, end, step, lookback, time_ns())
         reader = Reader(
             ask=lambda query: self.sql(query, timeout=timeout),
             segments=lambda span: self._catalog.segments(self._organization, "metrics", span),
+            memory_bytes=self._config.query_memory_bytes,
         )
         return answer(text, grid, reader)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.errors import ConfigurationError, QueryExecutionError, QueryLimitError
-from lakerunner.model.times import TimeRange, to_nanoseconds
+from lakerunner.errors import QueryExecutionError, QueryLimitError
+from lakerunner.model.times import TimeRange
 from lakerunner.query.promql.evaluate import evaluate
-from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Grid, Read
-from lakerunner.query.promql.lexer import duration_seconds, number_value
+from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Grid, Read, reads
 from lakerunner.query.promql.otlp import PARTS, Stream, label_name, metric_name
 from lakerunner.query.promql.parser import parse
 from lakerunner.query.promql.points import (
@@ -26,7 +23,7 @@ from lakerunner.query.promql.points import (
     cut,
     to_samples,
 )
-from lakerunner.query.promql.rows import answer_table
+from lakerunner.query.promql.rows import answer_table, joined_tables
 from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
 from lakerunner.query.promql.syntax import ValueType
 from lakerunner.query.result import Result
@@ -40,16 +37,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakerunner.model.segment import Segment
-    from lakerunner.model.times import TimeLike
     from lakerunner.query.promql.series import Samples
     from lakerunner.query.promql.syntax import Matcher
 
-StepLike = float | str | timedelta
-
-MAX_STEPS = 11_000
-"""More steps than any screen has columns; what Prometheus allows."""
-
 _NS_PER_MS = 1_000_000
+_BYTES_PER_CELL = 64
+"""A sample of one series at one step, with what functions keep beside it."""
+
 _FEW_SERIES = 1000
 """Up to so many series are named in the query that reads their points."""
 
@@ -67,14 +61,14 @@ class Reader(NamedTuple):
     Attributes:
         ask: Answers a query in SQL.
         segments: The segments of the metrics that may hold rows of a time range.
+        memory_bytes: About how much samples and steps may take up at once.
         resource: Whether the attributes of resources are labels.
-        max_samples: How many samples one selector may read.
     """
 
     ask: Callable[[str], Result]
     segments: Callable[[TimeRange], Sequence[Segment]]
+    memory_bytes: int
     resource: bool = True
-    max_samples: int = 50_000_000
 
 
 class SampleResult(Result):
@@ -104,111 +98,85 @@ class SampleResult(Result):
         self.warnings, self.infos = notes
 
 
+class _Stream(NamedTuple):
+    """What a selector reads, whenever it is evaluated.
+
+    Attributes:
+        where: Conditions on the rows, as far as the catalog and the columns can tell.
+        delta: bool, one a stream: points are what was added since the one before.
+        ids: int64: the series of each stream.
+        selected: The series that fulfil the conditions, by kind.
+    """
+
+    where: tuple[str, ...]
+    delta: NDArray[np.bool_]
+    ids: NDArray[np.int64]
+    selected: tuple[Selected, ...]
+
+
 class _Metrics:
     """Reads samples from the metrics of a lake."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, wanted: Sequence[Read]) -> None:
         self._reader = reader
         self.results: list[Result] = []
+        self._streams = {read.matchers: self._find(read) for read in wanted}
+
+    @property
+    def series(self) -> int:
+        """How many series the selector with the most of them reads."""
+        found = self._streams.values()
+        return max((sum(len(s.labels) for s in one.selected) for one in found), default=0)
 
     def select(self, read: Read) -> Samples:
         """The samples of all series that fulfil the conditions, within the time range."""
+        stream = self._streams[read.matchers]
+        return concat_samples([self._points(one, stream, read) for one in stream.selected])
+
+    def _find(self, read: Read) -> _Stream:
         span = _span(read.after_ms, read.until_ms)
         segments = self._reader.segments(span)
         names = candidates(segments, read.matchers)
-        keys = attribute_keys(segments)
         if not segments or names == ():
-            return concat_samples([])
-        where = [*([_is_one_of("metric_name", names)] if names else [])]
-        where += pushed(read.matchers, segments, keys, resource=self._reader.resource)
-        streams = self._streams([_within(span), *where], keys)
-        delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
-        found = select_streams(streams, keys, read.matchers, resource=self._reader.resource)
-        return concat_samples([self._points(one, streams, delta, where, read) for one in found])
-
-    def _streams(self, where: Sequence[str], keys: dict[str, str]) -> pa.Table:
+            return _Stream((), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), ())
+        keys = attribute_keys(segments)
+        resource = self._reader.resource
+        where = [_is_one_of("metric_name", names)] if names else []
+        where += pushed(read.matchers, segments, keys, resource=resource)
         columns = ", ".join(["series_id", *IDENTITY, *map(_quoted, sorted(keys))])
-        return self._ask(f"SELECT DISTINCT {columns}", where)
+        streams = self._ask(f"SELECT DISTINCT {columns}", [_within(span), *where])
+        delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
+        selected = select_streams(streams, keys, read.matchers, resource=resource)
+        ids = np.asarray(streams["series_id"])
+        return _Stream(tuple(where), delta, ids, tuple(selected))
 
-    def _points(
-        self,
-        selected: Selected,
-        streams: pa.Table,
-        delta: Any,
-        where: Sequence[str],
-        read: Read,
-    ) -> Samples:
+    def _points(self, selected: Selected, stream: _Stream, read: Read) -> Samples:
         # Whether a counter of a native histogram was reset is told by the sample before it.
         after_ms = read.after_ms - (DEFAULT_LOOKBACK_MS if selected.kind == "native" else 0)
-        ids = np.asarray(streams["series_id"])
-        wanted = np.unique(ids[selected.rows])
+        wanted = np.unique(stream.ids[selected.rows])
         columns = ", ".join((*NUMBER_COLUMNS, *COLUMNS_OF[selected.kind]))
-        named = [_within(_span(after_ms, read.until_ms)), *where]
+        where = [_within(_span(after_ms, read.until_ms)), *stream.where]
         if len(wanted) <= _FEW_SERIES:
-            named.append(f"series_id IN ({', '.join(map(str, wanted.tolist()))})")
-        table = self._ask(f"SELECT {columns}", named).combine_chunks()
-        if table.num_rows > self._reader.max_samples:
-            raise QueryLimitError(
-                f"the query reads {table.num_rows:,} samples, and {self._reader.max_samples:,} are "
-                "allowed: ask for less time or fewer series, or raise promql_max_samples",
-            )
-        stream = _places(np.asarray(table["series_id"]), ids)
-        return cut(to_samples(Points(table, stream), selected, delta, read.matchers), read.after_ms)
+            where.append(f"series_id IN ({', '.join(map(str, wanted.tolist()))})")
+        table = self._ask(f"SELECT {columns}", where).combine_chunks()
+        points = Points(table, _places(np.asarray(table["series_id"]), stream.ids))
+        return cut(to_samples(points, selected, stream.delta, read.matchers), read.after_ms)
 
     def _ask(self, select: str, where: Sequence[str]) -> pa.Table:
         result = self._reader.ask(f"{select} FROM metrics WHERE {' AND '.join(where)}")
-        table = result.to_arrow()
+        batches: list[pa.RecordBatch] = []
+        taken = 0
+        for batch in result:
+            taken += batch.nbytes
+            if taken > self._reader.memory_bytes:
+                raise QueryLimitError(
+                    f"a selector reads more than {self._reader.memory_bytes:,} bytes of samples "
+                    "at once: ask for a shorter range or fewer series, or raise query_memory_bytes",
+                    setting="query_memory_bytes",
+                )
+            batches.append(batch)
         self.results.append(result)
-        return table
-
-
-def read_grid(
-    at: TimeLike | None,
-    start: TimeLike | None,
-    end: TimeLike | None,
-    step: StepLike | None,
-    lookback: StepLike | None,
-) -> Grid:
-    """The times of a query: a single one, or a range with a step.
-
-    Raises:
-        ConfigurationError: They contradict each other, or a step is not above 0.
-        QueryLimitError: There are more than 11,000 steps.
-        InvalidTimeError: One cannot be read.
-    """
-    now_ns = time.time_ns()
-    lookback_ms = DEFAULT_LOOKBACK_MS if lookback is None else _milliseconds(lookback, "lookback")
-    if start is None and end is None and step is None:
-        moment = to_nanoseconds("now" if at is None else at, now_ns=now_ns) // _NS_PER_MS
-        return Grid(moment, moment, lookback_ms=lookback_ms)
-    if at is not None or start is None or end is None or step is None:
-        raise ConfigurationError("give either time=, or start=, end= and step= together")
-    first, last = (to_nanoseconds(one, now_ns=now_ns) // _NS_PER_MS for one in (start, end))
-    step_ms = _milliseconds(step, "step")
-    if last < first:
-        raise ConfigurationError("end must not lie before start")
-    if (last - first) // step_ms >= MAX_STEPS:
-        raise QueryLimitError(
-            f"exceeded maximum resolution of {MAX_STEPS:,} points per series: "
-            "make the step longer or the range shorter"
-        )
-    return Grid(first, last, step_ms, lookback_ms)
-
-
-def _milliseconds(length: StepLike, name: str) -> int:
-    seconds: float | None
-    if isinstance(length, timedelta):
-        seconds = length.total_seconds()
-    elif isinstance(length, str):
-        seconds = duration_seconds(length) if length[-1:].isalpha() else number_value(length)
-    else:
-        seconds = float(length)
-    if seconds is None or not seconds > 0 or not math.isfinite(seconds):
-        raise ConfigurationError(
-            f"{name} must be seconds above 0, a timedelta, or text such as '30s': {length!r}",
-            setting=name,
-        )
-    return max(1, round(seconds * 1000))
+        return pa.Table.from_batches(batches, result.schema)
 
 
 def _places(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -225,24 +193,34 @@ def _places(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int6
 def answer(text: str, grid: Grid, reader: Reader) -> SampleResult:
     """Answer a PromQL query.
 
+    Where series times steps are more than fit in memory, some steps are evaluated after the others:
+    no expression sees beyond its own step but through a selector, which reads what it needs.
+
     Raises:
         QuerySyntaxError: The text cannot be read.
         QueryError: It cannot be evaluated, or reads more than it may.
     """
     started = time.perf_counter()
-    metrics = _Metrics(reader)
-    found = evaluate(text, parse(text), grid, metrics)
-    table = answer_table(found)
-    kind = KINDS[found.kind]
+    node = parse(text)
+    metrics = _Metrics(reader, reads(node, grid))
+    steps = max(1, reader.memory_bytes // (_BYTES_PER_CELL * max(metrics.series, 1)))
+    answers = [evaluate(text, node, part, metrics) for part in grid.parts(steps)]
+    first = answers[0]
+    kind = KINDS[first.kind]
     if grid.step_ms and kind in ("vector", "scalar"):
         kind = "matrix"
     elif grid.step_ms:
         raise QueryExecutionError(
-            f"invalid expression type {found.kind.value!r} for range query, must be Scalar or "
+            f"invalid expression type {first.kind.value!r} for range query, must be Scalar or "
             "instant Vector"
         )
+    table = joined_tables([answer_table(one) for one in answers])
+    notes = (
+        tuple(dict.fromkeys(note for one in answers for note in one.warnings)),
+        tuple(dict.fromkeys(note for one in answers for note in one.infos)),
+    )
     stats = _summed(metrics.results, table.num_rows, time.perf_counter() - started)
-    return SampleResult(table, kind, (found.warnings, found.infos), stats)
+    return SampleResult(table, kind, notes, stats)
 
 
 def _summed(results: Sequence[Result], rows: int, seconds: float) -> QueryStats:

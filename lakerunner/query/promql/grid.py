@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lakerunner.errors import QueryExecutionError
+from lakerunner.errors import ConfigurationError, QueryExecutionError, QueryLimitError
+from lakerunner.model.times import to_nanoseconds
 from lakerunner.query.promql.durations import compute_duration
 from lakerunner.query.promql.labels import NAME
+from lakerunner.query.promql.lexer import duration_seconds, number_value
 from lakerunner.query.promql.syntax import (
     AtBound,
     Call,
@@ -27,6 +31,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lakerunner.model.times import TimeLike
+
+StepLike = float | str | timedelta
+
+MAX_STEPS = 11_000
+"""More steps than any screen has columns; what Prometheus allows."""
+
+_NS_PER_MS = 1_000_000
+
 DEFAULT_LOOKBACK_MS = 300_000
 DEFAULT_SUBQUERY_STEP_MS = 60_000
 
@@ -40,6 +53,7 @@ class Grid(NamedTuple):
         step_ms: From one to the next; 0 for a single time.
         lookback_ms: How old a sample may be that an instant selector still sees.
         subquery_step_ms: The step of subqueries that name none.
+        part: The first and the last step of those that are evaluated now; None for all.
     """
 
     start_ms: int
@@ -47,13 +61,23 @@ class Grid(NamedTuple):
     step_ms: int = 0
     lookback_ms: int = DEFAULT_LOOKBACK_MS
     subquery_step_ms: int = DEFAULT_SUBQUERY_STEP_MS
+    part: tuple[int, int] | None = None
 
     @property
     def times(self) -> NDArray[np.int64]:
         """int64, ascending."""
         if not self.step_ms:
             return np.array([self.start_ms], dtype=np.int64)
-        return np.arange(self.start_ms, self.end_ms + 1, self.step_ms, dtype=np.int64)
+        every = np.arange(self.start_ms, self.end_ms + 1, self.step_ms, dtype=np.int64)
+        return every if self.part is None else every[self.part[0] : self.part[1] + 1]
+
+    def parts(self, steps: int) -> list[Grid]:
+        """The same times in parts of so many steps at most, one after the other."""
+        total = len(self.times)
+        if total <= steps:
+            return [self]
+        firsts = range(0, total, steps)
+        return [self._replace(part=(at, min(at + steps, total) - 1)) for at in firsts]
 
 
 class Read(NamedTuple):
@@ -163,3 +187,52 @@ def data_matchers(node: Call) -> tuple[Matcher, ...]:
     if len(node.args) < 2 or not isinstance(node.args[1], Selector):  # noqa: PLR2004 - optional
         return ()
     return node.args[1].matchers
+
+
+def read_grid(
+    at: TimeLike | None,
+    start: TimeLike | None,
+    end: TimeLike | None,
+    step: StepLike | None,
+    lookback: StepLike | None,
+    now_ns: int,
+) -> Grid:
+    """The times of a query: a single one, or a range with a step.
+
+    Raises:
+        ConfigurationError: They contradict each other, or a step is not above 0.
+        QueryLimitError: There are more than 11,000 steps.
+        InvalidTimeError: One cannot be read.
+    """
+    lookback_ms = DEFAULT_LOOKBACK_MS if lookback is None else _milliseconds(lookback, "lookback")
+    if start is None and end is None and step is None:
+        moment = to_nanoseconds("now" if at is None else at, now_ns=now_ns) // _NS_PER_MS
+        return Grid(moment, moment, lookback_ms=lookback_ms)
+    if at is not None or start is None or end is None or step is None:
+        raise ConfigurationError("give either time=, or start=, end= and step= together")
+    first, last = (to_nanoseconds(one, now_ns=now_ns) // _NS_PER_MS for one in (start, end))
+    step_ms = _milliseconds(step, "step")
+    if last < first:
+        raise ConfigurationError("end must not lie before start")
+    if (last - first) // step_ms >= MAX_STEPS:
+        raise QueryLimitError(
+            f"exceeded maximum resolution of {MAX_STEPS:,} points per series: "
+            "make the step longer or the range shorter"
+        )
+    return Grid(first, last, step_ms, lookback_ms)
+
+
+def _milliseconds(length: StepLike, name: str) -> int:
+    seconds: float | None
+    if isinstance(length, timedelta):
+        seconds = length.total_seconds()
+    elif isinstance(length, str):
+        seconds = duration_seconds(length) if length[-1:].isalpha() else number_value(length)
+    else:
+        seconds = float(length)
+    if seconds is None or not seconds > 0 or not math.isfinite(seconds):
+        raise ConfigurationError(
+            f"{name} must be seconds above 0, a timedelta, or text such as '30s': {length!r}",
+            setting=name,
+        )
+    return max(1, round(seconds * 1000))

@@ -13,6 +13,8 @@ from lakerunner.query.promql.series import NO_HISTOGRAM
 from lakerunner.schema.types import TIMESTAMP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from lakerunner.query.promql.evaluate import Answer
@@ -60,6 +62,20 @@ def answer_table(answer: Answer) -> pa.Table:
     if answer.vector is not None:
         return _vector_table(answer.vector, answer.times)
     return _table(Labels(0), answer.times[:0], pa.array([], pa.float64()), None)
+
+
+def joined_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """The answers of several parts of a query, one after the other in time, as one."""
+    if len(tables) == 1:
+        return tables[0]
+    names = {name for table in tables for name in table.schema.names}
+    tail = [name for name in _RESERVED if name in names]
+    labels = sorted(names - set(tail), key=lambda one: (one != NAME, one))
+    whole = pa.concat_tables(tables, promote_options="default").select([*labels, *tail])
+    columns = {name: whole[name].combine_chunks() for name in labels}
+    keyed = Labels.from_texts(whole.num_rows, columns)
+    # What one part tells in order of labels and time, all of them must.
+    return whole.take(pa.array(keyed.order()))
 
 
 def _vector_table(vector: Vector, times: NDArray[np.int64]) -> pa.Table:
