@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lakerunner.query import Explanation, Result
     from lakerunner.query.promql.answering import SampleResult
     from lakerunner.query.promql.grid import StepLike
+    from lakerunner.query.result import TableResult
     from lakerunner.query.sql.params import Params
     from lakerunner.store import ObjectStore
 
@@ -386,10 +387,52 @@ class Lake:
             text, time=time, start=start, end=end, step=step, lookback=lookback, timeout=timeout
         )
 
-    def explain(self, text: str, *, params: Params | None = None) -> Explanation:
-        """Say which segments a query would read, and why; see `QueryEngine.explain`."""
+    def explain(
+        self,
+        text: str,
+        *,
+        language: str = "sql",
+        params: Params | None = None,
+        time: TimeLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        step: StepLike | None = None,
+    ) -> Explanation:
+        """Say which segments a query would read, and why; see `QueryEngine.explain`.
+
+        Args:
+            text: The query.
+            language: `sql` or `promql`.
+            params: Values for the placeholders of SQL.
+            time: When PromQL is evaluated; see `promql`.
+            start: Likewise.
+            end: Likewise.
+            step: Likewise.
+
+        Raises:
+            ConfigurationError: There is no such language.
+        """
         self._require_open("explain")
+        if language == "promql":
+            return self._queries.explain_promql(text, time=time, start=start, end=end, step=step)
+        if language != "sql":
+            raise ConfigurationError(
+                f"no such language: {language!r}; there are sql and promql", language=language
+            )
         return self._queries.explain(text, params=params)
+
+    def metrics(self, start: TimeLike | None = None, end: TimeLike | None = None) -> TableResult:
+        """The metrics that have points in `[start, end)`.
+
+        Returns:
+            `name` as PromQL has it, `metric_name` as it was sent, `type`, `unit`, `description`,
+            `temporality` and `is_monotonic`, in order of `name`.
+
+        Raises:
+            InvalidTimeError: `start` or `end` cannot be read.
+        """
+        self._require_open("metrics")
+        return self._queries.metrics(_time_range(start, end))
 
     def segments(
         self,
@@ -403,10 +446,7 @@ class Lake:
             InvalidTimeError: `start` or `end` cannot be read.
             ConfigurationError: There is no such table.
         """
-        now_ns = time.time_ns()
-        start_ns = MIN_NS if start is None else to_nanoseconds(start, now_ns=now_ns)
-        end_ns = MAX_NS if end is None else to_nanoseconds(end, now_ns=now_ns)
-        wanted = TimeRange(start_ns, end_ns)
+        wanted = _time_range(start, end)
         self._require_open("segments")
         with self._discretion.applied():
             return self.catalog.segments(self.organization, table_spec(table).name, wanted)
@@ -432,3 +472,10 @@ class Lake:
     def _require_open(self, what: str) -> None:
         if self._closed.is_set():
             raise ConfigurationError(f"{what}: the lake is closed")
+
+
+def _time_range(start: TimeLike | None, end: TimeLike | None) -> TimeRange:
+    now_ns = time.time_ns()
+    start_ns = MIN_NS if start is None else to_nanoseconds(start, now_ns=now_ns)
+    end_ns = MAX_NS if end is None else to_nanoseconds(end, now_ns=now_ns)
+    return TimeRange(start_ns, end_ns)

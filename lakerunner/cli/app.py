@@ -14,6 +14,7 @@ from lakerunner.cli.entry import INTERRUPTED_EXIT
 from lakerunner.cli.generate import generate
 from lakerunner.cli.ingest import ingest
 from lakerunner.cli.inventory import rejected, segments
+from lakerunner.cli.promql import promql
 from lakerunner.cli.query import explain, sql
 from lakerunner.cli.recover import recover
 from lakerunner.cli.screen import messages
@@ -108,6 +109,12 @@ _add(
     "lakerunner sql ./lake 'SELECT level, count(*) FROM logs GROUP BY 1'",
     "lakerunner sql ./lake 'SELECT body FROM logs' --output csv > bodies.csv",
     "lakerunner sql ./lake 'SELECT * FROM logs' -o parquet -f logs.parquet",
+)
+_add(
+    promql,
+    "lakerunner promql ./lake up",
+    "lakerunner promql ./lake 'sum by (job) (rate(http_requests_total[5m]))' --start now-1h",
+    "lakerunner promql ./lake 'rate(errors_total[1m])' --start now-15m --step 30s --plot",
 )
 _add(
     explain,

@@ -17,7 +17,8 @@ from lakerunner.model.times import TimeRange
 from lakerunner.query.backing import Backing
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.plan import Planner
-from lakerunner.query.promql.answering import Reader, answer
+from lakerunner.query.promql.answering import Reader, answer, describe_metrics
+from lakerunner.query.promql.answering import explain as explain_selectors
 from lakerunner.query.promql.grid import read_grid
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lakerunner.query.promql.answering import SampleResult
     from lakerunner.query.promql.grid import StepLike
     from lakerunner.query.query import Query
+    from lakerunner.query.result import TableResult
     from lakerunner.query.sql.params import Params
     from lakerunner.store.base import ObjectStore
 
@@ -206,12 +208,31 @@ class QueryEngine:
             QueryLimitError: It has too many steps, or reads too many samples.
         """
         grid = read_grid(time, start, end, step, lookback, time_ns())
-        reader = Reader(
+        return answer(text, grid, self._metrics(timeout))
+
+    def explain_promql(
+        self,
+        text: str,
+        *,
+        time: TimeLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        step: StepLike | None = None,
+    ) -> Explanation:
+        """Say which segments the selectors of a PromQL expression read, and why; see `promql`."""
+        grid = read_grid(time, start, end, step, None, time_ns())
+        return explain_selectors(text, grid, self._metrics(), self.explain)
+
+    def metrics(self, time_range: TimeRange = _ALL_TIME) -> TableResult:
+        """The metrics there are: names in PromQL and as sent, types, units, descriptions."""
+        return describe_metrics(self._metrics(), time_range)
+
+    def _metrics(self, timeout: float | None = None) -> Reader:
+        return Reader(
             ask=lambda query: self.sql(query, timeout=timeout),
             segments=lambda span: self._catalog.segments(self._organization, "metrics", span),
             memory_bytes=self._config.query_memory_bytes,
         )
-        return answer(text, grid, reader)
 
     def explain(self, query: str | Query, *, params: Params | None = None) -> Explanation:
         """Say how a query would be answered: every segment, kept or dropped and why, and the plan.

@@ -189,6 +189,21 @@ class Result:
         return html_table(table, caption=self._count(table.num_rows, more=more))
 
 
+class TableResult(Result):
+    """An answer that is there as a whole, as languages give it that reckon by themselves.
+
+    Args:
+        table: The rows.
+        stats: What it took to find them.
+    """
+
+    def __init__(self, table: pa.Table, stats: QueryStats) -> None:  # there is no plan to run
+        self._table = table
+        self._preview = None
+        self._stats = stats
+        self.schema = table.schema
+
+
 def _missing(package: str) -> MissingExtraError:
     return MissingExtraError(
         f"to_{package}() needs {package}: pip install {package}", missing=package

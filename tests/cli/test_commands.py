@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RECORDS = 12_000
 COMMANDS = ["ingest", "watch", "sql", "explain", "segments", "rejected", "recover", "generate"]
-COMMANDS += ["demo"]
+COMMANDS += ["promql", "demo"]
 
 
 def line_of(result: Result, name: str) -> str:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from lakerunner.errors import QueryExecutionError, QueryLimitError
 from lakerunner.model.times import TimeRange
+from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.promql.evaluate import evaluate
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Grid, Read, reads
 from lakerunner.query.promql.otlp import PARTS, Stream, label_name, metric_name
@@ -26,16 +27,17 @@ from lakerunner.query.promql.points import (
 from lakerunner.query.promql.rows import answer_table, joined_tables
 from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
 from lakerunner.query.promql.syntax import ValueType
-from lakerunner.query.result import Result
+from lakerunner.query.result import Result, TableResult
 from lakerunner.query.stats import QueryStats
 from lakerunner.schema.names import RECORD, RESOURCE
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from lakerunner.compute.table import ScanMode
     from lakerunner.model.segment import Segment
     from lakerunner.query.promql.series import Samples
     from lakerunner.query.promql.syntax import Matcher
@@ -71,7 +73,7 @@ class Reader(NamedTuple):
     resource: bool = True
 
 
-class SampleResult(Result):
+class SampleResult(TableResult):
     """The samples that a PromQL expression evaluates to: one row each.
 
     Columns are the labels that occur (`__name__` first, the rest in order; NULL where a series
@@ -90,10 +92,7 @@ class SampleResult(Result):
         notes: tuple[tuple[str, ...], tuple[str, ...]],
         stats: QueryStats,
     ) -> None:
-        self._table = table
-        self._preview = None
-        self._stats = stats
-        self.schema = table.schema
+        super().__init__(table, stats)
         self.kind = kind
         self.warnings, self.infos = notes
 
@@ -134,16 +133,13 @@ class _Metrics:
         return concat_samples([self._points(one, stream, read) for one in stream.selected])
 
     def _find(self, read: Read) -> _Stream:
-        span = _span(read.after_ms, read.until_ms)
-        segments = self._reader.segments(span)
-        names = candidates(segments, read.matchers)
-        if not segments or names == ():
+        known = _conditions(self._reader, read)
+        if known is None:
             return _Stream((), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), ())
-        keys = attribute_keys(segments)
+        where, keys = known
         resource = self._reader.resource
-        where = [_is_one_of("metric_name", names)] if names else []
-        where += pushed(read.matchers, segments, keys, resource=resource)
         columns = ", ".join(["series_id", *IDENTITY, *map(_quoted, sorted(keys))])
+        span = _span(read.after_ms, read.until_ms)
         streams = self._ask(f"SELECT DISTINCT {columns}", [_within(span), *where])
         delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
         selected = select_streams(streams, keys, read.matchers, resource=resource)
@@ -177,6 +173,70 @@ class _Metrics:
             batches.append(batch)
         self.results.append(result)
         return pa.Table.from_batches(batches, result.schema)
+
+
+def _conditions(reader: Reader, read: Read) -> tuple[list[str], dict[str, str]] | None:
+    """What the catalog tells of a selector: conditions on rows, and the attributes there are.
+
+    None where no row can fulfil it.
+    """
+    segments = reader.segments(_span(read.after_ms, read.until_ms))
+    names = candidates(segments, read.matchers)
+    if not segments or names == ():
+        return None
+    keys = attribute_keys(segments)
+    where = [_is_one_of("metric_name", names)] if names else []
+    return where + pushed(read.matchers, segments, keys, resource=reader.resource), keys
+
+
+def explain(
+    text: str, grid: Grid, reader: Reader, explain_sql: Callable[[str], Explanation]
+) -> Explanation:
+    """Say which segments each selector of an expression reads, and why.
+
+    Raises:
+        QuerySyntaxError: The text cannot be read.
+    """
+    plans: list[str] = []
+    verdicts: dict[str, SegmentVerdict] = {}
+    modes: Mapping[str, ScanMode] = {}
+    for read in reads(parse(text), grid):
+        shown = "{" + ", ".join(map(str, read.matchers)) + "}"
+        known = _conditions(reader, read)
+        if known is None:
+            plans.append(f"{shown}: no metric can have this name or these labels")
+            continue
+        where = " AND ".join([_within(_span(read.after_ms, read.until_ms)), *known[0]])
+        part = explain_sql(f"SELECT {', '.join(NUMBER_COLUMNS)} FROM metrics WHERE {where}")  # noqa: S608 - quoted
+        plans.append(f"{shown}:\n{part.physical_plan}")
+        modes = part.modes
+        for verdict in part.segments:
+            before = verdicts.get(verdict.segment.id)
+            if before is None or (verdict.keep and not before.keep):
+                verdicts[verdict.segment.id] = verdict
+    return Explanation(text, tuple(verdicts.values()), modes, "\n".join(plans))
+
+
+def describe_metrics(reader: Reader, span: TimeRange) -> TableResult:
+    """The metrics of a time range: names, types, units, descriptions.
+
+    Columns: `name` as PromQL has it, `metric_name` as it was sent, `type`, `unit`, `description`,
+    `temporality`, `is_monotonic`; in order of `name`.
+    """
+    started = time.perf_counter()
+    columns = ("metric_name", "metric_type", "unit", "description", "temporality", "is_monotonic")
+    result = reader.ask(f"SELECT DISTINCT {', '.join(columns)} FROM metrics WHERE {_within(span)}")  # noqa: S608 - names
+    found = result.to_arrow()
+    names = [
+        metric_name(Stream(row[0] or "", row[1] or "", row[2] or "", monotonic=bool(row[3])))
+        for row in zip(
+            *(found[name].to_pylist() for name in (*columns[:3], "is_monotonic")), strict=True
+        )
+    ]
+    table = found.rename_columns([{"metric_type": "type"}.get(name, name) for name in columns])
+    table = table.add_column(0, "name", pa.array(names, pa.string()))
+    table = table.sort_by([("name", "ascending"), ("metric_name", "ascending")])
+    return TableResult(table, _summed([result], table.num_rows, time.perf_counter() - started))
 
 
 def _places(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
