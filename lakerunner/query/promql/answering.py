@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from lakerunner.errors import QueryExecutionError, QueryLimitError
 from lakerunner.model.times import TimeRange
 from lakerunner.query.explanation import Explanation, SegmentVerdict
+from lakerunner.query.promql.conditions import conditions, quoted, span_of, within
 from lakerunner.query.promql.evaluate import evaluate
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Grid, Read, reads
-from lakerunner.query.promql.otlp import PARTS, Stream, label_name, metric_name
+from lakerunner.query.promql.otlp import Stream, metric_name
 from lakerunner.query.promql.parser import parse
 from lakerunner.query.promql.points import (
     COLUMNS_OF,
@@ -29,18 +30,15 @@ from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
 from lakerunner.query.promql.syntax import ValueType
 from lakerunner.query.result import Result, TableResult
 from lakerunner.query.stats import QueryStats
-from lakerunner.schema.names import RECORD, RESOURCE
-from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from lakerunner.compute.table import ScanMode
     from lakerunner.model.segment import Segment
     from lakerunner.query.promql.series import Samples
-    from lakerunner.query.promql.syntax import Matcher
 
 _NS_PER_MS = 1_000_000
 _BYTES_PER_CELL = 64
@@ -133,14 +131,18 @@ class _Metrics:
         return concat_samples([self._points(one, stream, read) for one in stream.selected])
 
     def _find(self, read: Read) -> _Stream:
-        known = _conditions(self._reader, read)
+        known = conditions(
+            read,
+            self._reader.segments(span_of(read.after_ms, read.until_ms)),
+            resource=self._reader.resource,
+        )
         if known is None:
             return _Stream((), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), ())
         where, keys = known
         resource = self._reader.resource
-        columns = ", ".join(["series_id", *IDENTITY, *map(_quoted, sorted(keys))])
-        span = _span(read.after_ms, read.until_ms)
-        streams = self._ask(f"SELECT DISTINCT {columns}", [_within(span), *where])
+        columns = ", ".join(["series_id", *IDENTITY, *map(quoted, sorted(keys))])
+        span = span_of(read.after_ms, read.until_ms)
+        streams = self._ask(f"SELECT DISTINCT {columns}", [within(span), *where])
         delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
         selected = select_streams(streams, keys, read.matchers, resource=resource)
         ids = np.asarray(streams["series_id"])
@@ -151,7 +153,7 @@ class _Metrics:
         after_ms = read.after_ms - (DEFAULT_LOOKBACK_MS if selected.kind == "native" else 0)
         wanted = np.unique(stream.ids[selected.rows])
         columns = ", ".join((*NUMBER_COLUMNS, *COLUMNS_OF[selected.kind]))
-        where = [_within(_span(after_ms, read.until_ms)), *stream.where]
+        where = [within(span_of(after_ms, read.until_ms)), *stream.where]
         if len(wanted) <= _FEW_SERIES:
             where.append(f"series_id IN ({', '.join(map(str, wanted.tolist()))})")
         table = self._ask(f"SELECT {columns}", where).combine_chunks()
@@ -175,20 +177,6 @@ class _Metrics:
         return pa.Table.from_batches(batches, result.schema)
 
 
-def _conditions(reader: Reader, read: Read) -> tuple[list[str], dict[str, str]] | None:
-    """What the catalog tells of a selector: conditions on rows, and the attributes there are.
-
-    None where no row can fulfil it.
-    """
-    segments = reader.segments(_span(read.after_ms, read.until_ms))
-    names = candidates(segments, read.matchers)
-    if not segments or names == ():
-        return None
-    keys = attribute_keys(segments)
-    where = [_is_one_of("metric_name", names)] if names else []
-    return where + pushed(read.matchers, segments, keys, resource=reader.resource), keys
-
-
 def explain(
     text: str, grid: Grid, reader: Reader, explain_sql: Callable[[str], Explanation]
 ) -> Explanation:
@@ -202,11 +190,13 @@ def explain(
     modes: Mapping[str, ScanMode] = {}
     for read in reads(parse(text), grid):
         shown = "{" + ", ".join(map(str, read.matchers)) + "}"
-        known = _conditions(reader, read)
+        known = conditions(
+            read, reader.segments(span_of(read.after_ms, read.until_ms)), resource=reader.resource
+        )
         if known is None:
             plans.append(f"{shown}: no metric can have this name or these labels")
             continue
-        where = " AND ".join([_within(_span(read.after_ms, read.until_ms)), *known[0]])
+        where = " AND ".join([within(span_of(read.after_ms, read.until_ms)), *known[0]])
         part = explain_sql(f"SELECT {', '.join(NUMBER_COLUMNS)} FROM metrics WHERE {where}")  # noqa: S608 - quoted
         plans.append(f"{shown}:\n{part.physical_plan}")
         modes = part.modes
@@ -225,7 +215,7 @@ def describe_metrics(reader: Reader, span: TimeRange) -> TableResult:
     """
     started = time.perf_counter()
     columns = ("metric_name", "metric_type", "unit", "description", "temporality", "is_monotonic")
-    result = reader.ask(f"SELECT DISTINCT {', '.join(columns)} FROM metrics WHERE {_within(span)}")  # noqa: S608 - names
+    result = reader.ask(f"SELECT DISTINCT {', '.join(columns)} FROM metrics WHERE {within(span)}")  # noqa: S608 - names
     found = result.to_arrow()
     names = [
         metric_name(Stream(row[0] or "", row[1] or "", row[2] or "", monotonic=bool(row[3])))
@@ -295,116 +285,3 @@ def _summed(results: Sequence[Result], rows: int, seconds: float) -> QueryStats:
         planning_seconds=planning,
         execution_seconds=seconds - planning,
     )
-
-
-def candidates(segments: Iterable[Segment], matchers: Sequence[Matcher]) -> tuple[str, ...] | None:
-    """The metrics, as they were sent, that may have the name a selector asks for.
-
-    Returns:
-        Their names; None where the catalog cannot tell.
-    """
-    wanted = [one.value for one in matchers if one.name == "__name__" and one.op == "="]
-    names: set[str] = set()
-    units: set[str] = set()
-    for segment in segments:
-        for column, found in (("metric_name", names), ("unit", units)):
-            stats = segment.columns.get(column)
-            if stats is None:
-                continue
-            if stats.values is None:
-                return None
-            found.update(stats.values)
-    if not wanted or "target_info" in wanted:
-        return None
-    return tuple(
-        sorted(
-            name for name in names if all(_may_be_called(name, one, units | {""}) for one in wanted)
-        )
-    )
-
-
-def _may_be_called(name: str, wanted: str, units: Iterable[str]) -> bool:
-    plain = metric_name(Stream(name, "", "", monotonic=False))
-    if not (wanted.startswith(plain) or plain.endswith(("_total", "_ratio", "total", "ratio"))):
-        return False
-    for unit in units:
-        for kind, parts in PARTS.items():
-            for monotonic in (False, True):
-                base = metric_name(Stream(name, kind, unit, monotonic))
-                if any(f"{base}{part.suffix}" == wanted for part in parts):
-                    return True
-    return False
-
-
-def attribute_keys(segments: Iterable[Segment]) -> dict[str, str]:
-    """The key of each attribute of points and resources, as it was sent, by column."""
-    keys: dict[str, str] = {}
-    canonical = set(TABLES["metrics"].schema.names) - {"resource_service_name"}
-    for segment in segments:
-        for column, stats in segment.columns.items():
-            if column in canonical or column in keys:
-                continue
-            for prefix in (RESOURCE, RECORD):
-                if column.startswith(prefix):
-                    keys[column] = stats.key or column.removeprefix(prefix)
-    if "resource_service_name" in keys:
-        keys["resource_service_name"] = "service.name"
-    return keys
-
-
-def pushed(
-    matchers: Sequence[Matcher],
-    segments: Iterable[Segment],
-    keys: dict[str, str],
-    *,
-    resource: bool,
-) -> list[str]:
-    """Conditions on labels as conditions on columns, as far as that loses nothing."""
-    text = dict.fromkeys(keys, True)
-    for segment in segments:
-        for column in keys:
-            stats = segment.columns.get(column)
-            if stats is not None and stats.type != "string":
-                text[column] = False
-    conditions = []
-    for one in matchers:
-        special = ("__name__", "le", "quantile", "job", "instance")
-        if one.op != "=" or not one.value or one.name in special:
-            continue
-        columns = [column for column, key in keys.items() if label_name(key) == one.name]
-        if not resource:
-            columns = [column for column in columns if not column.startswith(RESOURCE)]
-        by_place: dict[str, int] = {}
-        for column in columns:
-            place = RESOURCE if column.startswith(RESOURCE) else RECORD
-            by_place[place] = by_place.get(place, 0) + 1
-        if not columns:
-            conditions.append("false")
-        elif all(text[column] for column in columns) and max(by_place.values()) == 1:
-            equal = [f"{_quoted(column)} = {_literal(one.value)}" for column in columns]
-            conditions.append(f"({' OR '.join(equal)})")
-    return conditions
-
-
-def _span(after_ms: int, until_ms: int) -> TimeRange:
-    return TimeRange((after_ms + 1) * _NS_PER_MS, (until_ms + 1) * _NS_PER_MS)
-
-
-def _within(span: TimeRange) -> str:
-    start, end = (
-        f"arrow_cast({ns}, 'Timestamp(Nanosecond, Some(\"UTC\"))')"
-        for ns in (span.start_ns, span.end_ns)
-    )
-    return f"timestamp >= {start} AND timestamp < {end}"
-
-
-def _is_one_of(column: str, values: Sequence[str]) -> str:
-    return f"{column} IN ({', '.join(map(_literal, values))})"
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,147 @@
+"""What the catalog tells of a selector: which rows can fulfil its conditions, said in SQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lakerunner.model.times import TimeRange
+from lakerunner.query.promql.otlp import PARTS, Stream, label_name, metric_name
+from lakerunner.schema.names import RECORD, RESOURCE
+from lakerunner.schema.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lakerunner.model.segment import Segment
+    from lakerunner.query.promql.grid import Read
+    from lakerunner.query.promql.syntax import Matcher
+
+_NS_PER_MS = 1_000_000
+
+
+def conditions(
+    read: Read, segments: Sequence[Segment], *, resource: bool
+) -> tuple[list[str], dict[str, str]] | None:
+    """What the catalog tells of a selector: conditions on rows, and the attributes there are.
+
+    None where no row can fulfil it.
+    """
+    names = candidates(segments, read.matchers)
+    if not segments or names == ():
+        return None
+    keys = attribute_keys(segments)
+    where = [is_one_of("metric_name", names)] if names else []
+    return where + pushed(read.matchers, segments, keys, resource=resource), keys
+
+
+def candidates(segments: Iterable[Segment], matchers: Sequence[Matcher]) -> tuple[str, ...] | None:
+    """The metrics, as they were sent, that may have the name a selector asks for.
+
+    Returns:
+        Their names; None where the catalog cannot tell.
+    """
+    wanted = [one.value for one in matchers if one.name == "__name__" and one.op == "="]
+    names: set[str] = set()
+    units: set[str] = set()
+    for segment in segments:
+        for column, found in (("metric_name", names), ("unit", units)):
+            stats = segment.columns.get(column)
+            if stats is None:
+                continue
+            if stats.values is None:
+                return None
+            found.update(stats.values)
+    if not wanted or "target_info" in wanted:
+        return None
+    return tuple(
+        sorted(
+            name for name in names if all(_may_be_called(name, one, units | {""}) for one in wanted)
+        )
+    )
+
+
+def _may_be_called(name: str, wanted: str, units: Iterable[str]) -> bool:
+    plain = metric_name(Stream(name, "", "", monotonic=False))
+    if not (wanted.startswith(plain) or plain.endswith(("_total", "_ratio", "total", "ratio"))):
+        return False
+    for unit in units:
+        for kind, parts in PARTS.items():
+            for monotonic in (False, True):
+                base = metric_name(Stream(name, kind, unit, monotonic))
+                if any(f"{base}{part.suffix}" == wanted for part in parts):
+                    return True
+    return False
+
+
+def attribute_keys(segments: Iterable[Segment]) -> dict[str, str]:
+    """The key of each attribute of points and resources, as it was sent, by column."""
+    keys: dict[str, str] = {}
+    canonical = set(TABLES["metrics"].schema.names) - {"resource_service_name"}
+    for segment in segments:
+        for column, stats in segment.columns.items():
+            if column in canonical or column in keys:
+                continue
+            for prefix in (RESOURCE, RECORD):
+                if column.startswith(prefix):
+                    keys[column] = stats.key or column.removeprefix(prefix)
+    if "resource_service_name" in keys:
+        keys["resource_service_name"] = "service.name"
+    return keys
+
+
+def pushed(
+    matchers: Sequence[Matcher],
+    segments: Iterable[Segment],
+    keys: dict[str, str],
+    *,
+    resource: bool,
+) -> list[str]:
+    """Conditions on labels as conditions on columns, as far as that loses nothing."""
+    text = dict.fromkeys(keys, True)
+    for segment in segments:
+        for column in keys:
+            stats = segment.columns.get(column)
+            if stats is not None and stats.type != "string":
+                text[column] = False
+    conditions = []
+    for one in matchers:
+        special = ("__name__", "le", "quantile", "job", "instance")
+        if one.op != "=" or not one.value or one.name in special:
+            continue
+        columns = [column for column, key in keys.items() if label_name(key) == one.name]
+        if not resource:
+            columns = [column for column in columns if not column.startswith(RESOURCE)]
+        by_place: dict[str, int] = {}
+        for column in columns:
+            place = RESOURCE if column.startswith(RESOURCE) else RECORD
+            by_place[place] = by_place.get(place, 0) + 1
+        if not columns:
+            conditions.append("false")
+        elif all(text[column] for column in columns) and max(by_place.values()) == 1:
+            equal = [f"{quoted(column)} = {literal(one.value)}" for column in columns]
+            conditions.append(f"({' OR '.join(equal)})")
+    return conditions
+
+
+def span_of(after_ms: int, until_ms: int) -> TimeRange:
+    return TimeRange((after_ms + 1) * _NS_PER_MS, (until_ms + 1) * _NS_PER_MS)
+
+
+def within(span: TimeRange) -> str:
+    start, end = (
+        f"arrow_cast({ns}, 'Timestamp(Nanosecond, Some(\"UTC\"))')"
+        for ns in (span.start_ns, span.end_ns)
+    )
+    return f"timestamp >= {start} AND timestamp < {end}"
+
+
+def is_one_of(column: str, values: Sequence[str]) -> str:
+    return f"{column} IN ({', '.join(map(literal, values))})"
+
+
+def quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
