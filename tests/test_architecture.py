@@ -15,7 +15,7 @@ LIBRARY = sorted((ROOT / "lakerunner").rglob("*.py"))
 OTHERS = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
 EVERYTHING = [*LIBRARY, *sorted(OTHERS), ROOT / "noxfile.py"]
 
-MODULE_LINES, FUNCTION_LINES, INIT_LINES = 400, 60, 60
+MODULE_LINES, FUNCTION_LINES, INIT_LINES = 500, 60, 60
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base_utils"}
 PURE = ("model", "schema", "formats", "segments", "policies", "query/prune.py", "query/prune/")
 CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter"}

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import QueryExecutionError, QueryLimitError
-from lakerunner.model.times import TimeRange
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.promql.conditions import conditions, quoted, span_of, within
 from lakerunner.query.promql.evaluate import evaluate
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from lakerunner.compute.table import ScanMode
     from lakerunner.model.segment import Segment
+    from lakerunner.model.times import TimeRange
     from lakerunner.query.promql.series import Samples
 
 _NS_PER_MS = 1_000_000

@@ -124,10 +124,12 @@ def pushed(
 
 
 def span_of(after_ms: int, until_ms: int) -> TimeRange:
+    """The times after one moment and up to another, in milliseconds, as a half-open range."""
     return TimeRange((after_ms + 1) * _NS_PER_MS, (until_ms + 1) * _NS_PER_MS)
 
 
 def within(span: TimeRange) -> str:
+    """That a row lies within a time range."""
     start, end = (
         f"arrow_cast({ns}, 'Timestamp(Nanosecond, Some(\"UTC\"))')"
         for ns in (span.start_ns, span.end_ns)
@@ -136,12 +138,15 @@ def within(span: TimeRange) -> str:
 
 
 def is_one_of(column: str, values: Sequence[str]) -> str:
+    """That a column has one of some texts."""
     return f"{column} IN ({', '.join(map(literal, values))})"
 
 
 def quoted(column: str) -> str:
+    """A column's name as SQL writes it."""
     return '"' + column.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
+    """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
