@@ -54,8 +54,9 @@ import nox  # noqa: E402 - only importable now
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv|virtualenv")
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "imports", "types", "docs", "tests"]
+nox.options.sessions = [*(CHECKS := ["lint", "imports", "types", "docs"]), "tests"]
 
+PROCESSES = ["--numprocesses=2", "--dist=loadfile"]
 PACKAGE = "-e.[cli,gcs,postgres,s3,testing]"
 
 
@@ -99,9 +100,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """pytest: the tests, each benchmark once, and every example in the documentation."""
+    """pytest: the tests, each benchmark once, and every example in the documentation.
+
+    Two processes share the files; each starts the services that its own tests need.
+    """
     install(session, "test", package=True)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PROCESSES, *session.posargs)
 
 
 @nox.session
@@ -143,5 +147,17 @@ def build(session: nox.Session) -> None:
     session.run("python", "-I", "-c", "import lakerunner; print(lakerunner.__version__)")
 
 
+def side_by_side() -> int:
+    """Run the tests, and all other checks beside them; what these print comes in one piece."""
+    run = [sys.executable, __file__, "-s"]
+    with subprocess.Popen([*run, "tests"]) as testing:
+        checks = subprocess.run(
+            [*run, *CHECKS], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        sys.stdout.buffer.write(checks.stdout)
+        sys.stdout.flush()
+    return checks.returncode or testing.returncode
+
+
 if __name__ == "__main__":
-    nox.main()
+    sys.exit(nox.main() if sys.argv[1:] else side_by_side())
