@@ -23,9 +23,6 @@ memory setting is divided among the stages of a batch."""
 BATCH_OBJECTS: Final = 512
 """Objects in one commit at most. More make fewer commits, and more to repeat after a crash."""
 
-BATCH_BYTES: Final = 64 * MIB
-"""Stored (compressed) bytes in one commit at most."""
-
 OBJECT_BYTES: Final = 4 * 1024 * MIB
 """Bytes after decompression that one object may hold; protects against decompression bombs."""
 

@@ -39,6 +39,16 @@ PLANTED = [
         "lakerunner.lake",
         "lakerunner.catalog.sqlite",
     ),
+    (
+        "Adapters are reached through the registry only",
+        "lakerunner.query.engine",
+        "lakerunner.catalog.bucket",
+    ),
+    (
+        "Adapters are reached through the registry only",
+        "lakerunner.ingest",
+        "lakerunner.events.sqs",
+    ),
     ("Raw formats are decoded by ingest alone", "lakerunner.lake", "lakerunner.formats"),
     ("compute is the one door to DataFusion", "lakerunner.query.planted", "datafusion"),
     ("Storage and database clients live in their adapter", "lakerunner.ingest.planted", "s3fs"),

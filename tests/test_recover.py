@@ -17,24 +17,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from lakerunner.catalog import FaultyCatalog
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
-from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import collect_orphans
-from lakerunner.store.faulty import FaultyStore
 from lakerunner.store.memory import MemoryStore
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lakerunner.catalog import Catalog
-    from lakerunner.model.faults import Ticket
     from lakerunner.model.recovery import RecoveryReport
     from lakerunner.model.segment import Segment
     from lakerunner.store import ObjectStore
+    from lakerunner.testing.faults import Ticket
 
 HOUR_NS = 3600 * 10**9
 START_NS = 490_000 * HOUR_NS

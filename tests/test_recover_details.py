@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 import lakerunner
-from lakerunner.catalog import FaultyCatalog, open_catalog
+from lakerunner.catalog import open_catalog
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.errors import (
     CatalogUnavailableError,
@@ -26,14 +26,13 @@ from lakerunner.errors import (
 from lakerunner.ingest import Ingestor
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
-from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
 from lakerunner.model.source import TakenSource
 from lakerunner.publish.footers import read_footer
 from lakerunner.recover import recover_catalog
 from lakerunner.segments.codec import encode, read_description
 from lakerunner.store.counting import CountingStore
-from lakerunner.store.faulty import FaultyStore
 from lakerunner.store.memory import MemoryStore
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from lakerunner.catalog.base import Catalog
-from lakerunner.catalog.faulty import FaultyCatalog
 from lakerunner.catalog.opening import open_catalog
 
-__all__ = ["Catalog", "FaultyCatalog", "open_catalog"]
+__all__ = ["Catalog", "open_catalog"]

@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.schema.types import type_name
-
 _KEY, _TYPES, _OVERFLOW = b"lakerunner.key", b"lakerunner.types", b"lakerunner.overflow"
 
 
@@ -154,8 +152,3 @@ def _number_repeats(rows: Any, names: Any) -> tuple[Any, dict[str, str]]:
     mask[again] = True
     repeats = {name: name.rpartition("__")[0] for name in numbered.unique().to_pylist()}
     return pc.replace_with_mask(names, mask, numbered), repeats
-
-
-def is_encodable(dtype: pa.DataType) -> bool:
-    """Whether a column of this type gains from dictionary encoding."""
-    return not pa.types.is_dictionary(dtype) and type_name(dtype) == "string"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lakerunner.store.base import Buffer, ByteRange, GetResult, ObjectMeta, ObjectStore, PutMode
 from lakerunner.store.counting import CountingStore, Counts
-from lakerunner.store.faulty import FaultyStore
 from lakerunner.store.opening import open_store
 from lakerunner.store.probe import check_conditional_puts
 from lakerunner.store.urls import Location, locate
@@ -14,7 +13,6 @@ __all__ = [
     "ByteRange",
     "CountingStore",
     "Counts",
-    "FaultyStore",
     "GetResult",
     "Location",
     "ObjectMeta",

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lakerunner.catalog import FaultyCatalog
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.errors import CatalogUnavailableError, CommitConflictError, CommitUnknownError
-from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
 from lakerunner.testing.catalog import CatalogSuite
 from lakerunner.testing.catalog_fixture import A, ids
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, SimulatedCrash
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
 
 if TYPE_CHECKING:

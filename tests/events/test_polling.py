@@ -15,10 +15,9 @@ from lakerunner.errors import ConfigurationError, EventsUnavailableError, StoreU
 from lakerunner.events.directory import DirectoryWatcher
 from lakerunner.events.opening import open_source
 from lakerunner.events.polling import PrefixPoller
-from lakerunner.model.faults import Fault, FaultPlan
 from lakerunner.store import CountingStore, open_store
-from lakerunner.store.faulty import FaultyStore
 from lakerunner.store.wrapper import WrapperStore
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,16 +15,16 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 import lakerunner
-from lakerunner.catalog import FaultyCatalog, open_catalog
+from lakerunner.catalog import open_catalog
 from lakerunner.catalog.bucket import BucketCatalog, log
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
-from lakerunner.model.faults import FaultPlan, SimulatedCrash
 from lakerunner.model.source import Source, SourceState
 from lakerunner.retain import collect_orphans
-from lakerunner.store import FaultyStore, open_store, remote
+from lakerunner.store import open_store, remote
 from lakerunner.store.urls import locate
 from lakerunner.store.wrapper import WrapperStore
+from lakerunner.testing.faults import FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 from lakerunner.testing.servers import Proxy
 
 if TYPE_CHECKING:

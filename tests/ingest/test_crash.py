@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from lakerunner.catalog import FaultyCatalog, open_catalog
+from lakerunner.catalog import open_catalog
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.errors import (
     CommitUnknownError,
@@ -23,11 +23,10 @@ from lakerunner.errors import (
 )
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
-from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
 from lakerunner.query import QueryEngine
 from lakerunner.retain import collect_orphans
-from lakerunner.store.faulty import FaultyStore
 from lakerunner.store.memory import MemoryStore
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

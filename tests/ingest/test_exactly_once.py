@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from lakerunner.catalog import FaultyCatalog
 from lakerunner.errors import (
     CatalogUnavailableError,
     CommitUnknownError,
@@ -21,8 +20,8 @@ from lakerunner.errors import (
     ObjectDeniedError,
     StoreUnavailableError,
 )
-from lakerunner.model.faults import Fault, FaultPlan
 from lakerunner.model.signal import Signal
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog
 from lakerunner.testing.servers import Spoil
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from lakerunner.formats.compression import decompress
 from lakerunner.generate import logs_request
 from lakerunner.limits import MEMORY_FLOOR_BYTES, MIB
 from lakerunner.model.config import Config
-from lakerunner.model.faults import Fault, FaultPlan
-from lakerunner.store.faulty import FaultyStore
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
 
 if TYPE_CHECKING:
     from tests.ingest.conftest import Bucket

@@ -15,9 +15,9 @@ from lakerunner.ingest.prefetch import opened_in_order
 from lakerunner.ingest.task import IngestTask
 from lakerunner.limits import LISTED_ATTEMPTS
 from lakerunner.model.config import Config
-from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
-from lakerunner.store import FaultyStore, open_store
+from lakerunner.store import open_store
 from lakerunner.store.wrapper import WrapperStore
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore, SimulatedCrash
 
 if TYPE_CHECKING:
     from pathlib import Path

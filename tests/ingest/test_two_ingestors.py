@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 import lakerunner
 from lakerunner.errors import LakerunnerError, StoreUnavailableError
 from lakerunner.model.config import Config
-from lakerunner.model.faults import Fault, FaultPlan, Ticket
 from lakerunner.retain import collect_orphans
+from lakerunner.testing.faults import Fault, FaultPlan, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

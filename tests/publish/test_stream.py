@@ -12,12 +12,10 @@ import pytest
 
 import lakerunner
 from lakerunner.catalog import open_catalog
-from lakerunner.catalog.faulty import FaultyCatalog
 from lakerunner.errors import CommitConflictError, CommitUnknownError, SegmentError
 from lakerunner.fencing import Fence
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
-from lakerunner.model.faults import Fault, FaultPlan
 from lakerunner.publish import (
     Origin,
     SegmentStream,
@@ -31,6 +29,7 @@ from lakerunner.schema.types import TIMESTAMP
 from lakerunner.segments import codec
 from lakerunner.segments.codec import FOOTER_KEY, Forecast, forecast_merge
 from lakerunner.store import open_store
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog
 from lakerunner.testing.values import make_segment
 
 if TYPE_CHECKING:

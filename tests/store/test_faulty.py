@@ -10,8 +10,8 @@ import fsspec
 import pytest
 
 from lakerunner.errors import ObjectDeniedError, ObjectExistsError, StoreUnavailableError
-from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
-from lakerunner.store import FaultyStore, PutMode, open_store
+from lakerunner.store import PutMode, open_store
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore, SimulatedCrash
 from lakerunner.testing.store import StoreSuite
 from lakerunner.testing.store_fixture import keys
 

@@ -20,11 +20,11 @@ from lakerunner.errors import (
     ObjectDeniedError,
     StoreUnavailableError,
 )
-from lakerunner.model.faults import Fault, FaultPlan
-from lakerunner.store import FaultyStore, PutMode
+from lakerunner.store import PutMode
 from lakerunner.store.probe import PROBE_KEY
 from lakerunner.store.wrapper import WrapperStore
 from lakerunner.testing.catalog_fixture import everything, ids
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
 
 if TYPE_CHECKING:

@@ -14,11 +14,10 @@ from lakerunner.catalog import Catalog
 from lakerunner.catalog.base import ALL_TIME, PAGE
 from lakerunner.catalog.bucket import BucketCatalog, log
 from lakerunner.errors import CatalogUnavailableError, CommitUnknownError, StoreUnavailableError
-from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
 from lakerunner.store import open_store
-from lakerunner.store.faulty import FaultyStore
 from lakerunner.testing.catalog_fixture import A, B, ids
 from lakerunner.testing.catalog_machine import CatalogMachine
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore, SimulatedCrash
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
 
 if TYPE_CHECKING:

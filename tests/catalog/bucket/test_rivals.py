@@ -12,9 +12,8 @@ from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.log import LOG_PREFIX
 from lakerunner.catalog.bucket.pending import PENDING_PREFIX, Pending
 from lakerunner.errors import CommitConflictError, CommitUnknownError, StoreUnavailableError
-from lakerunner.model.faults import Fault, FaultPlan
-from lakerunner.store import FaultyStore
 from lakerunner.testing.catalog_fixture import A, ids
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
 from lakerunner.testing.values import make_commit, make_segment, make_source
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from lakerunner.catalog import FaultyCatalog
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.events import Delivery, EventQueue
 from lakerunner.ingest import Ingestor
@@ -16,16 +15,16 @@ from lakerunner.model.config import Config
 from lakerunner.model.event import ObjectEvent
 from lakerunner.query import QueryEngine
 from lakerunner.store import open_store
-from lakerunner.store.faulty import FaultyStore
 from lakerunner.store.memory import MemoryStore
+from lakerunner.testing.faults import FaultyCatalog, FaultyStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
-    from lakerunner.model.faults import FaultPlan
     from lakerunner.model.report import IngestReport
     from lakerunner.store import ObjectMeta, ObjectStore
+    from lakerunner.testing.faults import FaultPlan
 
 CONFIG = Config(backoff_seconds=0.0, attempts=3, watch_seconds=0.0)
 

@@ -16,8 +16,8 @@ from lakerunner.errors import (
 from lakerunner.events import Delivery, EventQueue
 from lakerunner.model.config import Config
 from lakerunner.model.event import ObjectEvent
-from lakerunner.model.faults import Fault, FaultPlan, SimulatedCrash
 from lakerunner.store import CountingStore
+from lakerunner.testing.faults import Fault, FaultPlan, SimulatedCrash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
