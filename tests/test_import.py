@@ -30,6 +30,7 @@ def test_importing_loads_nothing_heavy() -> None:
     assert {name for name in modules if name.startswith("lakerunner")} == {
         "lakerunner",
         "lakerunner.errors",
+        "lakerunner.printable",
     }
 
 
