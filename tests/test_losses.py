@@ -18,9 +18,9 @@ from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.errors import CatalogError, CatalogMismatchError, ConfigurationError
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
-from lakerunner.model.faults import FaultPlan
 from lakerunner.store import ObjectStore, PutMode, open_store
 from lakerunner.store.wrapper import WrapperStore
+from lakerunner.testing.faults import FaultPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
