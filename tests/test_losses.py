@@ -13,14 +13,14 @@ from uuid import uuid4
 import pytest
 
 import lakerunner
-from lakerunner.catalog import FaultyCatalog, open_catalog
+from lakerunner.catalog import open_catalog
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.errors import CatalogError, CatalogMismatchError, ConfigurationError
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.store import ObjectStore, PutMode, open_store
 from lakerunner.store.wrapper import WrapperStore
-from lakerunner.testing.faults import FaultPlan
+from lakerunner.testing.faults import FaultPlan, FaultyCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
