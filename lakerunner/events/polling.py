@@ -12,6 +12,7 @@ from lakerunner.errors import ConfigurationError, EventsUnavailableError, StoreU
 from lakerunner.events.base import Delivery, EventSource
 from lakerunner.limits import POLL_REMEMBERED
 from lakerunner.model.event import ObjectEvent
+from lakerunner.policies.ownership import is_below
 from lakerunner.store.opening import open_store
 from lakerunner.store.urls import locate
 
@@ -35,7 +36,7 @@ class PrefixPoller(EventSource):
     costs one look-up for a thousand objects and reads none.
 
     Args:
-        url: A bucket with a prefix. A `/` is not added: `s3://raw/logs` finds `logs-raw/a`, too.
+        url: A bucket with a prefix: whole parts of a path, `s3://raw/logs` finds no `logs-raw/a`.
         options: Credentials and endpoints of the bucket, in fsspec's words.
         cursor: Where an earlier poller stood; the first poll of all lists what lies behind it.
         interval_seconds: From the end of a poll to the start of the next.
@@ -167,6 +168,8 @@ class PrefixPoller(EventSource):
             del self._seen[next(iter(self._seen))]
 
     def _is_new(self, meta: ObjectMeta) -> bool:
+        if not is_below(meta.key, self._prefix):
+            return False
         if self._seen.get(meta.key) == meta.etag:
             self._seen[meta.key] = self._seen.pop(meta.key)  # the longest unseen goes first
             self._advance(meta)

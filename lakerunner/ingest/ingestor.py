@@ -33,7 +33,7 @@ from lakerunner.ingest.task import IngestTask, tasks_of
 from lakerunner.ingest.watching import Watcher, WatchSettings, gather_limits
 from lakerunner.ingest.workers import batch_workers
 from lakerunner.model.config import read_config
-from lakerunner.model.organization import check_organization
+from lakerunner.model.organization import check_distinct, check_organization, is_distinct
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
 from lakerunner.model.source import Rejection
@@ -42,7 +42,7 @@ from lakerunner.scope import Scope
 from lakerunner.store.opening import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Executor
     from os import PathLike
 
@@ -337,6 +337,14 @@ class Ingestor:
             raise _INPUT_ERRORS.get(whole[0].code, InputError)(whole[0].reason)
         return report
 
+    def _names(self, steward: str) -> Callable[[str], bool]:
+        """Which organizations the lake can hold, if it can hold this one."""
+        if not self._store.ignores_case:
+            return bool
+        known = {*self._catalog.organizations(), steward}
+        check_distinct(steward, known)
+        return partial(is_distinct, others=known)
+
     def _run(
         self,
         inputs: Inputs,
@@ -368,7 +376,8 @@ class Ingestor:
             announced=announced,
         )
         begin = partial(retrying, self._fence.begin, self._config)
-        tasks = (task._replace(epoch=begin().epoch) for task in tasks_of(new, common, rules))
+        owned = tasks_of(new, common, rules, self._names(common.steward))
+        tasks = (task._replace(epoch=begin().epoch) for task in owned)
         report, handled = IngestReport(), 0
         replaced = ReplacedVersions(self._catalog, inputs.store.url, self._config)
         workers = batch_workers(self._executor, self._config, inline=not record)

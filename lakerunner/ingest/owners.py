@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakerunner.errors import ConfigurationError, StoreError, did_you_mean
-from lakerunner.ingest.inputs import inputs_below
+from lakerunner.ingest.inputs import Inputs, inputs_below
 from lakerunner.model.organization import check_organization
 from lakerunner.model.profile import (
     PrefixMapping,
@@ -23,7 +23,7 @@ from lakerunner.model.profile import (
     refuse_overlaps,
 )
 from lakerunner.model.source import Rejection, Source
-from lakerunner.policies.ownership import Ownership
+from lakerunner.policies.ownership import Ownership, is_below
 from lakerunner.registry import split_scheme
 from lakerunner.retrying import retrying
 from lakerunner.store.urls import Location, locate
@@ -31,7 +31,7 @@ from lakerunner.store.urls import Location, locate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lakerunner.ingest.inputs import Inputs, OpenBucket
+    from lakerunner.ingest.inputs import OpenBucket
     from lakerunner.model.config import Config
     from lakerunner.store import ObjectMeta, ObjectStore
 
@@ -80,8 +80,16 @@ def _from_fields(fields: Mapping[str, Any]) -> Ownership:
         prefixes=_prefixes(fields.get("prefixes", ())),
         profiles=_profiles(fields.get("profiles", ())),
         by_path=bool(fields.get("by_path", True)),
+        buckets=_buckets(fields.get("buckets", ())),
         default=fields.get("default"),
     )
+
+
+def _buckets(given: Any) -> tuple[str, ...]:
+    places = [given] if isinstance(given, str) else list(given)
+    if not all(isinstance(place, str | os.PathLike) for place in places):
+        raise ConfigurationError("ownership: buckets are URLs, or paths of directories")
+    return tuple(f"{place.bucket}/{place.key}".rstrip("/") for place in map(locate, places))
 
 
 def _profiles(given: Any) -> tuple[StorageProfile, ...]:
@@ -145,7 +153,7 @@ def owned_places(rules: Ownership | None) -> list[Location]:
     places: list[Location] = []
     for place in sorted(named):
         last = places[-1] if places else None
-        if last is None or last.bucket != place.bucket or not place.key.startswith(last.key):
+        if last is None or last.bucket != place.bucket or not is_below(place.key, last.key):
             places.append(place)
     return places
 
@@ -175,7 +183,13 @@ def owned_inputs(
             source = Source(bucket, prefix, "")
             yield Rejection(source, error.code.value, error.message, time.time_ns())
         else:
-            yield inputs_below(store, prefix, lake.url)
+            # A listing knows no parts of a path: `web` lists `webshop/`, too.
+            found = inputs_below(store, prefix, lake.url)
+            yield Inputs(found.store, _below(found.objects, prefix))
+
+
+def _below(objects: Iterator[ObjectMeta], prefix: str) -> Iterator[ObjectMeta]:
+    return (each for each in objects if is_below(each.key, prefix))
 
 
 def _first(store: ObjectStore, prefix: str) -> ObjectMeta | None:

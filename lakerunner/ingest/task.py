@@ -12,7 +12,7 @@ from lakerunner.policies.batching import batches
 from lakerunner.policies.ownership import Owner, owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
@@ -86,7 +86,10 @@ class IngestOutcome(NamedTuple):
 
 
 def tasks_of(
-    objects: Iterable[ObjectMeta], common: IngestTask, rules: Ownership | None
+    objects: Iterable[ObjectMeta],
+    common: IngestTask,
+    rules: Ownership | None,
+    admits: Callable[[str], bool] = bool,
 ) -> Iterator[IngestTask]:
     """Put objects into batches, each of one owner.
 
@@ -94,6 +97,7 @@ def tasks_of(
         objects: What is to be taken, as it is listed.
         common: What all batches have in common.
         rules: Who owns which object; None if all are the steward's.
+        admits: Whether the lake can hold an organization of this name beside the others.
     """
 
     def owner(item: ObjectMeta) -> Owner | None:
@@ -101,7 +105,9 @@ def tasks_of(
             return Owner(common.steward)
         found = owner_of(common.source.url, item.key, rules)
         # Collectors and instances may share a batch: their rows lie together anyway.
-        return None if found is None else found._replace(collector="", instance=0)
+        if found is None or not admits(found.organization):
+            return None
+        return found._replace(collector="", instance=0)
 
     sizes = common.config.batch_bytes, common.config.batch_objects
     for found, batch in batches(objects, owner, batch_bytes=sizes[0], batch_objects=sizes[1]):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from lakerunner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _SHOWN = 60
@@ -18,6 +22,43 @@ def is_organization(name: object) -> bool:
         (True, False)
     """
     return isinstance(name, str) and _NAME.fullmatch(name) is not None and ".." not in name
+
+
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\..*)?", re.IGNORECASE)
+
+
+def check_distinct(name: str, others: Iterable[str]) -> None:
+    """Refuse a name that a store cannot hold, or not apart from others, if it ignores case.
+
+    Raises:
+        ConfigurationError: It differs from another in case only, ends at a dot, or is that of a
+            device: on such a store two organizations would share their files.
+
+    Example:
+        >>> check_distinct("acme", ["acme", "other"])
+        >>> check_distinct("ACME", ["acme", "other"])
+        Traceback (most recent call last):
+        lakerunner.errors.ConfigurationError: this store ignores case: 'ACME' would be 'acme'
+    """
+    twin = next((one for one in others if one != name and one.casefold() == name.casefold()), None)
+    if twin is not None:
+        raise ConfigurationError(
+            f"this store ignores case: {name!r} would be {twin!r}", organization=name
+        )
+    if name.endswith(".") or _DEVICES.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot name an organization on this store: it has no folder of that name",
+            organization=name,
+        )
+
+
+def is_distinct(name: str, others: Iterable[str]) -> bool:
+    """Whether `check_distinct` takes a name."""
+    try:
+        check_distinct(name, others)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def check_organization(name: str) -> str:

@@ -42,15 +42,19 @@ class Ownership(NamedTuple):
     """The rules of ownership.
 
     Attributes:
-        prefixes: Whose the objects under a prefix are; the longest prefix counts.
+        prefixes: Whose the objects under a prefix are; the longest prefix counts. A prefix is made
+            of whole parts of a path: `web` is not the beginning of `webshop/`.
         profiles: Whose buckets are.
-        by_path: Whether keys such as `otel-raw/<organization>/<collector>/…` are believed.
+        by_path: Whether keys such as `otel-raw/<organization>/<collector>/…` are believed …
+        buckets: … and where: URLs of buckets, or of folders in them. Anybody may write such a key
+            into a bucket of their own, so in any other place it says nothing.
         default: Whose all other objects are; None leaves them without an owner.
     """
 
     prefixes: tuple[PrefixMapping, ...] = ()
     profiles: tuple[StorageProfile, ...] = ()
     by_path: bool = True
+    buckets: tuple[str, ...] = ()
     default: str | None = None
 
 
@@ -58,7 +62,7 @@ def owner_of(bucket: str, key: str, rules: Ownership) -> Owner | None:
     """Whose an object is; None if no rule says.
 
     The longest matching prefix counts first, then a storage profile of the bucket, then the key
-    itself, then the default. Keys are believed in two forms: a central gateway writes
+    itself where it is believed, then the default. Keys are read in two forms: a gateway writes
     `otel-raw/<organization>/<collector>/…`, a collector of one organization
     `<organization>/otel-raw/…`; so are `logs-raw`, `metrics-raw` and `traces-raw`, which say the
     signal, too.
@@ -69,11 +73,14 @@ def owner_of(bucket: str, key: str, rules: Ownership) -> Owner | None:
         rules: What is known.
 
     Example:
-        >>> owner_of("s3://raw", "otel-raw/acme/c1/year=2026/logs_1.binpb.gz", Ownership())
+        >>> rules = Ownership(buckets=("s3://raw",))
+        >>> owner_of("s3://raw", "otel-raw/acme/c1/year=2026/logs_1.binpb.gz", rules)
         Owner(organization='acme', signal=None, collector='c1', instance=0)
-        >>> owner_of("s3://raw", "acme/metrics-raw/1.csv", Ownership()).signal
+        >>> owner_of("s3://raw", "acme/metrics-raw/1.csv", rules).signal
         <Signal.METRICS: 'metrics'>
+        >>> owner_of("s3://another", "acme/metrics-raw/1.csv", rules)
     """
+    believed = _believed_key(f"{bucket}/{key}", rules) if rules.by_path else None
     bucket = bucket.rstrip("/")
     mapped = _by_prefix(bucket, key, rules.prefixes)
     if mapped is not None:
@@ -87,18 +94,35 @@ def owner_of(bucket: str, key: str, rules: Ownership) -> Owner | None:
             profile.collector_name or read.collector,
             profile.instance_num,
         )
-    if rules.by_path and read.organization:
-        return read
+    if believed is not None and (told := _read_key(believed)).organization:
+        return told
     return Owner(rules.default, read.signal) if rules.default is not None else None
+
+
+def _believed_key(url: str, rules: Ownership) -> str | None:
+    """The key of an object within a place whose keys are believed; None if it lies in none."""
+    places = [f"{place.rstrip('/')}/" for place in rules.buckets]
+    inside = [place for place in places if url.startswith(place)]
+    return url[len(max(inside, key=len)) :] if inside else None
 
 
 def _by_prefix(bucket: str, key: str, prefixes: tuple[PrefixMapping, ...]) -> PrefixMapping | None:
     matching = [
         mapping
         for mapping in prefixes
-        if mapping.bucket.rstrip("/") == bucket and key.startswith(mapping.prefix)
+        if mapping.bucket.rstrip("/") == bucket and is_below(key, mapping.prefix)
     ]
     return max(matching, key=lambda mapping: len(mapping.prefix), default=None)
+
+
+def is_below(key: str, prefix: str) -> bool:
+    """Whether a key is that of a prefix, or lies below it: whole parts of the path count.
+
+    Example:
+        >>> is_below("web/a", "web"), is_below("web/a", "web/"), is_below("webshop/a", "web")
+        (True, True, False)
+    """
+    return not prefix or f"{key}/".startswith(f"{prefix.rstrip('/')}/")
 
 
 def _by_profile(

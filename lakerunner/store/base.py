@@ -98,6 +98,11 @@ class ObjectStore(ABC):
     url: str
     storage_options: Mapping[str, object]
 
+    @property
+    def ignores_case(self) -> bool:
+        """Whether `A` and `a` are one key, as in the file systems of some machines."""
+        return False
+
     @abstractmethod
     def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:
         """Read an object or a part of it, all from one version.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Final
@@ -35,8 +36,10 @@ class LocalStore(ObjectStore):
 
     A put survives a power cut once it has returned. An object is a file, and its key is the path
     relative to the root: there can be no object at `a` and another at `a/b`, and where the file
-    system ignores case `A` and `a` are one. A key cannot lead out of the root, but symbolic links
-    are followed wherever they lead: the input of a lake may be put together from them.
+    system ignores case `A` and `a` are one. A key cannot lead out of the root, but a symbolic link
+    that a key names is followed wherever it leads. A listing follows links only within the
+    directory that its prefix names, unless the option `follow_symlinks` is set: whoever may write
+    into a directory that is ingested must not have other files of the machine read.
 
     The etag is made of modification time, size and inode. A file that others write in place is read
     again until it holds still; a change that keeps its size and falls into the same tick of the
@@ -47,7 +50,7 @@ class LocalStore(ObjectStore):
 
     Args:
         url: A directory: a path, or `file://` and an absolute path.
-        storage_options: Kept, though nothing here needs any.
+        storage_options: `follow_symlinks`, and whatever else; it is kept.
 
     Raises:
         ConfigurationError: The URL is not that of a local directory.
@@ -69,6 +72,14 @@ class LocalStore(ObjectStore):
         self._directories = Directories(self._root)
         self.url = file_url(str(self._root).rstrip("/"))
         self.storage_options = dict(storage_options or {})
+        self._follow = bool(self.storage_options.get("follow_symlinks"))
+
+    @cached_property
+    def ignores_case(self) -> bool:
+        """Whether the file system takes `A` and `a` for one, as far as it can be seen."""
+        there = next((one for one in (self._root, *self._root.parents) if one.exists()), self._root)
+        other = there.with_name(there.name.swapcase()) if there.name else there
+        return other != there and other.exists() and other.samefile(there)
 
     def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:
         """Read an object or a part of it through one descriptor, until it held still meanwhile."""
@@ -110,7 +121,7 @@ class LocalStore(ObjectStore):
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectMeta]:
         """Describe the objects under a prefix: see `lakerunner.store.walk`."""
         with translated(self.url, prefix):
-            for key, status in walk(self._root, prefix, start_after):
+            for key, status in walk(self._root, prefix, start_after, follow=self._follow):
                 if not _is_reserved(key):
                     yield _meta(key, status)
 

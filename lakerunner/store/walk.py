@@ -23,25 +23,40 @@ class _Node(NamedTuple):
     entry: os.DirEntry[str]
 
 
-def walk(root: Path, prefix: str, start_after: str) -> Iterator[tuple[str, os.stat_result]]:
+class _Wanted(NamedTuple):
+    """What of a tree is wanted, and where its symbolic links may lead."""
+
+    prefix: str
+    start_after: str
+    tree: str | None
+
+
+def walk(
+    root: Path, prefix: str, start_after: str, *, follow: bool = True
+) -> Iterator[tuple[str, os.stat_result]]:
     """Keys and states of the files whose key starts with `prefix` and lies after `start_after`.
 
     A directory is read when its turn comes; one whose keys are all unwanted is never read. Its
     names are held, sorted, until all in it has been handed out. Symbolic links are followed, but
-    never back into a directory that they lie in. What vanishes meanwhile is left out; so are pipes
-    and devices, writes in progress, and names that are not UTF-8 (with a warning in the log: no
+    never back into a directory that they lie in, and unless `follow` is set not out of the
+    directory that the prefix names: those are left out, with a warning in the log. What vanishes
+    meanwhile is left out; so are pipes and devices, writes in progress, and names that are not
+    UTF-8 (with a warning in the log: no
     catalog could hold such a key).
     """
     split = split_prefix(prefix)
     if split is not None:
         directory, start = split
-        yield from _walk(root / directory, directory, (directory + start, start_after), ())
+        tree = None if follow else os.path.realpath(root / directory)
+        yield from _walk(
+            root / directory, directory, _Wanted(directory + start, start_after, tree), ()
+        )
 
 
 def _walk(
-    path: Path, key: str, wanted: tuple[str, str], above: tuple[tuple[int, int], ...]
+    path: Path, key: str, wanted: _Wanted, above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, os.stat_result]]:
-    prefix, start_after = wanted
+    prefix, start_after, tree = wanted
     try:
         status = path.stat()
         nodes = _read(path, key)
@@ -51,12 +66,12 @@ def _walk(
     if identity in above:
         return
     for node in nodes:
-        if not node.key.startswith(prefix):
+        if not node.key.startswith(prefix) or not _stays(node.entry, tree):
             continue
         if node.key.endswith("/"):
             if node.key > start_after or start_after.startswith(node.key):
                 inside = path / node.entry.name
-                yield from _walk(inside, node.key, ("", start_after), (*above, identity))
+                yield from _walk(inside, node.key, wanted._replace(prefix=""), (*above, identity))
         elif node.key > start_after:
             found = _state(node.entry)
             if found is not None and S_ISREG(found.st_mode):
@@ -80,6 +95,17 @@ def _read(path: Path, key: str) -> Sequence[_Node]:
                 continue
             nodes.append(_Node(f"{key}{entry.name}{'/' if _is_directory(entry) else ''}", entry))
     return sorted(nodes, key=lambda node: node.key)
+
+
+def _stays(entry: os.DirEntry[str], tree: str | None) -> bool:
+    """Whether an entry, if it is a symbolic link, leads to something within the tree."""
+    if tree is None or not entry.is_symlink():
+        return True
+    target = os.path.realpath(entry.path)
+    if target == tree or target.startswith(f"{tree.rstrip('/')}/"):
+        return True
+    _LOG.warning("left out, the link leads out of %r: %r", tree, entry.path)
+    return False
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -29,6 +29,11 @@ class WrapperStore(ObjectStore):
         self.url = inner.url
         self.storage_options = inner.storage_options
 
+    @property
+    def ignores_case(self) -> bool:
+        """Whether `A` and `a` are one key."""
+        return self.inner.ignores_case
+
     def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:
         """Read an object or a part of it."""
         return self.inner.get(key, byte_range)

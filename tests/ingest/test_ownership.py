@@ -81,7 +81,7 @@ def counts(lake: lakerunner.Lake) -> dict[str, int]:
 
 def test_keys_say_whose_an_object_is(buckets: Buckets) -> None:
     buckets.fill(URL, [*PLACES, *NOBODY])
-    lake, ingestor = buckets.lake(ownership=Ownership(), config={"workers": 2})
+    lake, ingestor = buckets.lake(ownership=Ownership(buckets=(URL,)), config={"workers": 2})
     report = ingestor.ingest(f"{URL}/")
     assert (report.objects, report.rows, report.failed) == (5, 50, ())
     assert counts(lake) == {"acme": 20, "beta": 20, "gamma": 10}
@@ -233,7 +233,7 @@ def test_metrics_below_a_folder_of_logs_are_metrics(buckets: Buckets, telemetry:
     data = (telemetry / "otlp-json" / "metrics_simple.jsonl").read_bytes()
     buckets.open(URL, {}).put("logs-raw/acme/1.json", data)
     buckets.open(URL, {}).put("metrics-raw/acme/1.csv", b"a,b\nx,1\n")
-    lake, ingestor = buckets.lake(ownership=Ownership())
+    lake, ingestor = buckets.lake(ownership=Ownership(buckets=(URL,)))
     report = ingestor.ingest(f"{URL}/")
     (rejection,) = report.rejected
     assert rejection.source.key == "metrics-raw/acme/1.csv"  # no proof, so the folder counts
@@ -242,7 +242,7 @@ def test_metrics_below_a_folder_of_logs_are_metrics(buckets: Buckets, telemetry:
 
 def test_an_ingestor_of_one_organization_passes_over_what_is_not_its_own(buckets: Buckets) -> None:
     buckets.fill(URL, [*PLACES, *NOBODY])
-    lake, ingestor = buckets.lake(ownership=Ownership())
+    lake, ingestor = buckets.lake(ownership=Ownership(buckets=(URL,)))
     report = ingestor.for_organization("acme").ingest(f"{URL}/")
     assert (report.objects, report.rejected) == (2, ())
     assert counts(lake) == {"acme": 20}
@@ -274,7 +274,7 @@ def test_events_are_owned_like_what_is_listed(buckets: Buckets) -> None:
     hostile = ["otel-raw/..acme/c/x.binpb", "otel-raw/a..b/c/x.binpb", "otel-raw/é/c/x.binpb"]
     hostile += [f"otel-raw/{'a' * 200}/c/x.binpb", "otel-raw/ acme/c/x.binpb"]
     buckets.fill(URL, [*PLACES, *hostile])
-    lake, ingestor = buckets.lake(ownership=Ownership())
+    lake, ingestor = buckets.lake(ownership=Ownership(buckets=(URL,)))
     keys = [*PLACES, *hostile, "otel-raw/../../etc/x.binpb"]
     report = ingestor.watch(Announcing(keys), until_idle=0.01, max_age=0)
     assert (report.objects, report.rows) == (5, 50)

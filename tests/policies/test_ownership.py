@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lakerunner.model.profile import PrefixMapping, StorageProfile, read_prefixes
 from lakerunner.model.signal import Signal
-from lakerunner.policies.ownership import Owner, Ownership, owner_of
+from lakerunner.policies.ownership import Owner, Ownership, is_below, owner_of
 
 BUCKET = "s3://raw"
 UUID = "12340000-0000-4000-8000-000000000000"
@@ -35,11 +35,11 @@ UUID = "12340000-0000-4000-8000-000000000000"
     ],
 )  # fmt: skip
 def test_the_key_alone(key: str, owner: Owner | None) -> None:
-    assert owner_of(BUCKET, key, Ownership()) == owner
+    assert owner_of(BUCKET, key, Ownership(buckets=(BUCKET,))) == owner
 
 
 def test_the_default_takes_the_rest_and_keeps_the_signal() -> None:
-    rules = Ownership(default="mine")
+    rules = Ownership(default="mine", buckets=(BUCKET,))
     assert owner_of(BUCKET, "logs-raw/a.json", rules) == Owner("mine", Signal.LOGS)
     assert owner_of(BUCKET, "x.json", rules) == Owner("mine")
     assert owner_of(BUCKET, "otel-raw/acme/c/x.json", rules) == Owner("acme", None, "c")
@@ -69,7 +69,8 @@ def test_profiles() -> None:
             StorageProfile(organization_id="a", bucket="raw", collector_name="c1", instance_num=3),
             StorageProfile(organization_id="b", bucket="raw", collector_name="c2"),
             StorageProfile(organization_id="c", bucket="raw", cloud_provider="gcp"),
-        )
+        ),
+        buckets=(BUCKET,),
     )
     assert owner_of(BUCKET, "otel-raw/x/c1/l.binpb", rules) == Owner("a", None, "c1", 3)
     assert owner_of(BUCKET, "logs-raw/c2/l.json", rules) == Owner("b", Signal.LOGS, "c2", 1)
@@ -90,7 +91,7 @@ mapped = st.lists(
 @given(keys, mapped)
 def test_a_longer_prefix_is_never_beaten(key: str, prefixes: list[PrefixMapping]) -> None:
     owner = owner_of(BUCKET, key, Ownership(tuple(prefixes), by_path=False))
-    matching = [mapping for mapping in prefixes if key.startswith(mapping.prefix)]
+    matching = [mapping for mapping in prefixes if is_below(key, mapping.prefix)]
     if not matching:
         assert owner is None
     else:
