@@ -7,13 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lakerunner.cli.options import (
-    SIGNALS,
     CatalogUrl,
+    FormatName,
     LakeUrl,
     Organization,
+    SignalName,
     StorageOptions,
+    Workers,
     open_lake,
-    read_signal_option,
 )
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.rules import (
@@ -26,7 +27,6 @@ from lakerunner.cli.rules import (
 from lakerunner.cli.screen import answers, messages, size
 from lakerunner.cli.workers import worker_processes
 from lakerunner.model.report import IngestReport
-from lakerunner.model.signal import Signal
 from lakerunner.printable import printable
 
 SET_ASIDE_EXIT = 3
@@ -53,26 +53,9 @@ def ingest(  # noqa: PLR0913 - the options of a command
     lake: LakeUrl,
     source: Sources = None,
     *,
-    signal: Annotated[
-        Signal | None,
-        typer.Option(
-            parser=read_signal_option,
-            metavar=SIGNALS,
-            help="What it is; told from the content if not given.",
-            show_default=False,
-        ),
-    ] = None,
-    input_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Its format; told from name and content if not given.",
-            show_default=False,
-        ),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes that read and write, one for each core at most.")
-    ] = 1,
+    signal: SignalName = None,
+    input_format: FormatName = None,
+    workers: Workers = 1,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="A source that names nothing is no failure.")
     ] = False,

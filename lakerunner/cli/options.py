@@ -115,6 +115,29 @@ def read_signal_option(value: str) -> Signal:
 SIGNALS = "|".join(Signal)
 
 
+SignalName = Annotated[
+    Signal | None,
+    typer.Option(
+        "--signal",
+        parser=read_signal_option,
+        metavar=SIGNALS,
+        help="What it is; told from the content if not given.",
+        show_default=False,
+    ),
+]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="Its format; told from name and content if not given.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes that read and write, one for each core at most.")
+]
+
+
 def read_params(params: list[str] | None) -> dict[str, Any] | None:
     """Read `name=value` texts; a value that is JSON of its own is read as such, all else is text.
 

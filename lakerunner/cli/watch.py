@@ -9,20 +9,20 @@ import typer
 
 from lakerunner.cli.ingest import SET_ASIDE_EXIT, show_report
 from lakerunner.cli.options import (
-    SIGNALS,
     CatalogUrl,
+    FormatName,
     LakeUrl,
     Organization,
+    SignalName,
     StorageOptions,
+    Workers,
     open_lake,
-    read_signal_option,
     read_storage_options,
 )
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.workers import worker_processes
 from lakerunner.events import open_source
 from lakerunner.limits import WATCH_SECONDS
-from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,27 +57,6 @@ UntilIdle = Annotated[
         help="End when nothing was announced for so long.",
         show_default=False,
     ),
-]
-SignalName = Annotated[
-    Signal | None,
-    typer.Option(
-        "--signal",
-        parser=read_signal_option,
-        metavar=SIGNALS,
-        help="What it is; told from the content if not given.",
-        show_default=False,
-    ),
-]
-FormatName = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        help="Its format; told from name and content if not given.",
-        show_default=False,
-    ),
-]
-Workers = Annotated[
-    int, typer.Option(min=1, help="Processes that read and write, one for each core at most.")
 ]
 
 
