@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -11,6 +13,7 @@ from lakerunner.compute.driving import Pull, drive
 from lakerunner.compute.failures import running_failures
 from lakerunner.compute.scanned_files import scanned_files
 from lakerunner.compute.turns import Allowance
+from lakerunner.errors import UnsupportedQueryError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
@@ -126,6 +129,7 @@ def _walk(plan: ExecutionPlan) -> Iterator[ExecutionPlan]:
         yield from _walk(child)
 
 
+_OFFSET = re.compile(r"[+-]\d\d:?\d\d")
 _PLAIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
@@ -144,6 +148,8 @@ def _plain_type(dtype: Any) -> Any:
     # views, and whether a column of a result is a dictionary would depend on how it was computed.
     if dtype in _PLAIN:
         return _PLAIN[dtype]
+    if pa.types.is_timestamp(dtype) and dtype.tz is not None:
+        _check_zone(dtype.tz)
     if pa.types.is_dictionary(dtype):
         return _plain_type(dtype.value_type)
     if pa.types.is_map(dtype):
@@ -154,6 +160,16 @@ def _plain_type(dtype: Any) -> Any:
     if pa.types.is_struct(dtype):
         return pa.struct([_plain_field(field) for field in dtype])
     return dtype
+
+
+def _check_zone(name: str) -> None:
+    # DataFusion takes any text for a zone where it computes nothing by it; no value could be shown.
+    if _OFFSET.fullmatch(name):
+        return
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise UnsupportedQueryError(f"there is no time zone {name!r}") from error
 
 
 def _plain_field(field: Any) -> Any:
