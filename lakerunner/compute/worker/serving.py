@@ -52,9 +52,9 @@ def main() -> None:
     os.dup2(2, 1)  # whatever is printed must not end up among the answers
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     _, settings = receive(requests)
-    os.nice(settings.nice)
     worker = _Worker(settings, requests, answers)
     _limit_memory(settings)
+    os.nice(settings.nice)  # not before: who waits for it to start waits in the foreground
     send(answers, Ready(_resident_bytes()))
     worker.serve()
 
