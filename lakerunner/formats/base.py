@@ -132,6 +132,14 @@ class Format(Protocol):
             InputError: The payload is broken.
         """
 
+    def by_signal(self, payload: bytes, signal: Signal) -> dict[Signal, Format]:
+        """All signals whose records a payload carries, and what decodes each of them.
+
+        Args:
+            payload: The data of a part.
+            signal: The one that its object was told to carry.
+        """
+
     def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
         """Decode many payloads in one go.
 

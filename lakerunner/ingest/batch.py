@@ -19,11 +19,11 @@ from lakerunner.errors import (
     UnknownOwnerError,
 )
 from lakerunner.formats.compression import decompress
-from lakerunner.formats.detect import choose_format, choose_signal, signal_by_name
+from lakerunner.formats.detect import choose_format, choose_signal
 from lakerunner.ingest.fitting import cost_of, fitting
 from lakerunner.ingest.lines import Found, reject_lines
 from lakerunner.ingest.prefetch import opened_in_order
-from lakerunner.ingest.task import IngestOutcome, IngestTask, commit_id
+from lakerunner.ingest.task import IngestOutcome, IngestTask
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, Source, TakenSource
 from lakerunner.publish.writing import Origin, SegmentWriter, make_segments
@@ -136,8 +136,8 @@ class _Batch:
         self._pending: dict[_Kind, list[_Payload]] = {}
         self._waiting: dict[_Kind, Measure] = {}
         self._writer = SegmentWriter(task.lake, task.config)
-        self._taken: dict[str, list[TakenSource]] = {}
-        self._aside: dict[str, list[Rejection]] = {}
+        self._taken: list[TakenSource] = []
+        self._aside: list[Rejection] = []
         self._rejected: list[Rejection] = []
         self._failed: list[Rejection] = []
         self._bytes_read = 0
@@ -154,8 +154,8 @@ class _Batch:
         return IngestOutcome(
             task=self._task,
             segments=self._writer.finish(),
-            taken={table: tuple(sources) for table, sources in self._taken.items()},
-            aside={table: tuple(lines) for table, lines in self._aside.items()},
+            taken=tuple(self._taken),
+            aside=tuple(self._aside),
             rejected=tuple(self._rejected),
             failed=tuple(self._failed),
             bytes_read=self._bytes_read,
@@ -195,9 +195,7 @@ class _Batch:
         plain = decompress(blocks)
         head = next(plain, b"")
         if not head:  # a marker, or a file that was begun and not written: it holds no row
-            signal = task.signal or task.hint or signal_by_name(key) or Signal.LOGS
-            nothing = TakenSource(self._source(reader.meta), 0)
-            self._taken.setdefault(TABLE_OF[signal].name, []).append(nothing)
+            self._taken.append(TakenSource(self._source(reader.meta), 0))
             return
         chosen = self._mapped(choose_format(key, head, task.format, reader.content_type))
         parts = chosen.split(
@@ -212,7 +210,7 @@ class _Batch:
         )
         del first, head
         ahead = list(islice(fitted, 2))
-        if len(ahead) > 1:
+        if len(ahead) > 1 or self._kinds(kind, ahead[0]) != [kind]:
             self._large_object(kind, _handed_over(ahead, fitted))
             return
         payload = ahead[0]
@@ -232,6 +230,13 @@ class _Batch:
             return not self._waiting
         together = more if waiting is None else waiting.with_more(more)
         return cost_of(kind.format, together) <= config.decode_bytes
+
+    def _kinds(self, kind: _Kind, payload: _Payload) -> list[_Kind]:
+        """As what a payload is decoded: as each signal in it, unless the user named one."""
+        if self._task.signal is not None:
+            return [kind]
+        found = kind.format.by_signal(payload.part.data, kind.signal)
+        return [_Kind(chosen, signal) for signal, chosen in found.items()]
 
     def _mapped(self, chosen: Format) -> Format:
         """The format with the user's mapping; the same one for all objects of the batch."""
@@ -259,13 +264,12 @@ class _Batch:
             else:
                 self._write_apart(kind, payloads)
             return
-        self._taken.setdefault(kind.table.name, []).extend(
+        self._taken.extend(
             TakenSource(payload.source, count)
             for payload, count in zip(payloads, written.rows, strict=True)
         )
         for position, found in groupby(written.aside, key=itemgetter(0)):
-            lines = reject_lines(payloads[position].source, map(itemgetter(1), found))
-            self._aside.setdefault(kind.table.name, []).extend(lines)
+            self._aside += reject_lines(payloads[position].source, map(itemgetter(1), found))
 
     def _write_apart(self, kind: _Kind, payloads: list[_Payload]) -> None:
         """Write those of some payloads that can be decoded alone, together if that can be done."""
@@ -300,7 +304,7 @@ class _Batch:
         return written
 
     def _large_object(self, kind: _Kind, payloads: Iterator[_Payload]) -> None:
-        """Take an object part by part; if a part is broken, take nothing of it."""
+        """Take an object part by part, and signal by signal; if any is broken, take none of it."""
         self._flush()
         writer = self._writer.branch()
         aside: list[Found] = []
@@ -308,9 +312,12 @@ class _Batch:
         try:
             for payload in payloads:
                 source = payload.source
-                written = self._decode_and_write(kind, [payload], writer)
-                aside += [found for _, found in written.aside]
-                total += sum(written.rows)
+                every: list[Found] = []
+                for each in self._kinds(kind, payload):
+                    written = self._decode_and_write(each, [payload], writer)
+                    every += [found for _, found in written.aside if found not in every]
+                    total += sum(written.rows)
+                aside += every
                 del payload  # before the next part is made
         except Exception:
             writer.discard()  # nothing will ever name these segments
@@ -318,8 +325,8 @@ class _Batch:
         if source is not None:
             with _putting():
                 self._writer.merge(writer)
-            self._taken.setdefault(kind.table.name, []).append(TakenSource(source, total))
-            self._aside.setdefault(kind.table.name, []).extend(reject_lines(source, aside))
+            self._taken.append(TakenSource(source, total))
+            self._aside += reject_lines(source, aside)
 
     def _decode_and_write(
         self, kind: _Kind, payloads: list[_Payload], writer: SegmentWriter
@@ -331,7 +338,7 @@ class _Batch:
         if kind.signal is Signal.LOGS:
             table = with_fingerprints(table)
         sources = tuple(payload.source for payload in payloads)
-        name = commit_id(self._task.batch_id, kind.table.name)
+        name = self._task.batch_id
         origin = Origin(self._task.account, name, sources, epoch=self._task.epoch)
         for made in make_segments(table, kind.table, origin, self._task.config.window_ns):
             with _putting():

@@ -8,16 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lakerunner.errors import CommitConflictError
-from lakerunner.formats.detect import signal_by_name
 from lakerunner.ingest.batch import ingest_batch
-from lakerunner.ingest.task import commit_id
 from lakerunner.model.commit import Commit
 from lakerunner.model.report import IngestReport
-from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, TakenSource
 from lakerunner.publish.committing import publish_commit
 from lakerunner.retrying import retrying
-from lakerunner.schema.tables import TABLE_OF, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +67,7 @@ def commit_outcome(
     record: bool = True,
     attempt: int = 1,
 ) -> IngestReport:
-    """Commit a batch, table by table, and report on it.
+    """Commit a batch, all tables at once, and report on it.
 
     When another ingestor took some of the sources meanwhile, the batch is made again from the
     others, and the segments made in vain are deleted.
@@ -87,66 +83,35 @@ def commit_outcome(
     Raises:
         CommitConflictError: Bytes given by hand were made into segments so slowly that these can no
             longer be committed; nothing is visible.
-        CatalogError: A commit failed. Of each table, all of the batch is visible or nothing.
+        CatalogError: The commit failed: all of the batch is visible or nothing.
     """
     task = outcome.task
+    aside = (*outcome.aside, *outcome.rejected)
     report = IngestReport(failed=outcome.failed, bytes_read=outcome.bytes_read)
-    if not record:
-        aside = tuple(line for lines in outcome.aside.values() for line in lines)
-        report += IngestReport(rejected=(*outcome.rejected, *aside))
-    for table, commit in _commits(outcome, replaced, record=record):
-        try:
-            publish_commit(fence, commit, task.config)
-        except CommitConflictError as conflict:
-            if not record:
-                raise
-            report += _again(fence, outcome, commit, conflict, attempt)
-            continue
-        taken = outcome.taken.get(table, ())
-        report += IngestReport(
-            objects=len(taken),
-            rows=sum(each.rows for each in taken),
-            rejected=commit.rejected,
-            segments=len(commit.add),
-            bytes_written=sum(segment.bytes for segment in commit.add),
-        )
-    return report
-
-
-def _commits(
-    outcome: IngestOutcome, replaced: ReplacedVersions | None, *, record: bool
-) -> list[tuple[str, Commit]]:
-    """One commit for each table of a batch; a rejection goes with the one its name speaks of."""
-    rejected: dict[str, list[Rejection]] = {}
-    if record:
-        rejected |= {table: list(lines) for table, lines in outcome.aside.items()}
-        for rejection in outcome.rejected:
-            signal = signal_by_name(rejection.source.key) or Signal.LOGS
-            rejected.setdefault(TABLE_OF[signal].name, []).append(rejection)
-    task = outcome.task
-    return [
-        (
-            table,
-            Commit(
-                id=commit_id(task.batch_id, table),
-                organization=task.account,
-                committed_ns=time.time_ns(),
-                add=tuple(segment for segment in outcome.segments if segment.table == table),
-                taken=_taken(outcome, table, replaced) if record else (),
-                rejected=tuple(rejected.get(table, ())),
-            ),
-        )
-        for table in TABLES
-        if table in outcome.taken or table in rejected
-    ]
-
-
-def _taken(
-    outcome: IngestOutcome, table: str, replaced: ReplacedVersions | None
-) -> tuple[TakenSource, ...]:
-    taken = outcome.taken.get(table, ())
-    older = () if replaced is None else replaced.older(outcome.task.account, taken)
-    return (*taken, *older)
+    if not outcome.taken and not (record and aside):
+        return report + IngestReport(rejected=aside)
+    older = () if replaced is None else replaced.older(task.account, outcome.taken)
+    commit = Commit(
+        id=task.batch_id,
+        organization=task.account,
+        committed_ns=time.time_ns(),
+        add=outcome.segments,
+        taken=(*outcome.taken, *older) if record else (),
+        rejected=aside if record else (),
+    )
+    try:
+        publish_commit(fence, commit, task.config)
+    except CommitConflictError as conflict:
+        if not record:
+            raise
+        return report + _again(fence, outcome, commit, conflict, attempt)
+    return report + IngestReport(
+        objects=len(outcome.taken),
+        rows=sum(each.rows for each in outcome.taken),
+        rejected=aside,
+        segments=len(commit.add),
+        bytes_written=sum(segment.bytes for segment in commit.add),
+    )
 
 
 def _again(
@@ -159,7 +124,7 @@ def _again(
     """Make and commit a part of a batch again, without what others have taken meanwhile."""
     task = outcome.task
     # A source of which lines were set aside is named twice.
-    now = frozenset(taken.source for each in outcome.taken.values() for taken in each)
+    now = frozenset(taken.source for taken in outcome.taken)
     named = {taken.source: None for taken in commit.taken if taken.source in now}
     named |= {rejection.source: None for rejection in commit.rejected}
     sources = list(named)

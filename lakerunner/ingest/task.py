@@ -27,7 +27,7 @@ class IngestTask(NamedTuple):
     """A batch to be ingested.
 
     Attributes:
-        batch_id: Names the commits of this batch; see `commit_id`.
+        batch_id: Names the commit of this batch.
         lake: Where segments go.
         source: The bucket the objects lie in.
         objects: The objects, as they were listed.
@@ -69,8 +69,8 @@ class IngestOutcome(NamedTuple):
     Attributes:
         task: The batch.
         segments: Segments that were put.
-        taken: By table, the sources whose every row is in `segments`.
-        aside: By table, lines that were set aside of sources in `taken`.
+        taken: Sources whose every row is in `segments`, whatever tables these are of.
+        aside: Lines that were set aside of sources in `taken`.
         rejected: Sources that cannot be taken.
         failed: Sources that cannot be taken for now.
         bytes_read: Stored bytes of all objects that were read.
@@ -78,8 +78,8 @@ class IngestOutcome(NamedTuple):
 
     task: IngestTask
     segments: tuple[Segment, ...]
-    taken: dict[str, tuple[TakenSource, ...]]
-    aside: dict[str, tuple[Rejection, ...]]
+    taken: tuple[TakenSource, ...]
+    aside: tuple[Rejection, ...]
     rejected: tuple[Rejection, ...]
     failed: tuple[Rejection, ...]
     bytes_read: int
@@ -117,8 +117,3 @@ def tasks_of(
             organization=None if found is None else found.organization,
             hint=None if found is None else found.signal,
         )
-
-
-def commit_id(batch_id: str, table: str) -> str:
-    """Id of the commit of one batch's rows of one table."""
-    return f"{batch_id}-{table}"

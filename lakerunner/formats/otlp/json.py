@@ -15,31 +15,38 @@ from lakerunner.formats.base import Measure
 from lakerunner.formats.otlp.json_lines import lines_of
 from lakerunner.formats.otlp.json_read import read_documents
 from lakerunner.formats.otlp.json_repairs import camel_case_keys
-from lakerunner.formats.otlp.json_signal import recognise_signal
+from lakerunner.formats.otlp.json_signal import recognise_signal, signals_in
 from lakerunner.formats.otlp.json_split import split_documents
 from lakerunner.formats.otlp.json_types import request_schema
 from lakerunner.formats.otlp.protobuf import DECODERS
 from lakerunner.limits import OBJECT_BYTES
+from lakerunner.model.signal import Signal
 from lakerunner.schema.decoded import SetAside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from lakerunner.formats.base import Part
+    from lakerunner.formats.base import Format, Part
     from lakerunner.formats.otlp.json_lines import Lines
     from lakerunner.formats.otlp.json_read import Documents
     from lakerunner.model.mapping import SourceMapping
-    from lakerunner.model.signal import Signal
     from lakerunner.schema.decoded import Decoded
 
 _LINES_NAMED = 10
 
 
 class OtlpJson:
-    """`ExportLogsServiceRequest` and its siblings in OTLP's JSON encoding."""
+    """`ExportLogsServiceRequest` and its siblings in OTLP's JSON encoding.
+
+    Args:
+        several: Documents of other signals are passed over, as they are decoded as these.
+    """
 
     name = "otlp-json"
     certain = True
+
+    def __init__(self, *, several: bool = False) -> None:
+        self._several = several
 
     def recognises(self, head: bytes) -> bool:
         """Whether a field that only OTLP has stands in a document's outermost object.
@@ -79,19 +86,30 @@ class OtlpJson:
         """
         return recognise_signal(payload)
 
+    def by_signal(self, payload: bytes, signal: Signal) -> dict[Signal, Format]:
+        """All signals that have a document here; see `Format.by_signal`."""
+        found = signals_in(payload)
+        if found <= {signal}:
+            return {signal: self}
+        return {each: _AMONG_OTHERS for each in Signal if each in found}
+
     def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
         """Decode payloads as `split` yields them; see `Format.decode`.
 
-        Lines that are broken or carry another signal are set aside. Ids may be in hex or, if they
+        Lines that are broken or carry another signal are set aside, unless those of others are
+        passed over. Ids may be in hex or, if they
         cannot be that, in base64; fields may have either of their names, enums name or number,
         64-bit integers may be numbers or text. Unknown fields and nulls are ignored. Of a key that
         stands twice in an object the last one counts.
         """
         lines = lines_of([camel_case_keys(payload) for payload in payloads])
-        documents = read_documents(lines, signal)
+        documents = read_documents(lines, signal, several=self._several)
         batch = _one_row_per_payload(documents, lines, len(payloads), signal)
         decoded = DECODERS[signal](batch, fallback_ns)
         return decoded._replace(set_aside=_set_aside(documents, lines))
+
+
+_AMONG_OTHERS = OtlpJson(several=True)
 
 
 def _one_row_per_payload(documents: Documents, lines: Lines, count: int, signal: Signal) -> Any:

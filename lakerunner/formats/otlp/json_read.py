@@ -47,10 +47,12 @@ class Refused(NamedTuple):
     Attributes:
         line: Its position among the lines.
         reason: Why.
+        other: Whether it is a document, and what was left out are records of other signals.
     """
 
     line: int
     reason: str
+    other: bool = False
 
 
 class Documents(NamedTuple):
@@ -67,11 +69,23 @@ class Documents(NamedTuple):
     refused: list[Refused]
 
 
-def read_documents(lines: Lines, signal: Signal) -> Documents:
+def read_documents(lines: Lines, signal: Signal, *, several: bool = False) -> Documents:
     """Read documents, one a line, with fields under their JSON names.
 
     A line that is broken or carries another signal is left out and named; the others land.
+
+    Args:
+        lines: The documents.
+        signal: Which to read.
+        several: Those of other signals are left out without a word.
     """
+    documents = _read_documents(lines, signal)
+    if not several:
+        return documents
+    return documents._replace(refused=[each for each in documents.refused if not each.other])
+
+
+def _read_documents(lines: Lines, signal: Signal) -> Documents:
     count = len(lines.starts)
     try:
         _check_text(lines.data)
@@ -207,20 +221,22 @@ def _with_strangers(
     taken = np.flatnonzero(np.concatenate([[], *(piece.taken for piece in pieces)]))
     strange = np.flatnonzero(np.concatenate([[], *(piece.strange for piece in pieces)]))
     for index in taken[strange].tolist():
-        try:
-            reason = _strangeness(_DOCUMENT.decode(lines.text(index)), signal)
-        except RecursionError:
-            reason = "it is nested too deep"
-        if reason is not None:
-            refused.append(Refused(int(origin[index]), reason))
+        refusal = _strangeness(int(origin[index]), lines.text(index), signal)
+        refused += [] if refusal is None else [refusal]
     whole = resources[0] if len(resources) == 1 else pa.concat_arrays(resources)
     return Documents(whole, origin[taken], refused)
 
 
-def _strangeness(document: dict[str, msgspec.Raw], signal: Signal) -> str | None:
+def _strangeness(line: int, text: bytes, signal: Signal) -> Refused | None:
+    try:
+        document = _DOCUMENT.decode(text)
+    except RecursionError:
+        return Refused(line, "it is nested too deep")
     other = next((kind for kind in ROOTS if kind is not signal and ROOTS[kind] in document), None)
-    if ROOTS[signal] in document:
-        return f"it also carries {other}, which were left out" if other else None
+    if other is not None and ROOTS[signal] in document:
+        return Refused(line, f"it also carries {other}, which were left out", other=True)
     if other is not None:
-        return f"it carries {other}, and the others {signal}"
-    return f"not OTLP JSON: it has no {ROOTS[signal]}" if document else None
+        return Refused(line, f"it carries {other}, and the others {signal}", other=True)
+    if not document or ROOTS[signal] in document:
+        return None
+    return Refused(line, "not OTLP JSON: it has no resourceLogs, resourceSpans or resourceMetrics")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.otlp.json_scan import Scanner
@@ -10,6 +11,11 @@ from lakerunner.limits import MIB
 from lakerunner.model.signal import Signal
 
 _ROOT = re.compile(rb'"resource(?:_l|L)ogs"|"resource(?:_s|S)pans"|"resource(?:_m|M)etrics"')
+_ROOTS = {
+    Signal.LOGS: re.compile(rb'"resource(?:_l|L)ogs"'),
+    Signal.SPANS: re.compile(rb'"resource(?:_s|S)pans"'),
+    Signal.METRICS: re.compile(rb'"resource(?:_m|M)etrics"'),
+}
 _COLON = re.compile(rb"\s*:")
 _SIGNALS = {b"l": Signal.LOGS, b"s": Signal.SPANS, b"m": Signal.METRICS}
 _LETTER = len(b'"resource')
@@ -40,6 +46,21 @@ def recognise_signal(data: bytes) -> Signal | None:
     if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         raise CorruptObjectError("not OTLP JSON: it does not begin with an object")
     return None
+
+
+def signals_in(data: bytes) -> frozenset[Signal]:
+    r"""All signals of which some document has the field.
+
+    Example:
+        >>> sorted(signals_in(b'{"resourceSpans":[]}\n{"resourceLogs":[]}\n'))
+        [<Signal.LOGS: 'logs'>, <Signal.SPANS: 'spans'>]
+    """
+    return frozenset(signal for signal, root in _ROOTS.items() if _has_document(data, root))
+
+
+def _has_document(data: bytes, root: re.Pattern[bytes]) -> bool:
+    found = islice(root.finditer(data), _CANDIDATES)
+    return any(_COLON.match(data, one.end()) and _is_top_level(data, one.start()) for one in found)
 
 
 def _is_top_level(data: bytes, position: int) -> bool:

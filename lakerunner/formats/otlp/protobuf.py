@@ -22,6 +22,7 @@ from lakerunner.model.signal import Signal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from lakerunner.formats.base import Format
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.schema.decoded import Decoded
 
@@ -84,6 +85,11 @@ class OtlpProtobuf:
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the first record; see `Format.signal`."""
         return recognise_signal(first_message(payload))
+
+    def by_signal(self, payload: bytes, signal: Signal) -> dict[Signal, Format]:
+        """One signal, as all of an object is of one; see `Format.by_signal`."""
+        del payload
+        return {signal: self}
 
     def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
         """Decode export requests; see `Format.decode`.

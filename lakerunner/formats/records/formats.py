@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from lakerunner.formats.base import Measure, Part
+    from lakerunner.formats.base import Format, Measure, Part
     from lakerunner.formats.records.read import Records
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.signal import Signal
@@ -95,6 +95,11 @@ class RecordFormat:
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the names of the fields; see `Format.signal`."""
         return signal_of(self.sample(payload), self.mapping)
+
+    def by_signal(self, payload: bytes, signal: Signal) -> dict[Signal, Format]:
+        """One signal, as all of an object is of one; see `Format.by_signal`."""
+        del payload
+        return {signal: self}
 
     def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
         """Decode records; see `Format.decode`."""
