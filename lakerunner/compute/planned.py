@@ -42,6 +42,7 @@ class PlannedQuery:
         computed: By table, the names of computed columns by the text of their expression.
         places: Which columns of the plan are returned, given their names; None means all.
         dynamic: Whether operators may push down filters that they make as they run.
+        schema: Arrow schema of the plan, if it is not what the frame says.
 
     Attributes:
         schema: Arrow schema of its result.
@@ -58,6 +59,7 @@ class PlannedQuery:
         places: Callable[[list[str]], list[int] | None] | None = None,
         *,
         dynamic: bool = True,
+        schema: Any = None,
     ) -> None:
         self._context = context
         self._frame = frame
@@ -66,7 +68,7 @@ class PlannedQuery:
         self._computed = computed
         self.text = text
         self._choose = places
-        schema = frame.schema()
+        schema = frame.schema() if schema is None else schema
         self._places = places(schema.names) if places is not None else None
         if self._places is not None:
             schema = pa.schema([schema.field(place) for place in self._places])
@@ -85,10 +87,13 @@ class PlannedQuery:
         frame = self._context.create_dataframe_from_logical_plan(plan)
         return self._planned(frame)
 
-    def _planned(self, frame: DataFrame, *, dynamic: bool = True) -> PlannedQuery:
+    def _planned(
+        self, frame: DataFrame, *, dynamic: bool = True, schema: Any = None
+    ) -> PlannedQuery:
         return PlannedQuery(
             *(self._context, frame, self.text, self._tables, self._computed, self._choose),
-            dynamic=dynamic,
+            dynamic=dynamic and self._dynamic,
+            schema=schema,
         )
 
     def _optimized_plan(self) -> LogicalPlan:
@@ -111,7 +116,9 @@ class PlannedQuery:
         with planning_failures(self.text):
             hazards = find_hazards(plan, self._tables, self._schema_of)
         if not hazards:
-            return self
+            # Not before it is optimized does a plan know the types of its result: of a union of
+            # integers and floats it says that they are integers.
+            return self._planned(self._frame, schema=self._schema_of(plan))
         try:
             plan = PlanMender(self._context).mend(plan, hazards, self.text)
         except Exception as error:

@@ -24,6 +24,7 @@ from datafusion import (
     col,
 )
 
+from lakerunner.compute.defects import check_engine
 from lakerunner.compute.driving import mark_threads, refuse_fork
 from lakerunner.compute.failures import planning_failures, running_failures
 from lakerunner.compute.file_scan import choose_file_scan
@@ -59,6 +60,8 @@ _SETTINGS = {
     "datafusion.optimizer.enable_dynamic_filter_pushdown": "true",
     # Not those of aggregates: with max() of a boolean known, rows that min() needs were skipped.
     "datafusion.optimizer.enable_aggregate_dynamic_filter_pushdown": "false",
+    # DISTINCT or GROUP BY with ORDER BY and LIMIT: it panics on floats.
+    "datafusion.optimizer.enable_topk_aggregation": "false",
     "datafusion.execution.parquet.pruning": "true",
     "datafusion.execution.parquet.enable_page_index": "true",
     "datafusion.execution.parquet.bloom_filter_on_read": "true",
@@ -145,6 +148,7 @@ class Session:
             self._context.deregister_udf(name)
         self._readers = {mode: SessionContext(_config(mode, partitions)) for mode in ScanMode}
         self.file_scan: FileScan = choose_file_scan(self._context, self._readers, probes)
+        check_engine(self, probes)
 
     def register(self, native: NativeStore) -> None:
         """Let DataFusion read a bucket by itself."""
