@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from lakerunner.compute.table import Table
     from lakerunner.compute.turns import Allowance
 
-_DYNAMIC = "SET datafusion.optimizer.enable_dynamic_filter_pushdown = "
+# Not the one setting for all: it would switch on those of aggregates, which are always off.
+_DYNAMIC = tuple(
+    f"SET datafusion.optimizer.enable_{name}_dynamic_filter_pushdown = "
+    for name in ("topk", "join")
+)
 _SETTING = threading.Lock()
 
 
@@ -192,7 +196,9 @@ _REFUSAL = (
 def _without_dynamic_filters(context: SessionContext) -> Iterator[None]:
     with _SETTING:
         try:
-            context.sql(f"{_DYNAMIC}false").collect()
+            for setting in _DYNAMIC:
+                context.sql(f"{setting}false").collect()
             yield
         finally:
-            context.sql(f"{_DYNAMIC}true").collect()
+            for setting in _DYNAMIC:
+                context.sql(f"{setting}true").collect()

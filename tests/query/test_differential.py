@@ -203,7 +203,7 @@ class Asker:
 
     def bounded(self, at: str) -> str:
         name = at + self.rng.choice([*NUMBERS, *TEXTS, "attr_b"])
-        return self.pick(name, name, self.value(at), f"CAST({at}attr_n AS DOUBLE)")
+        return self.pick(name, name, self.value(at), f"({at}attr_n + 0.5)")
 
     def aggregates(self, first: int, *ats: str) -> str:
         values = (self.aggregate(self.rng.choice(ats)) for _ in range(self.rng.randint(1, 4)))

@@ -314,3 +314,16 @@ def test_bounds_of_text_that_is_a_dictionary_in_some_files(lake: Any) -> None:
     assert lake.rows(
         "SELECT max(attr_route) AS x, count(*) AS n, max(timestamp) > now() AS f FROM logs"
     ) == [{"x": "/d", "n": 6, "f": False}]
+
+
+def test_no_query_switches_filters_of_aggregates_on(joined: tuple[Any, Any]) -> None:
+    """A join that runs without dynamic filters must leave the settings as they were."""
+    lake, _ = joined
+    text = "SELECT max(attr_n), min(attr_user) FROM logs WHERE attr_n + 1 > 0"
+    before = lake.engine.explain(text).physical_plan
+    assert "DynamicFilter" not in before
+    order = "SELECT l.attr_n, s.attr_n FROM logs l JOIN spans s ON l.trace_id = s.trace_id"
+    lake.rows(f"{order} JOIN logs m ON m.attr_n = s.attr_n ORDER BY s.attr_n LIMIT 2")
+    assert lake.engine.explain(text).physical_plan == before
+    plain = lake.engine.explain("SELECT l.body FROM logs l JOIN spans s USING (trace_id)")
+    assert "DynamicFilter" in plain.physical_plan
