@@ -82,8 +82,7 @@ def recover_catalog(
     # What is collected was announced before: so whatever is still listed after the intents were
     # read is not about to go, unless they say so.
     intents = effective_intents(store)
-    listed = list(store.list(SEGMENTS_PREFIX))
-    found, broken = _read_all(store, listed, config, progress)
+    found, broken = _read_all(store, list(store.list(SEGMENTS_PREFIX)), config, progress)
     decided = _decide(found, intents)
     made, refused = list(decided.adopted), list[str]()
     if not dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,3 +138,13 @@ def undocumented(path: Path) -> Iterator[str]:
 
 def test_public_names_have_docstrings() -> None:
     assert not [line for path in LIBRARY for line in undocumented(path)]
+
+
+def test_the_documented_layers_are_those_that_are_checked() -> None:
+    rules = configparser.ConfigParser()
+    rules.read(ROOT / "importlinter.ini")
+    layers = rules["importlinter:contract:layers"]["layers"].split("\n")[1:]
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert "\n".join(["```text", *layers, "```"]) in page
+    for part in " | ".join(layers).split(" | "):
+        assert f"\n| `{part}` |" in page, f"{part} is in no row of the table"
