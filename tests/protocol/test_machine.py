@@ -20,7 +20,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 import lakerunner
-from lakerunner.catalog import FaultyCatalog, open_catalog
+from lakerunner.catalog import open_catalog
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.catalog.postgres import PostgresCatalog
@@ -34,15 +34,15 @@ from lakerunner.errors import (
 from lakerunner.fencing import Fence
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
-from lakerunner.model.faults import Fault, FaultPlan
 from lakerunner.publish.removing import announce_removal, publish_removal
-from lakerunner.store import FaultyStore, open_store
+from lakerunner.store import open_store
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, FaultyStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lakerunner.catalog import Catalog
-    from lakerunner.model.faults import Ticket
+    from lakerunner.testing.faults import Ticket
     from lakerunner.testing.servers.postgres import PostgresServer
 
 CONFIG = Config(orphan_grace_ns=1, attempts=2, backoff_seconds=0.0001)
