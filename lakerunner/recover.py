@@ -79,8 +79,7 @@ def recover_catalog(
     if not merge:
         _refuse_used(catalog)
     adopts = 0 if dry_run else _claim(store, catalog)
-    # What is collected was announced before: so whatever is still listed after the intents were
-    # read is not about to go, unless they say so.
+    # Announced before deleted: what is listed after this is not about to go, unless it says so.
     intents = effective_intents(store)
     found, broken = _read_all(store, list(store.list(SEGMENTS_PREFIX)), config, progress)
     decided = _decide(found, intents)
