@@ -35,6 +35,10 @@ def split(digests: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint
     return pairs[:, 0].copy(), pairs[:, 1].copy()
 
 
+_FEW = 16
+"""So many times as many rows as digests that are asked for make these few."""
+
+
 class DigestIndex:
     """Where digests stand among the rows of a part. Immutable; no digest occurs twice.
 
@@ -55,6 +59,8 @@ class DigestIndex:
         found = np.full(len(high), -1, dtype=np.int64)
         if not len(self._high) or not len(high):
             return found
+        if self._sorted is None and len(high) * _FEW < len(self._high):
+            return self._find_few(high, low)
         order, sorted_high, sorted_low = self._sorted or self._sort()
         at = np.searchsorted(sorted_high, high)
         left = np.arange(len(high))
@@ -66,6 +72,15 @@ class DigestIndex:
             left = left[~same]
             at[left] += 1  # two digests that share their first half: look at the next row
         return found
+
+    def _find_few(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
+        # To sort a million rows takes a second; to look each of them up among a few does not.
+        asked = np.sort(high)
+        at = np.searchsorted(asked, self._high)
+        at[at == len(asked)] = 0
+        rows = np.flatnonzero(asked[at] == self._high)
+        found = DigestIndex(self._high[rows], self._low[rows]).find(high, low)
+        return np.where(found >= 0, rows[found] if len(rows) else -1, -1)
 
     def _sort(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
         # Two threads may both come here; they store the same.

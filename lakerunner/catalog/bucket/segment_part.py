@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from lakerunner.model.segment import Segment
     from lakerunner.model.times import TimeRange
 
-GROUP_ROWS = 256
-"""Segments whose entries are compressed together: to read one is to decompress so many."""
+GROUP_ROWS = 1024
+"""Segments whose entries are compressed together: to read one is to decompress so many. Each group
+costs half a millisecond when a part is opened."""
 
 _SCHEMA = pa.schema(
     [
