@@ -44,7 +44,12 @@ def compression_of(head: bytes) -> str:
     return "gzip" if head.startswith(_GZIP) else "zstd" if head.startswith(_ZSTD) else ""
 
 
-def decompress(blocks: Iterable[bytes], *, limit: int = OBJECT_BYTES) -> Iterator[bytes]:
+def decompress(
+    blocks: Iterable[bytes],
+    *,
+    limit: int = OBJECT_BYTES,
+    left_over: Callable[[str], None] | None = None,
+) -> Iterator[bytes]:
     """Decompress an object that arrives in blocks; plain objects pass through.
 
     Several gzip members or zstd frames in a row are one object, as the formats define.
@@ -53,6 +58,8 @@ def decompress(blocks: Iterable[bytes], *, limit: int = OBJECT_BYTES) -> Iterato
         blocks: The object's bytes in order; the first block holds at least 4 bytes if the
             object does.
         limit: Bytes of output at most.
+        left_over: Told of bytes behind a gzip member that begin no other. Without it, they make the
+            stream a broken one.
 
     Yields:
         Non-empty blocks of at most 8 MiB, or the plain blocks as they came.
@@ -67,7 +74,7 @@ def decompress(blocks: Iterable[bytes], *, limit: int = OBJECT_BYTES) -> Iterato
     kind = compression_of(first)
     pieces = _Pieces(first, source)
     total = 0
-    for block in _inflate(kind, pieces) if kind else chain([first], source):
+    for block in _inflate(kind, pieces, left_over) if kind else chain([first], source):
         total += len(block)
         if total > limit:
             raise ObjectTooLargeError(
@@ -106,10 +113,12 @@ class _Pieces:
         return piece
 
 
-def _inflate(kind: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _inflate(
+    kind: str, pieces: Iterator[bytes], left_over: Callable[[str], None] | None
+) -> Iterator[bytes]:
     try:
         if kind == "gzip":
-            yield from _members(_gzip_decoder, pieces)
+            yield from _members(_gzip_decoder, pieces, left_over)
         else:
             yield from _frames(pieces)
     except StoreError:  # an OSError too, but it says nothing of the bytes
@@ -144,10 +153,21 @@ class _StdlibDecoder:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
-def _members(make: Callable[[], Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _members(
+    make: Callable[[], Any],
+    pieces: Iterator[bytes],
+    left_over: Callable[[str], None] | None,
+) -> Iterator[bytes]:
     """Decode members one after the other; zero bytes between them are padding."""
     decoder, started, data = make(), False, next(pieces, b"")
+    whole = False
     while True:
+        if whole and data and left_over is not None:
+            data += next(pieces, b"") if len(data) < len(_GZIP) else b""
+            if not data.startswith(_GZIP):
+                size = len(data) + sum(map(len, pieces))
+                left_over(f"{size:,} bytes behind the last gzip member are none themselves")
+                return
         if data:
             started = True
         yield decoder.decompress(data, _STEP)
@@ -155,7 +175,7 @@ def _members(make: Callable[[], Any], pieces: Iterator[bytes]) -> Iterator[bytes
             yield decoder.decompress(b"", _STEP)
         if decoder.eof:
             data = decoder.unused_data.lstrip(b"\0")
-            decoder, started = make(), False
+            decoder, started, whole = make(), False, True
             if data:
                 continue
         more = next(pieces, None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import (
     DecoderFailedError,
+    ErrorCode,
     InputError,
     LakerunnerError,
     ObjectDeniedError,
@@ -162,14 +163,19 @@ class _Batch:
         )
 
     def _object(self, reader: ObjectReader, open_object: OpenObject) -> None:
+        left_over: list[str] = []
         try:
             blocks = open_object()
             self._bytes_read += reader.meta.size
-            self._payloads(reader, blocks)
+            self._payloads(reader, blocks, left_over)
         except _PutFailedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one object does, the others land
             self._refuse(self._source(reader.meta), error)
+            return
+        code, now_ns = ErrorCode.CORRUPT_OBJECT.value, time.time_ns()
+        for said in left_over:  # the rows before it land; how many it was nobody knows
+            self._aside.append(Rejection(self._source(reader.meta), code, said, now_ns, rows=0))
 
     def _refuse(self, source: Source, error: Exception) -> None:
         """Set an object aside, or count it as failed where it may well be taken another time."""
@@ -190,9 +196,11 @@ class _Batch:
     def _note(self, aside: list[Rejection], source: Source, error: LakerunnerError) -> None:
         aside.append(self._set_aside(source, error))
 
-    def _payloads(self, reader: ObjectReader, blocks: Iterator[bytes]) -> None:
+    def _payloads(
+        self, reader: ObjectReader, blocks: Iterator[bytes], left_over: list[str]
+    ) -> None:
         task, key = self._task, reader.meta.key
-        plain = decompress(blocks)
+        plain = decompress(blocks, left_over=left_over.append)
         head = next(plain, b"")
         if not head:  # a marker, or a file that was begun and not written: it holds no row
             self._taken.append(TakenSource(self._source(reader.meta), 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import io
 import json
 import lzma
@@ -75,6 +76,26 @@ def test_parquet_under_another_name_is_taken_when_it_is_named(tmp_path: Path) ->
     assert lake.ingest(tmp_path / "a.json").rows == 0
     assert lake.retry_rejected(format="parquet").rows == 1
     assert _reasons(lake) == []
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", b"\x1f", b"\x00\x00trailer", b"x" * 9_000_000])
+def test_garbage_behind_a_gzip_member_takes_no_row_with_it(tmp_path: Path, garbage: bytes) -> None:
+    whole = gzip.compress(TEXT) + gzip.compress(TEXT)
+    (tmp_path / "a.log.gz").write_bytes(whole + garbage)
+    lake = lakerunner.open(tmp_path / "lake")
+    report = lake.ingest(tmp_path / "a.log.gz")
+    assert (report.objects, report.rows) == (1, 40)
+    (reason,) = _reasons(lake)
+    assert f"{len(garbage.lstrip(bytes(1))):,} bytes behind the last gzip member" in reason
+    assert lake.retry_rejected().rows == 0
+    assert lake.ingest(tmp_path / "a.log.gz").skipped == 1
+
+
+def test_a_gzip_member_that_is_cut_off_takes_its_object_with_it(tmp_path: Path) -> None:
+    (tmp_path / "a.log.gz").write_bytes(gzip.compress(TEXT) + gzip.compress(TEXT)[:-9])
+    lake = lakerunner.open(tmp_path / "lake")
+    assert lake.ingest(tmp_path / "a.log.gz").rows == 0
+    assert lake.rejected()[0].rows is None
 
 
 def test_text_that_begins_like_a_mark_is_text(tmp_path: Path) -> None:
