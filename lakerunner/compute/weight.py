@@ -119,5 +119,5 @@ def _fetch(node: Any) -> float:
         text = str(node.fetch())
     except (AttributeError, RuntimeError, TypeError):
         return math.inf
-    match = re.search(r"\d+", text)
-    return float(match[0]) if match else math.inf
+    match = re.search(r"\((\d+)\)", text)
+    return float(match[1]) if match else math.inf
