@@ -51,8 +51,8 @@ HEAVY = (
     "SELECT n FROM logs GROUP BY CUBE (n, body)",
     "SELECT sum(n) OVER (ORDER BY n ROWS 5 PRECEDING) FROM logs",
     (
-        "WITH a AS (SELECT body || body || body AS b FROM logs) SELECT b || b || b || b || b || b || b "
-        "|| b FROM a"
+        "WITH a AS (SELECT body || body || body AS b FROM logs) SELECT b || b || b || b || b || b "
+        "|| b || b FROM a"
     ),
     (
         "WITH a AS (SELECT n FROM logs), b AS (SELECT 1 FROM a, a x), c AS (SELECT 1 FROM b, b x) "
