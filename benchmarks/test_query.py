@@ -21,6 +21,7 @@ from lakerunner.catalog import open_catalog
 from lakerunner.model.commit import Commit
 from lakerunner.model.segment import Segment
 from lakerunner.query import QueryEngine
+from lakerunner.schema.tables import TABLES
 from lakerunner.schema.types import TIMESTAMP
 from lakerunner.segments.codec import encode
 from lakerunner.segments.stats import column_stats
@@ -140,7 +141,7 @@ def describe(table: Any, number: int) -> Segment:
         rows=table.num_rows,
         bytes=0,
         sort=("resource_service_name", "timestamp"),
-        columns=column_stats(table),
+        columns=column_stats(table, TABLES["logs"].ids),
         created_ns=0,
         commit_id="c",
     )

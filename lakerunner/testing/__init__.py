@@ -28,6 +28,7 @@ _HOMES = {
 _REWRITTEN = (
     "catalog",
     "catalog_commits",
+    "catalog_fences",
     "catalog_fixture",
     "catalog_machine",
     "catalog_reads",

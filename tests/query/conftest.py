@@ -14,6 +14,7 @@ from lakerunner.model.commit import Commit
 from lakerunner.model.segment import ColumnStats, Segment
 from lakerunner.model.signal import Signal
 from lakerunner.query import QueryEngine
+from lakerunner.schema.tables import TABLES
 from lakerunner.schema.types import TIMESTAMP
 from lakerunner.segments.codec import bounded_columns, forecast_table
 from lakerunner.segments.stats import column_stats
@@ -55,7 +56,7 @@ class SmallLake:
         """
         arrays = {name: _array(name, values) for name, values in columns.items()}
         table = pa.table({n: a for n, a in arrays.items() if a.null_count < len(a)})
-        stats = column_stats(table.combine_chunks())
+        stats = column_stats(table.combine_chunks(), TABLES[signal].ids)
         if overflow:
             table, stats = _with_overflow(table, stats, overflow)
         order = [name for name in SORT if name in table.schema.names]

@@ -184,7 +184,7 @@ def test_settings_are_checked() -> None:
     store, catalog = open_store("memory://"), open_catalog("memory://")
     with pytest.raises(ConfigurationError, match="query_memory_bytes"):
         QueryEngine(store, catalog, config={"query_memory_bytes": 5})
-    with pytest.raises(ConfigurationError, match="unknown field"):
+    with pytest.raises(ConfigurationError, match="no setting"):
         QueryEngine(store, catalog, config={"query_memory": 5})
     with QueryEngine(store, catalog, config={"query_threads": 1}) as engine:
         assert engine.sql("SELECT 1").to_arrow().num_rows == 1

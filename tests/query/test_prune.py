@@ -153,7 +153,7 @@ def segment_of(rows: list[dict[str, Any]]) -> Segment:
         rows=len(rows),
         bytes=1,
         sort=(),
-        columns=column_stats(table),
+        columns=column_stats(table, ["trace_id"]),
         created_ns=0,
         commit_id="c",
     )
