@@ -13,7 +13,6 @@ from lakerunner.cli.options import (
     Organization,
     SignalName,
     StorageOptions,
-    Workers,
     open_lake,
 )
 from lakerunner.cli.progress import ProgressDisplay
@@ -25,7 +24,7 @@ from lakerunner.cli.rules import (
     read_rules,
 )
 from lakerunner.cli.screen import answers, messages, size
-from lakerunner.cli.workers import worker_processes
+from lakerunner.cli.workers import available_cores, worker_processes
 from lakerunner.model.report import IngestReport
 from lakerunner.printable import printable
 
@@ -48,6 +47,17 @@ Sources = Annotated[
     ),
 ]
 
+AllCores = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Processes that read and write, each within the memory setting; one for each core if "
+        "not given. More than one start only where there is more than one batch.",
+        show_default=False,
+    ),
+]
+
 
 def ingest(  # noqa: PLR0913 - the options of a command
     lake: LakeUrl,
@@ -55,7 +65,7 @@ def ingest(  # noqa: PLR0913 - the options of a command
     *,
     signal: SignalName = None,
     input_format: FormatName = None,
-    workers: Workers = 1,
+    workers: AllCores = None,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="A source that names nothing is no failure.")
     ] = False,
@@ -79,7 +89,7 @@ def ingest(  # noqa: PLR0913 - the options of a command
         raise typer.BadParameter("--signal, --format and --mapping need a SOURCE")
     report = IngestReport()
     with (
-        worker_processes(workers) as executor,
+        worker_processes(workers or available_cores()) as executor,
         open_lake(
             lake,
             catalog,

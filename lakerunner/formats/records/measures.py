@@ -13,7 +13,7 @@ from lakerunner.formats.base import Measure
 from lakerunner.formats.records.delimited import sniff_delimiter
 from lakerunner.formats.records.rare_keys import JSON_KEY, MOST_COLUMNS, RARITY
 
-_RARE_PAIR = 20  # times what a pair of a usual key takes
+_RARE_PAIR = 120  # times what a pair of a usual key takes
 _SAMPLES, _SAMPLE_BYTES = 4, 8192
 _LOGFMT_KEY = re.compile(rb"(?:^|\s)([^\s=\"]{1,256})=")
 _HEADER_BYTES = 1024 * 1024
