@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from lakerunner.catalog import Catalog
@@ -46,7 +47,7 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     """Open a lake; one that does not exist yet is made, unless it is opened to be read only.
 
     Args:
-        url: A directory, or `file://…`, `memory://…`, `s3://…` or `gs://…`.
+        url: A directory, or `file://…`, `memory://name` (`memory://` for one of one's own), `s3://…` or `gs://…`.
         catalog: A catalog, or its URL (`sqlite:///…`, `postgresql://…`). By default it is kept with
             the lake: the file `catalog.db` inside a directory, memory for `memory://`, and a log of
             commits in the bucket itself for object stores.
@@ -75,7 +76,7 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     # Before anything is opened, so that a wrong setting leaves nothing open behind.
     check_organization(organization)
     settings, rules = read_config(config), read_ownership(ownership)
-    store = open_store(url, storage_options)
+    store = open_store(_place(url), storage_options)
     if catalog is None:
         opened = default_catalog(store, read_only=read_only)
     else:
@@ -91,6 +92,11 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         executor=executor,
         ownership=rules,
     )
+
+
+def _place(url: str | PathLike[str]) -> str | PathLike[str]:
+    """Where a lake lies; `memory://` without a name is one of one's own, as its catalog is."""
+    return f"memory://lakerunner-own-{uuid.uuid4().hex}" if url == "memory://" else url
 
 
 def _compared(store: ObjectStore, catalog: Catalog) -> Catalog:

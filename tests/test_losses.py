@@ -208,3 +208,12 @@ def test_an_unusual_collection_stops(tmp_path: Path) -> None:
         assert len(lake.collect_orphans(dry_run=True)) == 60
         assert len(lake.collect_orphans(force=True)) == 60
         assert texts(lake) == expected("first")
+
+
+def test_a_lake_without_a_name_is_ones_own() -> None:
+    """Two of them share neither rows nor files, as little as they share a catalog."""
+    for _ in range(2):
+        with lakerunner.open("memory://") as lake:
+            lake.ingest(b'{"message": "one"}')
+            lake.ingest(b'{"message": "two"}')
+            assert texts(lake) == ["one", "two"]
