@@ -47,7 +47,7 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     """Open a lake; one that does not exist yet is made, unless it is opened to be read only.
 
     Args:
-        url: A directory, or `file://…`, `s3://…`, `gs://…`, `memory://name`; `memory://` is one's own.
+        url: A path, `file://…`, `s3://…`, `gs://…`, `memory://name`; `memory://` is one's own.
         catalog: A catalog, or its URL (`sqlite:///…`, `postgresql://…`). By default it is kept with
             the lake: the file `catalog.db` inside a directory, memory for `memory://`, and a log of
             commits in the bucket itself for object stores.
