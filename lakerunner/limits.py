@@ -141,7 +141,7 @@ QUERY_SCANS: Final = 256
 """Times that a query reads its tables, with common table expressions put in wherever one is named.
 Each costs about a millisecond of planning, and there may be twice as many with each expression."""
 
-QUERY_PLANNED_CHARS: Final = 512 * 1024
+QUERY_PLANNED_CHARS: Final = 1280 * 1024
 """Characters of a query beside long lists in `IN (…)`. DataFusion takes up to 0.1 ms for each value
 that it plans, and some microseconds even for a blank."""
 

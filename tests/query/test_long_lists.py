@@ -63,8 +63,8 @@ def test_a_list_of_very_many_values_is_not_planned_by_value(hours: SmallLake) ->
     [
         " " * 3_000_000 + "SELECT 1",
         "SELECT 1" + ";" * 4_000_000,
-        "SELECT count(*) FROM (VALUES " + ",".join(f"({n})" for n in range(100_000)) + ")",
-        "SELECT " + ",".join(f"{n} AS a{n}" for n in range(60_000)),
+        "SELECT count(*) FROM (VALUES " + ",".join(f"({n})" for n in range(200_000)) + ")",
+        "SELECT " + ",".join(f"{n} AS a{n}" for n in range(120_000)),
         f"SELECT '{'x' * QUERY_PLANNED_CHARS}'",
     ],
     ids=["blanks", "semicolons", "values", "columns", "text"],
