@@ -14,6 +14,7 @@ from lakerunner.errors import (
     ConfigurationError,
     QueryError,
     QueryExecutionError,
+    QueryLimitError,
     QuerySyntaxError,
     UnsupportedQueryError,
 )
@@ -201,7 +202,8 @@ def filled(lake: lakerunner.Lake, text: str) -> str:
 def refuse(lake: lakerunner.Lake, text: str) -> None:
     with pytest.raises(QueryError) as caught:
         rows(lake, text)
-    assert type(caught.value) in {QuerySyntaxError, UnsupportedQueryError, QueryExecutionError}
+    kinds = {QuerySyntaxError, UnsupportedQueryError, QueryExecutionError, QueryLimitError}
+    assert type(caught.value) in kinds
     assert CANARY not in str(caught.value)
     assert caught.value.message
 
