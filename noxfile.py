@@ -105,7 +105,10 @@ def tests(session: nox.Session) -> None:
     Two processes share the files; each starts the services that its own tests need.
     """
     install(session, "test", package=True)
-    session.run("pytest", *PROCESSES, *session.posargs)
+    # Hundreds of processes are started: each would compile all that it imports, where a system
+    # forbids that this is kept.
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}
+    session.run("pytest", *PROCESSES, *session.posargs, env=compiled)
 
 
 @nox.session

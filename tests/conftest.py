@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, settings
 
 from lakerunner.testing.matrix import MatrixPlugin
@@ -53,6 +54,20 @@ def telemetry() -> Path:
     if not TELEMETRY.is_dir():
         pytest.skip(f"no captured telemetry at {TELEMETRY}")
     return TELEMETRY
+
+
+@pytest.fixture(autouse=True)
+def _memory_is_given_back() -> Iterator[None]:
+    """What a test puts into `memory://` goes with it; what wider fixtures put there stays.
+
+    That filesystem is one for the whole process and a listing looks at all of it: with the objects
+    of thousands of earlier tests in it, those that list often would take minutes.
+    """
+    files = MemoryFileSystem.store
+    before = files.copy().keys()
+    yield
+    for path in files.copy().keys() - before:
+        files.pop(path, None)
 
 
 # -- services: each is started once a session, by the first test that needs it, and always stopped
