@@ -7,9 +7,11 @@ catalog. Each worker also stands alone. From the top down, every part imports on
 |---|---|
 | `cli`, `testing` | the command line; suites and strategies for those who write adapters |
 | `lake` | `open` and `Lake`: finds store and catalog by URL, hands out the workers |
+| `upkeep` | the part of `Lake` that keeps it whole |
 | `ingest` | `Ingestor`: object, decode, normalise, window and sort, segment, put, commit |
 | `recover` | a lost catalog is made again from the footers of the segments |
 | `retain` | what a crash left behind is found and deleted |
+| `damage` | segments that are not as they were written are found and set aside |
 | `query` | `QueryEngine`: text, plan, prune, compute, `Result` |
 | `compute` | the one door to DataFusion |
 | `formats`, `generate` | input bytes to Arrow; synthetic telemetry |

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,12 +12,10 @@ from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
-from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange, to_nanoseconds
 from lakerunner.query import QueryEngine
-from lakerunner.recover import recover_catalog
-from lakerunner.retain import collect_orphans
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Scope
+from lakerunner.upkeep import Upkeep, time_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.progress import Progress
-    from lakerunner.model.recovery import RecoveryReport
     from lakerunner.model.report import IngestReport
     from lakerunner.model.segment import Segment
     from lakerunner.model.signal import Signal
@@ -46,7 +42,7 @@ if TYPE_CHECKING:
     from lakerunner.store import ObjectStore
 
 
-class Lake:
+class Lake(Upkeep):
     """One object store and one catalog, with the workers over them.
 
     Safe to use from several threads. Use it as a context manager, or call `close`, to release files
@@ -249,7 +245,10 @@ class Lake:
             )
 
     def rejected(self) -> Sequence[Rejection]:
-        """What is set aside, with reasons, in order of time."""
+        """What is set aside, with reasons, in order of time: objects, and segments of the lake.
+
+        A segment that `set_aside` removed has `lakerunner.model.source.LAKE` for its bucket.
+        """
         self._require_open("rejected")
         with self._discretion.applied():
             return self.catalog.rejections(self.organization)
@@ -273,42 +272,6 @@ class Lake:
             return self._ingestor.retry(
                 None, progress, signal=signal, format=format, mapping=mapping
             )
-
-    def collect_orphans(self, *, dry_run: bool = False, force: bool = False) -> Sequence[str]:
-        """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.
-
-        Raises:
-            ReadOnlyError: The lake was opened read-only.
-        """
-        self._require_open("collect_orphans")
-        self._scope.require_writable("collect_orphans")
-        self._scope.require_whole("collect_orphans")
-        return collect_orphans(
-            self.store, self.catalog, self._scope.config, dry_run=dry_run, force=force
-        )
-
-    def recover(
-        self, *, merge: bool = False, dry_run: bool = False, progress: Progress | None = None
-    ) -> RecoveryReport:
-        """Make a lost catalog again from all segments; see `lakerunner.recover.recover_catalog`.
-
-        Raises:
-            ReadOnlyError: The lake was opened read-only.
-            ConfigurationError: The catalog knows segments, and `merge` is not set.
-            StoreError: The lake cannot be read.
-            CatalogError: A commit failed; those before it stand.
-        """
-        self._require_open("recover")
-        self._scope.require_writable("recover")
-        self._scope.require_whole("recover")
-        return recover_catalog(
-            self.store,
-            self.catalog,
-            self._scope.config,
-            merge=merge,
-            dry_run=dry_run,
-            progress=progress,
-        )
 
     def snapshot(self) -> LakeSnapshot:
         """The present state of all tables, for `at`; its text can be kept and given to it, too.
@@ -432,7 +395,7 @@ class Lake:
             InvalidTimeError: `start` or `end` cannot be read.
         """
         self._require_open("metrics")
-        return self._queries.metrics(_time_range(start, end))
+        return self._queries.metrics(time_range(start, end))
 
     def segments(
         self,
@@ -446,7 +409,7 @@ class Lake:
             InvalidTimeError: `start` or `end` cannot be read.
             ConfigurationError: There is no such table.
         """
-        wanted = _time_range(start, end)
+        wanted = time_range(start, end)
         self._require_open("segments")
         with self._discretion.applied():
             return self.catalog.segments(self.organization, table_spec(table).name, wanted)
@@ -468,14 +431,3 @@ class Lake:
 
     def __repr__(self) -> str:
         return f"Lake({self.store.url!r}, organization={self.organization!r})"
-
-    def _require_open(self, what: str) -> None:
-        if self._closed.is_set():
-            raise ConfigurationError(f"{what}: the lake is closed")
-
-
-def _time_range(start: TimeLike | None, end: TimeLike | None) -> TimeRange:
-    now_ns = time.time_ns()
-    start_ns = MIN_NS if start is None else to_nanoseconds(start, now_ns=now_ns)
-    end_ns = MAX_NS if end is None else to_nanoseconds(end, now_ns=now_ns)
-    return TimeRange(start_ns, end_ns)

@@ -19,8 +19,10 @@ from lakerunner.cli.rules import (
     read_rules,
 )
 from lakerunner.cli.screen import messages, size
+from lakerunner.damage import DamagedSegment
 from lakerunner.model.segment import Segment
 from lakerunner.model.source import Rejection
+from lakerunner.printable import printable
 
 _TIME = pa.timestamp("ns", "UTC")
 _EVERYTHING = 1_000_000
@@ -37,6 +39,16 @@ def segments(  # noqa: PLR0913 - the options of a command are its arguments
     end: Annotated[
         str | None, typer.Option(help="Only those with rows before this time.", show_default=False)
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read them all, and list those that are damaged.")
+    ] = False,
+    set_aside: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Leave this damaged one out of all answers."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why it is set aside; told from its file if not given.")
+    ] = None,
     output: OutputOption = Output.TABLE,
     file: OutputFile = None,
     organization: Organization = "default",
@@ -45,9 +57,26 @@ def segments(  # noqa: PLR0913 - the options of a command are its arguments
 ) -> None:
     """List the segments of a table.
 
-    Times are RFC 3339, epoch numbers, or relative such as now-15m.
+    Times are RFC 3339, epoch numbers, or relative such as now-15m. With --verify, the exit code is
+    3 if any is damaged.
     """
-    with open_lake(lake, catalog, organization, storage_option) as opened:
+    if reason and not set_aside:
+        raise typer.BadParameter("--reason goes with --set-aside")
+    with open_lake(
+        lake, catalog, organization, storage_option, read_only=set_aside is None
+    ) as opened:
+        if set_aside:
+            listed = opened.set_aside(set_aside, reason=reason)
+            messages().print(f"set aside: {printable(listed.source.key)}: ", end="", markup=False)
+            messages().print(f"{printable(listed.reason)}, {listed.rows:,} rows", markup=False)
+            return
+        if verify:
+            with ProgressDisplay("verify") as progress:
+                damaged = opened.verify(table, start, end, progress=progress)
+            shown = damage_table(damaged)
+            write(shown.to_batches(), shown.schema, output, file, _EVERYTHING)
+            messages().print(f"{len(damaged):,} damaged", style="dim")
+            raise typer.Exit(SET_ASIDE_EXIT if damaged else 0)
         found = opened.segments(table, start, end)
     shown = segment_table(found)
     if output is Output.TABLE:  # as much as fits a line
@@ -72,6 +101,17 @@ def segment_table(segments: Sequence[Segment]) -> Any:
         "bytes": pa.array([each.bytes for each in segments], pa.int64()),
         "level": pa.array([each.level for each in segments], pa.int32()),
         "key": pa.array([each.key for each in segments], pa.string()),
+    }
+    return pa.table(columns)
+
+
+def damage_table(damaged: Sequence[DamagedSegment]) -> Any:
+    """Damaged segments as an Arrow table, one a row."""
+    columns = {
+        "id": pa.array([each.segment.id for each in damaged], pa.string()),
+        "rows": pa.array([each.segment.rows for each in damaged], pa.int64()),
+        "reason": pa.array([each.reason for each in damaged], pa.string()),
+        "key": pa.array([each.segment.key for each in damaged], pa.string()),
     }
     return pa.table(columns)
 

@@ -226,7 +226,7 @@ def refuse_damaged(file: Any, segment: Segment, columns: Collection[str] | None 
     if damaged := damaged_parts(file, segment, columns):
         raise SegmentDamagedError(
             f"segment '{segment.key}' is damaged ({', '.join(damaged)}): its bytes are not those "
-            "that were written; restore the object, or set the segment aside",
+            f"that were written; restore the object, or {_way_out(segment)}",
             key=segment.key,
             segment=segment.id,
         )
@@ -235,12 +235,21 @@ def refuse_damaged(file: Any, segment: Segment, columns: Collection[str] | None 
 def _check_size(segment: Segment, size: int) -> None:
     if size != segment.bytes:
         raise QueryExecutionError(
-            f"segment '{segment.key}' has {size:,} bytes, but the catalog says {segment.bytes:,}",
+            f"segment '{segment.key}' has {size:,} bytes, but the catalog says {segment.bytes:,}; "
+            f"restore the object, or {_way_out(segment)}",
             key=segment.key,
+            segment=segment.id,
         )
 
 
 def _missing(segment: Segment) -> QueryExecutionError:
     return QueryExecutionError(
-        f"segment '{segment.key}' is in the catalog, but its file is missing", key=segment.key
+        f"segment '{segment.key}' is in the catalog, but its file is missing; restore the object, "
+        f"or {_way_out(segment)}",
+        key=segment.key,
+        segment=segment.id,
     )
+
+
+def _way_out(segment: Segment) -> str:
+    return f"leave it out: lake.set_aside('{segment.id}')"

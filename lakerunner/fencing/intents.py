@@ -31,7 +31,7 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         kind: `collect` for files that no commit ever names; else why live segments go: `compact`,
-            `rollup`, `retain`, `delete`.
+            `rollup`, `retain`, `delete`, `damage`.
         incarnation: Of the lake, as whoever wrote this read it when it began.
         commit_id: The commit that removes and adds; empty for `collect`.
         condemned: Ids of files that are deleted, for `collect`.

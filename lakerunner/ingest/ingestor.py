@@ -36,7 +36,7 @@ from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_distinct, check_organization, is_distinct
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
-from lakerunner.model.source import Rejection
+from lakerunner.model.source import LAKE, Rejection
 from lakerunner.retrying import retrying
 from lakerunner.scope import Scope
 from lakerunner.store.opening import open_store
@@ -233,7 +233,7 @@ class Ingestor:
 
         Objects that are gone stay set aside. An object that was overwritten since is taken in its
         new version, and the old one is listed no more. Lines that were set
-        aside of an object whose other lines were taken stay listed, too.
+        aside of an object whose other lines were taken stay listed, too, and segments of the lake.
 
         Args:
             organization: Whose; the ingestor's own if not given.
@@ -249,7 +249,8 @@ class Ingestor:
         request = read_request(signal, format, mapping, organization, only=self._only)
         waiting: dict[str, dict[str, None]] = {}
         for rejection in self._catalog.rejections(request.organization or self._organization):
-            waiting.setdefault(rejection.source.bucket, {})[rejection.source.key] = None
+            if rejection.source.bucket != LAKE:
+                waiting.setdefault(rejection.source.bucket, {})[rejection.source.key] = None
         report = IngestReport()
         for bucket, keys in waiting.items():
             store = self._open_bucket(bucket, self._store.storage_options)

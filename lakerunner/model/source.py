@@ -33,6 +33,11 @@ class Source(msgspec.Struct, frozen=True, order=True):
         return f"{self.bucket}/{self.key}"
 
 
+LAKE = "lake:"
+"""As the bucket of a source: a segment of the lake itself that was set aside. No object is there
+to be taken again."""
+
+
 class SourceState(StrEnum):
     """What a catalog knows of a source."""
 

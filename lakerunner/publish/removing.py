@@ -10,7 +10,7 @@ from lakerunner.publish.committing import publish_commit
 from lakerunner.publish.footers import read_footer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from lakerunner.fencing import Fence
     from lakerunner.model.commit import Commit
@@ -20,16 +20,24 @@ if TYPE_CHECKING:
 
 
 def announce_removal(
-    fence: Fence, kind: str, removed: Iterable[Segment], head: Head, *, commit_id: str = ""
+    fence: Fence,
+    kind: str,
+    removed: Iterable[Segment],
+    head: Head,
+    *,
+    commit_id: str = "",
+    unreadable: Collection[str] = (),
 ) -> str:
     """Say which live segments are about to go, before anything is put in their place.
 
     Args:
         fence: The lake and its catalog.
-        kind: Why: `compact`, `rollup`, `retain` or `delete`.
+        kind: Why: `compact`, `rollup`, `retain`, `delete` or `damage`.
         removed: The segments, as the catalog describes them. Their footers are read.
         head: What `Fence.begin` returned before they were looked up.
         commit_id: The commit that will remove them.
+        unreadable: Ids of those whose footers are damaged or gone. They are announced as the
+            catalog describes them, without their sources.
 
     Returns:
         The key of the intent, for `publish_removal`.
@@ -38,7 +46,10 @@ def announce_removal(
         CatalogMismatchError: The lake was recovered since.
         StoreError: A footer cannot be read, or the intent not be put.
     """
-    described = tuple(read_footer(fence.store, one.key, one.bytes) for one in removed)
+    described = tuple(
+        one if one.id in unreadable else read_footer(fence.store, one.key, one.bytes)
+        for one in removed
+    )
     intent = Intent(kind, head.incarnation, commit_id=commit_id, remove=described)
     announced = put_intent(fence.store, intent)
     fence.verify(head.incarnation)

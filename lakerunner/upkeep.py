@@ -1,0 +1,136 @@
+"""What keeps a lake whole: damage, leftovers of crashes, a catalog that is lost."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lakerunner.damage import find_damage, set_aside_segment
+from lakerunner.errors import ConfigurationError
+from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange, to_nanoseconds
+from lakerunner.recover import recover_catalog
+from lakerunner.retain import collect_orphans
+from lakerunner.schema.tables import table_spec
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from lakerunner.damage import DamagedSegment
+    from lakerunner.discretion import Discretion
+    from lakerunner.model.progress import Progress
+    from lakerunner.model.recovery import RecoveryReport
+    from lakerunner.model.source import Rejection
+    from lakerunner.model.times import TimeLike
+    from lakerunner.scope import Scope
+
+
+class Upkeep:
+    """The part of a `Lake` that looks after its segments and its catalog. Safe across threads."""
+
+    _scope: Scope
+    _discretion: Discretion
+    _closed: threading.Event
+
+    def verify(
+        self,
+        table: str | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Sequence[DamagedSegment]:
+        """Read all live segments and name those that are damaged; see `lakerunner.damage`.
+
+        Args:
+            table: Only those of this table.
+            start: Only those that may hold rows from then on.
+            end: Only those that may hold rows before then.
+            progress: Called for each segment that was read.
+
+        Raises:
+            InvalidTimeError: `start` or `end` cannot be read.
+            ConfigurationError: There is no such table.
+            StoreError: A file cannot be read for another reason than being damaged.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/verify")
+            >>> _ = lake.ingest(b'{"message": "hello"}')
+            >>> lake.verify()
+            []
+        """
+        wanted = time_range(start, end)
+        self._require_open("verify")
+        with self._discretion.applied():
+            name = None if table is None else table_spec(table).name
+            return find_damage(self._scope, name, wanted, progress)
+
+    def set_aside(self, segment_id: str, *, reason: str | None = None) -> Rejection:
+        """Leave a damaged segment out of all answers; see `lakerunner.damage.set_aside_segment`.
+
+        Its rows are gone from answers, and `rejected` lists it. Its file stays for as long as that
+        of any segment that was removed.
+
+        Args:
+            segment_id: As the error of a query says it, or `verify`.
+            reason: Why; told from its file if not given.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            ConfigurationError: There is no such live segment of the organization; or no reason is
+                given, and it is as it was written.
+            CommitConflictError: It was removed or replaced meanwhile.
+        """
+        self._require_open("set_aside")
+        self._scope.require_writable("set_aside")
+        with self._discretion.applied():
+            return set_aside_segment(self._scope, segment_id, reason)
+
+    def collect_orphans(self, *, dry_run: bool = False, force: bool = False) -> Sequence[str]:
+        """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+        """
+        self._require_open("collect_orphans")
+        self._scope.require_writable("collect_orphans")
+        self._scope.require_whole("collect_orphans")
+        return collect_orphans(
+            self._scope.store, self._scope.catalog, self._scope.config, dry_run=dry_run, force=force
+        )
+
+    def recover(
+        self, *, merge: bool = False, dry_run: bool = False, progress: Progress | None = None
+    ) -> RecoveryReport:
+        """Make a lost catalog again from all segments; see `lakerunner.recover.recover_catalog`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            ConfigurationError: The catalog knows segments, and `merge` is not set.
+            StoreError: The lake cannot be read.
+            CatalogError: A commit failed; those before it stand.
+        """
+        self._require_open("recover")
+        self._scope.require_writable("recover")
+        self._scope.require_whole("recover")
+        return recover_catalog(
+            self._scope.store,
+            self._scope.catalog,
+            self._scope.config,
+            merge=merge,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def _require_open(self, what: str) -> None:
+        if self._closed.is_set():
+            raise ConfigurationError(f"{what}: the lake is closed")
+
+
+def time_range(start: TimeLike | None, end: TimeLike | None) -> TimeRange:
+    """From a start to an end as people write them; None is as far as times go."""
+    now_ns = time.time_ns()
+    start_ns = MIN_NS if start is None else to_nanoseconds(start, now_ns=now_ns)
+    end_ns = MAX_NS if end is None else to_nanoseconds(end, now_ns=now_ns)
+    return TimeRange(start_ns, end_ns)
