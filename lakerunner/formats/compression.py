@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import io
+import lzma
 import zlib
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -24,24 +25,39 @@ def _load_isal() -> Any:
     return igzip_lib
 
 
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_MARKS = (
+    ("gzip", b"\x1f\x8b"),
+    ("zstd", b"\x28\xb5\x2f\xfd"),
+    *(("zstd", bytes([0x50 + number]) + b"\x2a\x4d\x18") for number in range(16)),  # passed over
+    ("xz", b"\xfd7zXZ\x00"),
+    ("lz4", b"\x04\x22\x4d\x18"),
+    *(("bzip2", b"BZh%d1AY&SY" % level) for level in range(1, 10)),
+    *(("bzip2", b"BZh%d\x17rE8P\x90" % level) for level in range(1, 10)),  # of nothing
+)
+_MARK_BYTES = max(len(mark) for _, mark in _MARKS)
+_MEMBERS = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00"}  # what each begins with
+_LAYERS = 3  # a file that was compressed, by a shipper that compresses, behind a proxy that does
+_XZ_MEMORY = 128 * MIB  # the largest preset of xz takes 65 MiB to decode
 _PIECE = 256 * 1024  # input of one step
 _STEP = 8 * MIB  # output of one step: keeps a decompression bomb from filling memory
 _ISAL = _load_isal()
-_BROKEN: tuple[type[Exception], ...] = (zlib.error, OSError, EOFError)
+_BROKEN: tuple[type[Exception], ...] = (zlib.error, lzma.LZMAError, OSError, EOFError)
 if _ISAL:
     _BROKEN = (*_BROKEN, _ISAL.error)
 _GZIP_WINDOW = 31  # zlib's word for "a gzip header, and the largest window"
 
 
 def compression_of(head: bytes) -> str:
-    r"""Name the compression an object starts with: `gzip`, `zstd` or an empty text.
+    r"""Name the compression an object starts with: `gzip`, `zstd`, `bzip2`, `xz`, `lz4`, or none.
+
+    Args:
+        head: Its first 10 bytes or more.
 
     Example:
-        >>> compression_of(b"\x1f\x8b\x08"), compression_of(b"plain")
+        >>> compression_of(b"\x1f\x8b\x08"), compression_of(b"BZh is the mark of bzip2")
         ('gzip', '')
     """
-    return "gzip" if head.startswith(_GZIP) else "zstd" if head.startswith(_ZSTD) else ""
+    return next((kind for kind, mark in _MARKS if head.startswith(mark)), "")
 
 
 def decompress(
@@ -52,14 +68,15 @@ def decompress(
 ) -> Iterator[bytes]:
     """Decompress an object that arrives in blocks; plain objects pass through.
 
-    Several gzip members or zstd frames in a row are one object, as the formats define.
+    Several members or frames in a row are one object, as the formats define. What was compressed
+    more than once is decompressed as often, up to three times; what is below that comes out as it
+    is.
 
     Args:
-        blocks: The object's bytes in order; the first block holds at least 4 bytes if the
-            object does.
-        limit: Bytes of output at most.
-        left_over: Told of bytes behind a gzip member that begin no other. Without it, they make the
-            stream a broken one.
+        blocks: The object's bytes in order.
+        limit: Bytes of output at most, of each layer.
+        left_over: Told of bytes behind a member of gzip, bzip2 or xz that begin no other. Without
+            it, they make the stream a broken one.
 
     Yields:
         Non-empty blocks of at most 8 MiB, or the plain blocks as they came.
@@ -69,18 +86,49 @@ def decompress(
         ObjectTooLargeError: There is more output than `limit`, or so much more than there was
             input that it is no telemetry (`limits.COMPRESSION_RATIO`).
     """
-    source = iter(blocks)
-    first = next(source, b"")
-    kind = compression_of(first)
-    pieces = _Pieces(first, source)
+    kind, source = _looked_at(iter(blocks))
+    raw = _Pieces(source)
+    if not kind:
+        yield from _bounded(source, limit, None)
+        return
+    pieces = raw
+    for _ in range(_LAYERS):
+        unpacked = _bounded(_inflate(kind, pieces, left_over), limit, raw)
+        kind, source = _looked_at(unpacked)
+        if not kind:
+            break
+        pieces = _Pieces(source)
+    yield from source
+
+
+def _looked_at(blocks: Iterator[bytes]) -> tuple[str, Iterator[bytes]]:
+    """The compression of what blocks hold, and the same blocks."""
+    seen: list[bytes] = []
+    head = b""
+    for block in blocks:
+        seen.append(block)
+        head += block[:_MARK_BYTES]
+        if len(head) >= _MARK_BYTES:
+            break
+
+    def again() -> Iterator[bytes]:
+        while seen:  # no block is held longer than it is needed
+            yield seen.pop(0)
+        yield from blocks
+
+    return compression_of(head), again()
+
+
+def _bounded(blocks: Iterator[bytes], limit: int, raw: _Pieces | None) -> Iterator[bytes]:
+    """Pass non-empty blocks on, as long as they are not too many for what they were made of."""
     total = 0
-    for block in _inflate(kind, pieces, left_over) if kind else chain([first], source):
+    for block in blocks:
         total += len(block)
         if total > limit:
             raise ObjectTooLargeError(
                 f"the object holds more than {limit} bytes after decompression", limit=limit
             )
-        if kind and total > COMPRESSION_BYTES and total > COMPRESSION_RATIO * pieces.taken:
+        if raw is not None and total > COMPRESSION_BYTES and total > COMPRESSION_RATIO * raw.taken:
             raise ObjectTooLargeError(
                 f"the object is compressed to less than one part in {COMPRESSION_RATIO}, "
                 "as no telemetry is",
@@ -97,8 +145,8 @@ class _Pieces:
         taken: Bytes handed out.
     """
 
-    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
-        self._block, self._rest, self._start = first, rest, 0
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._block, self._rest, self._start = b"", blocks, 0
         self.taken = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -117,17 +165,21 @@ def _inflate(
     kind: str, pieces: Iterator[bytes], left_over: Callable[[str], None] | None
 ) -> Iterator[bytes]:
     try:
-        if kind == "gzip":
-            yield from _members(_gzip_decoder, pieces, left_over)
+        if kind in _MEMBERS:
+            yield from _members(kind, pieces, left_over)
         else:
-            yield from _frames(pieces)
+            yield from _frames(kind, pieces)
     except StoreError:  # an OSError too, but it says nothing of the bytes
         raise
     except _BROKEN as error:
         raise CorruptObjectError(f"the {kind} stream is broken: {error}") from error
 
 
-def _gzip_decoder() -> Any:
+def _decoder(kind: str) -> Any:
+    if kind == "bzip2":
+        return bz2.BZ2Decompressor()
+    if kind == "xz":
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
     return _ISAL.IgzipDecompressor(_ISAL.DECOMP_GZIP) if _ISAL else _StdlibDecoder()
 
 
@@ -154,19 +206,19 @@ class _StdlibDecoder:
 
 
 def _members(
-    make: Callable[[], Any],
+    kind: str,
     pieces: Iterator[bytes],
     left_over: Callable[[str], None] | None,
 ) -> Iterator[bytes]:
     """Decode members one after the other; zero bytes between them are padding."""
-    decoder, started, data = make(), False, next(pieces, b"")
-    whole = False
+    decoder, started, data = _decoder(kind), False, next(pieces, b"")
+    whole, mark = False, _MEMBERS[kind]
     while True:
         if whole and data and left_over is not None:
-            data += next(pieces, b"") if len(data) < len(_GZIP) else b""
-            if not data.startswith(_GZIP):
+            data = _at_least(len(mark), data, pieces)
+            if not data.startswith(mark):
                 size = len(data) + sum(map(len, pieces))
-                left_over(f"{size:,} bytes behind the last gzip member are none themselves")
+                left_over(f"{size:,} bytes behind the last {kind} member are none themselves")
                 return
         if data:
             started = True
@@ -175,7 +227,7 @@ def _members(
             yield decoder.decompress(b"", _STEP)
         if decoder.eof:
             data = decoder.unused_data.lstrip(b"\0")
-            decoder, started, whole = make(), False, True
+            decoder, started, whole = _decoder(kind), False, True
             if data:
                 continue
         more = next(pieces, None)
@@ -184,6 +236,13 @@ def _members(
         data = more if started else more.lstrip(b"\0")
     if started:
         raise EOFError("it ends before its end-of-stream marker")
+
+
+def _at_least(size: int, data: bytes, pieces: Iterator[bytes]) -> bytes:
+    """Data with what comes next, where it is shorter than `size`."""
+    while len(data) < size and (more := next(pieces, b"")):
+        data += more
+    return data
 
 
 class _Source(io.RawIOBase):
@@ -206,11 +265,11 @@ class _Source(io.RawIOBase):
         return bytes(taken)
 
 
-def _frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Decode frames one after the other.
+def _frames(kind: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Decode frames one after the other; those made to be skipped are.
 
     Arrow's reader bounds its output whatever the input says: one mebibyte of zstd may hold 32 GiB.
     """
-    reader = pa.CompressedInputStream(pa.PythonFile(_Source(pieces), mode="r"), "zstd")
+    reader = pa.CompressedInputStream(pa.PythonFile(_Source(pieces), mode="r"), kind)
     while block := reader.read(_STEP):
         yield block

@@ -11,13 +11,14 @@ from lakerunner.errors import (
     UnknownFormatError,
     did_you_mean,
 )
+from lakerunner.formats.compression import compression_of
 from lakerunner.formats.table import BY_CONTENT_TYPE, BY_SUFFIX, FORMATS
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
     from lakerunner.formats.base import Format
 
-_COMPRESSIONS = frozenset({"gz", "gzip", "zst", "zstd"})
+_COMPRESSIONS = frozenset({"gz", "gzip", "zst", "zstd", "bz2", "xz", "lz4"})
 _WORDS = {
     "log": Signal.LOGS,
     "logs": Signal.LOGS,
@@ -31,27 +32,24 @@ _WORDS = {
 
 
 _CONTAINERS = (
-    (b"BZh", "bzip2"),
     (b"PK\x03\x04", "a zip archive"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"\x02\x21\x4c\x18", "lz4"),
-    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x02\x21\x4c\x18", "lz4 of the legacy format"),
+    (b"\x1f\x9d", "compress"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
     (b"\xff\x06\x00\x00sNaPpY", "snappy"),
-    (b"\x1f\x8b", "gzip within a compression"),
-    (b"\x28\xb5\x2f\xfd", "zstd within a compression"),
     (b"\x89PNG", "a PNG image"),
     (b"GIF8", "a GIF image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"%PDF-", "a PDF document"),
     (b"\x7fELF", "a program"),
     (b"SQLite format 3\x00", "an SQLite database"),
+    (b"ElfFile\x00", "a Windows event log"),
+    (b"LPKSHHRH", "a journal of systemd"),
+    (b"\xd4\xc3\xb2\xa1", "a packet capture"),
     (b"Obj\x01", "Avro"),
-    (b"ORC", "ORC"),
 )
-_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
-_ORC = re.compile(rb"ORC[\x00-\x1f]")
-_EXACT = {"bzip2": _BZIP2, "ORC": _ORC}  # the others begin as no text does
+_ORC = re.compile(rb"ORC[\x00-\x1f]")  # text may begin with the letters
 _TAR, _TAR_AT = b"ustar", 257
 _PARQUET = b"PAR1"
 _BINARY = frozenset({"parquet", "arrow", "otlp-protobuf"})  # they tell by themselves
@@ -64,15 +62,18 @@ def container_of(head: bytes) -> str:
         head: Its first bytes, decompressed as far as that is done.
 
     Example:
-        >>> container_of(b"PK\x03\x04..."), container_of(b"BZh is the mark of bzip2")
+        >>> container_of(b"PK\x03\x04..."), container_of(b"ORC is the mark of ORC")
         ('a zip archive', '')
     """
     if head.startswith(_TAR, _TAR_AT):
         return "a tar archive"
     for mark, name in _CONTAINERS:
-        if head.startswith(mark) and (name not in _EXACT or _EXACT[name].match(head)):
+        if head.startswith(mark):
             return name
-    return ""
+    if _ORC.match(head):
+        return "ORC"
+    kind = compression_of(head)
+    return f"{kind} within one compression after another" if kind else ""
 
 
 def formats_by_name(key: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from lakerunner.errors import (
 )
 from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal
+from lakerunner.formats.encodings import to_utf8
 from lakerunner.ingest.fitting import cost_of, fitting
 from lakerunner.ingest.lines import Found, reject_lines
 from lakerunner.ingest.prefetch import opened_in_order
@@ -200,7 +201,7 @@ class _Batch:
         self, reader: ObjectReader, blocks: Iterator[bytes], left_over: list[str]
     ) -> None:
         task, key = self._task, reader.meta.key
-        plain = decompress(blocks, left_over=left_over.append)
+        plain = to_utf8(decompress(blocks, left_over=left_over.append))
         head = next(plain, b"")
         if not head:  # a marker, or a file that was begun and not written: it holds no row
             self._taken.append(TakenSource(self._source(reader.meta), 0))

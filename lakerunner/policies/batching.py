@@ -12,7 +12,7 @@ OWN_FOLDERS = ("segments/", "catalog/", "_lakerunner/")
 
 _MARKERS = frozenset({"_SUCCESS", "_metadata", "_common_metadata", ".DS_Store"})
 _MARKED = ("_started_", "_committed_")  # what Spark leaves on some platforms
-_COMPRESSED = (".gz", ".gzip", ".zst", ".zstd")
+_COMPRESSED = (".gz", ".gzip", ".zst", ".zstd", ".bz2", ".xz", ".lz4")
 _EXPECTED_RATIO = 4
 """How much larger compressed telemetry is taken to be; a wrong guess costs an extra segment."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import struct
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING
 
 import hypothesis.strategies as st
+import pyarrow as pa
 import pytest
 import zstandard
 from hypothesis import given
@@ -27,7 +31,20 @@ def zstd(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(write_checksum=True).compress(data)
 
 
-PACK: list[Callable[[bytes], bytes]] = [gzip.compress, zstd]
+def lz4(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "lz4") as stream:
+        stream.write(data)
+    return bytes(sink.getvalue())
+
+
+def skipped(data: bytes, number: int = 0) -> bytes:
+    """A frame that decoders of zstd and lz4 pass over."""
+    return struct.pack("<II", 0x184D2A50 + number, len(data)) + data
+
+
+CHECKED: list[Callable[[bytes], bytes]] = [gzip.compress, zstd, bz2.compress, lzma.compress]
+PACK: list[Callable[[bytes], bytes]] = [*CHECKED, lz4]
 
 
 @pytest.fixture(params=["isal", "zlib"])
@@ -80,7 +97,7 @@ def test_zero_bytes_after_a_gzip_member_are_padding(sizes: tuple[int, ...]) -> N
 def test_a_stream_cut_off_anywhere_is_corrupt(pack: Callable[[bytes], bytes]) -> None:
     first = pack(TEXT)
     data = first + pack(TEXT[:40])
-    for length in range(4, len(data)):
+    for length in range(10, len(data)):  # it takes as much to tell bzip2
         if length == len(first):
             assert read(data[:length]) == TEXT
             continue
@@ -91,7 +108,7 @@ def test_a_stream_cut_off_anywhere_is_corrupt(pack: Callable[[bytes], bytes]) ->
 
 
 @pytest.mark.usefixtures("_decoder")
-@pytest.mark.parametrize("pack", PACK)
+@pytest.mark.parametrize("pack", CHECKED)
 def test_a_broken_stream_is_corrupt(pack: Callable[[bytes], bytes]) -> None:
     data = bytearray(pack(TEXT))
     data[len(data) - 3] ^= 255  # in the checksum of both formats
@@ -131,6 +148,60 @@ def test_a_bomb_is_stopped_in_bounded_memory(kind: str) -> None:
     assert sum(blocks) <= 64 * MIB
     assert max(blocks) <= 8 * MIB
     assert peak < 64 * MIB
+
+
+@pytest.mark.parametrize("number", [0, 15])
+def test_skippable_frames_are_passed_over(number: int) -> None:
+    skip = skipped(b"index", number)
+    assert read(skip + zstd(TEXT) + skip + zstd(TEXT) + skipped(b"", number)) == TEXT * 2
+    assert read(lz4(TEXT) + skip + lz4(TEXT)) == TEXT * 2
+
+
+@pytest.mark.usefixtures("_decoder")
+@pytest.mark.parametrize("outer", PACK)
+@pytest.mark.parametrize("inner", PACK)
+def test_what_was_compressed_twice_is_decompressed_twice(
+    inner: Callable[[bytes], bytes], outer: Callable[[bytes], bytes]
+) -> None:
+    data = outer(inner(TEXT) + inner(TEXT))
+    assert read(data) == TEXT * 2
+    assert read(data, (4, 1, 1, 7)) == TEXT * 2
+    assert read(outer(data)) == TEXT * 2
+    with pytest.raises(CorruptObjectError):
+        read(outer(inner(TEXT)[:-3]))
+    with pytest.raises(CorruptObjectError):
+        read(outer(inner(TEXT))[:-3])
+
+
+def test_the_fourth_layer_comes_out_as_it_is() -> None:
+    data = gzip.compress(TEXT)
+    assert read(gzip.compress(zstd(bz2.compress(data)))) == data
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd, bz2.compress, lz4])
+def test_a_bomb_in_a_bomb_is_held_against_what_was_read(pack: Callable[[bytes], bytes]) -> None:
+    size = 96 * MIB
+    data = pack(pack(bytes(size)))
+    sizes: list[int] = []
+    with pytest.raises(ObjectTooLargeError, match="one part in"):
+        sizes.extend(len(block) for block in decompress([data]))
+    assert max(sizes, default=0) <= 8 * MIB
+    assert sum(sizes) < size
+
+
+def test_a_store_that_fails_below_two_layers_is_no_broken_stream() -> None:
+    def blocks() -> Iterator[bytes]:
+        yield zstd(gzip.compress(TEXT))[:40]
+        raise StoreUnavailableError("try again", key="k")
+
+    with pytest.raises(StoreUnavailableError, match="try again"):
+        list(decompress(blocks()))
+
+
+@pytest.mark.parametrize("text", [b"BZh is the mark", b"BZh91AY&S no", b"P*M\x19", b"\x1f"])
+def test_text_that_begins_like_a_mark_passes(text: bytes) -> None:
+    assert read(text) == text
+    assert read(gzip.compress(text)) == text
 
 
 def test_plain_objects_pass_unchanged() -> None:

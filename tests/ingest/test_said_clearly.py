@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import json
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.errors import CorruptObjectError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TEXT = b"2026-01-01T00:00:00Z ERROR it failed\n" * 20
@@ -29,6 +32,13 @@ def _zipped() -> bytes:
     with zipfile.ZipFile(sink, "w") as archive:
         archive.writestr("app.log", TEXT)
     return sink.getvalue()
+
+
+def _packed(pack: Callable[[bytes], bytes], times: int) -> bytes:
+    data = TEXT
+    for _ in range(times):
+        data = pack(data)
+    return data
 
 
 def _parquet(**columns: list[Any]) -> bytes:
@@ -49,11 +59,13 @@ def _rows(lake: lakerunner.Lake, text: str = "SELECT * FROM logs") -> list[dict[
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("a.log", bz2.compress(TEXT), "this is bzip2"),
-        ("a", bz2.compress(TEXT), "this is bzip2"),
         ("a.log", _zipped(), "this is a zip archive"),
-        ("a.txt", lzma.compress(TEXT), "this is xz"),
-        ("a.log", pa.compress(TEXT, "lz4", asbytes=True), "this is lz4"),
+        ("a.zip.gz", gzip.compress(_zipped()), "this is a zip archive"),
+        ("a.log", b"\x02\x21\x4c\x18" + bytes(40), "this is lz4 of the legacy format"),
+        ("a.log", _packed(bz2.compress, 4), "this is bzip2 within one compression after another"),
+        ("a", _packed(gzip.compress, 4), "this is gzip within one compression after another"),
+        ("a.log", b"\xff\xfe" + bytes(range(256)) * 40, "UTF-16"),
+        ("a.evtx", b"ElfFile\x00" + bytes(40), "this is a Windows event log"),
         ("a.log", b"\x89PNG\r\n\x1a\n" + bytes(40), "this is a PNG image"),
         ("a.csv", b"\x1f\x8b\x08" + bytes(40), "broken"),
         ("a.json", _parquet(message=["x"]), "this is Parquet"),
@@ -68,6 +80,31 @@ def test_what_no_format_reads_is_refused_by_its_name(
     assert lake.ingest(tmp_path / name).rows == 0
     (reason,) = _reasons(lake)
     assert said in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.log.bz2", bz2.compress(TEXT)),
+        ("a.log", lzma.compress(TEXT)),
+        ("a.log.lz4", pa.compress(TEXT, "lz4", asbytes=True)),
+        ("a.log.gz.gz", gzip.compress(gzip.compress(TEXT))),
+        ("a.log.zst", zstandard.ZstdCompressor().compress(gzip.compress(TEXT))),
+        ("a.log.zst", b"\x50\x2a\x4d\x18\1\0\0\0x" + zstandard.ZstdCompressor().compress(TEXT)),
+        ("a.log", TEXT.decode().encode("utf-16")),
+        ("a.log", codecs.BOM_UTF16_BE + TEXT.decode().encode("utf-16-be")),
+        ("a.log.gz", gzip.compress(TEXT.decode().encode("utf-32"))),
+        ("a.csv", "time,level,message\n2026-01-01T00:00:00Z,ERROR,it failed\n".encode("utf-16")),
+        ("a.json", '{"level": "ERROR", "message": "it failed"}'.encode("utf-16")),
+    ],
+)
+def test_what_can_be_unpacked_lands(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    lake = lakerunner.open(tmp_path / "lake")
+    lake.ingest(tmp_path / name)
+    assert _reasons(lake) == []
+    found = _rows(lake, "SELECT DISTINCT level, right(body, 9) AS body FROM logs")
+    assert found == [{"level": "ERROR", "body": "it failed"}]
 
 
 def test_parquet_under_another_name_is_taken_when_it_is_named(tmp_path: Path) -> None:
