@@ -21,7 +21,7 @@ ENCODED = [
 
 
 @given(
-    text=st.text(st.characters(exclude_characters="\0"), max_size=30),
+    text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30),
     how=st.sampled_from(ENCODED),
     sizes=st.lists(st.integers(1, 9), max_size=6),
 )
