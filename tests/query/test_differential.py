@@ -26,7 +26,7 @@ HOUR = 3600 * 10**9
 START = 1_790_002_800 * 10**9  # 2026-09-21T15:00:00Z
 LAKES = 4
 ROUNDS = 10
-QUERIES = 5000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 100
+QUERIES = 5000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 50
 """In a round; there are ten."""
 
 TYPES = {

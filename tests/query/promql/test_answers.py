@@ -295,13 +295,19 @@ def test_captured_metrics_have_the_counts_they_had(telemetry: Path) -> None:
         known = lake.metrics().to_arrow()
         assert known.num_rows > 20
         span = lake.sql("SELECT max(timestamp) AS t FROM metrics").to_arrow()["t"][0].as_py()
-        checked = 0
-        for row in known.to_pylist():
-            if row["type"] != "histogram":
-                continue
-            name = row["name"]
-            found = lake.promql(f"count({name}_count)", time=span, lookback="3650d")
-            native = lake.promql(f"count({name})", time=span, lookback="3650d")
-            assert rows(found)[0]["value"] == rows(native)[0]["value"] > 0
-            checked += 1
-        assert checked
+
+        def counts(selector: str) -> dict[str, float]:
+            found = lake.promql(f"count by (__name__) ({selector})", time=span, lookback="3650d")
+            return {row["__name__"]: row["value"] for row in rows(found)}
+
+        names = [row["name"] for row in known.to_pylist() if row["type"] == "histogram"]
+        assert names
+        # All in two questions; a name alone and a pattern of names are looked up differently.
+        either = "|".join(names)
+        native = counts(f'{{__name__=~"{either}"}}')
+        assert native.keys() == set(names)
+        assert all(value > 0 for value in native.values())
+        found = counts(f'{{__name__=~"({either})_count"}}')
+        assert found == {f"{name}_count": value for name, value in native.items()}
+        assert counts(names[0]) == {names[0]: native[names[0]]}
+        assert counts(f"{names[0]}_count") == {f"{names[0]}_count": native[names[0]]}
