@@ -48,6 +48,10 @@ class _Pulled(msgspec.Struct):
     receivedMessages: list[_Received] = []  # noqa: N815 - the name in the answer
 
 
+_PULLED = msgspec.json.Decoder(_Pulled)
+_MESSAGE = msgspec.json.Decoder(PubSubMessage)
+
+
 class PubSubSource(EventSource):
     """A subscription of Pub/Sub that is pulled; needs the role `roles/pubsub.subscriber`.
 
@@ -88,7 +92,7 @@ class PubSubSource(EventSource):
         if not answer:
             return []
         try:
-            received = msgspec.json.decode(answer, type=_Pulled).receivedMessages
+            received = _PULLED.decode(answer).receivedMessages
         except msgspec.DecodeError as error:
             raise EventsUnavailableError(f"{self.url}: a strange answer: {error}") from error
         deliveries = [
@@ -174,11 +178,11 @@ class PubSubSource(EventSource):
 
 
 def _read(body: bytes) -> Notice:
-    return read_message(msgspec.json.decode(body, type=PubSubMessage))
+    return read_message(_MESSAGE.decode(body))
 
 
 def _label(message: msgspec.Raw) -> str:
-    return msgspec.json.decode(message, type=PubSubMessage).messageId
+    return _MESSAGE.decode(message).messageId
 
 
 def _ids(deliveries: Sequence[Delivery]) -> Iterator[list[str]]:

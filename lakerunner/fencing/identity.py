@@ -39,6 +39,10 @@ class Incarnation(msgspec.Struct, frozen=True):
     token: str
 
 
+_INCARNATION = msgspec.json.Decoder(Incarnation)
+_NAMES = msgspec.json.Decoder(list[str])
+
+
 def newest_incarnation(store: ObjectStore) -> Incarnation | None:
     """The present incarnation of a lake; None if nobody has written to it. One listing, one get.
 
@@ -97,7 +101,7 @@ def honoured(store: ObjectStore) -> tuple[int, frozenset[str]]:
     if not number:
         return 0, frozenset()
     key = _key(HONOURED_PREFIX, number)
-    return number, frozenset(_decode(store.get(key).data, list[str], key))
+    return number, frozenset(_decode(store.get(key).data, _NAMES, key))
 
 
 def _put(store: ObjectStore, new: Incarnation) -> bool:
@@ -110,12 +114,12 @@ def _put(store: ObjectStore, new: Incarnation) -> bool:
 
 def _read(store: ObjectStore, number: int) -> Incarnation:
     key = _key(LAKE_PREFIX, number)
-    return _decode(store.get(key).data, Incarnation, key)
+    return _decode(store.get(key).data, _INCARNATION, key)
 
 
-def _decode(data: bytes, kind: type[V], key: str) -> V:
+def _decode(data: bytes, kind: msgspec.json.Decoder[V], key: str) -> V:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return kind.decode(data)
     except msgspec.MsgspecError as error:
         raise StoreError(f"{key!r} is damaged: {error}", key=key) from error
 

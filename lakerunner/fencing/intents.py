@@ -45,6 +45,9 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
     remove: tuple[Segment, ...] = ()
 
 
+_INTENT = msgspec.json.Decoder(Intent)
+
+
 class Found(msgspec.Struct, frozen=True):
     """An intent of the lake.
 
@@ -123,6 +126,6 @@ def _read(store: ObjectStore, key: str) -> Intent | None:
         return None  # withdrawn meanwhile
     try:
         plain = zstandard.ZstdDecompressor().decompress(data)
-        return msgspec.json.decode(plain, type=Intent)
+        return _INTENT.decode(plain)
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise StoreError(f"{key!r} is damaged: {error}", key=key) from error

@@ -42,6 +42,10 @@ class _Hint(msgspec.Struct):
     position: int
 
 
+_HINT = msgspec.json.Decoder(_Hint)
+_MANIFEST = msgspec.json.Decoder(Manifest)
+
+
 class Checkpoints:
     """Reads and writes checkpoints. Keeps no state; may be used from any threads at once.
 
@@ -98,7 +102,7 @@ class Checkpoints:
     def hint(self) -> int | None:
         """The position of a recent checkpoint, if the hint can be read."""
         try:
-            return msgspec.json.decode(self._store.get(HINT_KEY).data, type=_Hint).position
+            return _HINT.decode(self._store.get(HINT_KEY).data).position
         except (ObjectNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
 
@@ -119,7 +123,7 @@ class Checkpoints:
         """
         key = numbered(CHECKPOINTS_PREFIX, position)
         try:
-            manifest = decode(self._store.get(key).data, Manifest, key)
+            manifest = decode(self._store.get(key).data, _MANIFEST, key)
         except CatalogVersionError:
             raise
         except (ObjectNotFoundError, CatalogError) as error:

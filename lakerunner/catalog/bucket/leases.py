@@ -29,6 +29,9 @@ class _Held(msgspec.Struct, frozen=True):
     seconds: float
 
 
+_HELD = msgspec.json.Decoder(_Held)
+
+
 class _Last(NamedTuple):
     """The newest object of a piece of work: who has it, and until when by the store's clock."""
 
@@ -93,7 +96,7 @@ class BucketLeases(Leases):
                 found = self._store.get(name)
             except ObjectNotFoundError:
                 continue  # a newer one is there by now; to create its number will fail
-            held = msgspec.json.decode(found.data, type=_Held)
+            held = _HELD.decode(found.data)
             ends_ns = found.meta.modified_ns + held.seconds * NANOS
             return _Last(int(name.removeprefix(prefix)), held.owner, ends_ns)
         return None

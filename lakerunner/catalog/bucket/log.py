@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.catalog.bucket.records import Entry, decode, encode
+from lakerunner.catalog.bucket.records import ENTRY, Entry, decode, encode
 from lakerunner.errors import (
     CatalogError,
     CommitUnknownError,
@@ -97,7 +97,7 @@ class Log:
     def _read(self, position: int) -> Stored:
         key = numbered(LOG_PREFIX, position)
         found = self._store.get(key)
-        entry = decode(found.data, Entry, key)
+        entry = decode(found.data, ENTRY, key)
         if entry.position != position or not entry.records:
             raise CatalogError(f"{key!r} is damaged: it says {entry.position}", key=key)
         return Stored(entry, found.meta.modified_ns)

@@ -32,6 +32,9 @@ class _Object(msgspec.Struct, frozen=True):
     commits: tuple[Commit, ...]
 
 
+_OBJECT = msgspec.json.Decoder(_Object)
+
+
 class Handed(NamedTuple):
     """What one writer handed over; no commits, if the object is damaged."""
 
@@ -79,7 +82,7 @@ class Pending:
 
     def _read(self, key: str) -> Handed | None:
         try:
-            return Handed(key, decode(self._store.get(key).data, _Object, key).commits)
+            return Handed(key, decode(self._store.get(key).data, _OBJECT, key).commits)
         except (ObjectNotFoundError, CatalogVersionError):
             return None
         except CatalogError as error:

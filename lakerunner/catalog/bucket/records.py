@@ -134,23 +134,29 @@ class _Versioned(msgspec.Struct):
     version: int
 
 
+# Made once, while the module is imported: msgspec looks at a type when it first decodes it, and
+# crashes where several threads do so at once.
+ENTRY = msgspec.json.Decoder(Entry)
+_VERSIONED = msgspec.json.Decoder(_Versioned)
+
+
 def encode(value: msgspec.Struct) -> bytes:
     """Write a log entry or a manifest: JSON in a zstd frame with a checksum.
 
     Example:
-        >>> decode(encode(Entry(1, "a", "", 1, ())), Entry, "key").id
+        >>> decode(encode(Entry(1, "a", "", 1, ())), ENTRY, "key").id
         'a'
     """
     data = msgspec.json.encode(value)
     return zstandard.ZstdCompressor(ZSTD_LEVEL, write_checksum=True).compress(data)
 
 
-def decode(data: bytes, kind: type[T], key: str) -> T:
+def decode(data: bytes, kind: msgspec.json.Decoder[T], key: str) -> T:
     """Read what `encode` wrote.
 
     Args:
         data: The whole object.
-        kind: What it must be.
+        kind: Decodes what it must be. Make it when the module is imported, as `ENTRY`.
         key: Of the object, for messages.
 
     Raises:
@@ -159,7 +165,7 @@ def decode(data: bytes, kind: type[T], key: str) -> T:
     """
     try:
         text = zstandard.ZstdDecompressor().decompress(data)
-        version = msgspec.json.decode(text, type=_Versioned).version
+        version = _VERSIONED.decode(text).version
         if version > FORMAT_VERSION:
             raise CatalogVersionError(
                 f"{key!r} has version {version} and was written by a newer lakerunner; this one "
@@ -168,7 +174,7 @@ def decode(data: bytes, kind: type[T], key: str) -> T:
                 version=version,
             )
         if version > 1:
-            return msgspec.json.decode(text, type=kind)
-        return msgspec.convert(_from_version_1(msgspec.json.decode(text)), kind)
+            return kind.decode(text)
+        return msgspec.convert(_from_version_1(msgspec.json.decode(text)), kind.type)
     except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CatalogError(f"{key!r} is damaged: {error}", key=key) from error
