@@ -101,7 +101,8 @@ def honoured(store: ObjectStore) -> tuple[int, frozenset[str]]:
     if not number:
         return 0, frozenset()
     key = _key(HONOURED_PREFIX, number)
-    return number, frozenset(_decode(store.get(key).data, _NAMES, key))
+    names = _decode(store.get(key).data, _NAMES, key)
+    return number, frozenset(names)
 
 
 def _put(store: ObjectStore, new: Incarnation) -> bool:
