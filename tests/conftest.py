@@ -70,6 +70,13 @@ def _memory_is_given_back() -> Iterator[None]:
         files.pop(path, None)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def empty_memory() -> Iterator[None]:
+    """Leave nothing in the memory of the process: every listing looks at all of it."""
+    yield
+    MemoryFileSystem.store.clear()
+
+
 # -- services: each is started once a session, by the first test that needs it, and always stopped
 
 

@@ -60,9 +60,12 @@ class MemoryStore(FilesystemStore):
 
     def find(self, prefix: str, start_after: str) -> Iterator[tuple[str, Info]]:
         """Look through all files of the process, as they were at one moment."""
-        # A copy is one step under the interpreter lock; walking the items is not.
-        files = tuple(self.filesystem.store.copy().items())
-        for key, file in self.select(files, prefix, start_after):
+        # A copy is one step under the interpreter lock; walking the items is not. Most of them are
+        # other stores' objects, so nothing but their names is looked at.
+        files = self.filesystem.store.copy()
+        within = f"{self._root}/{prefix}"
+        mine = [(path, file) for path, file in files.items() if path.startswith(within)]
+        for key, file in self.select(mine, prefix, start_after):
             yield key, _describe(key, file)
 
 
