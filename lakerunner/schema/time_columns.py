@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.schema.time_layouts import LAYOUTS, layout_of_format
+from lakerunner.schema.time_zones import localise, read_zones, to_utc
 
 _PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _MAGNITUDES = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))  # as model.times.epoch_scale
@@ -54,18 +55,24 @@ class ParsedTimes(NamedTuple):
 USUAL = TimeReading()
 
 
-def parse_times(values: Any, near_ns: Any, how: TimeReading = USUAL) -> ParsedTimes:
+def parse_times(
+    values: Any, near_ns: Any, how: TimeReading = USUAL, objects: Any = None
+) -> ParsedTimes:
     """Read a column as times.
 
     Text is tried as RFC 3339 first, then in the layouts of `time_layouts`, each value by itself.
     Epoch numbers (as numbers or as text) are seconds, milliseconds, microseconds or nanoseconds,
     told apart by magnitude; zero is no time. Doubles in seconds are rounded to microseconds, as
     they hold no more. A year that is not said is the one that brings the time next to `near_ns`.
+    Numbers of day and month with slashes are month first, unless one of the same object can only be
+    day first and none can only be month first: then all of that object are. A time of a zone that
+    is not known, or that is not one, is no time.
 
     Args:
         values: Arrow array of any type.
         near_ns: int64 per row: about when the row was written.
         how: How to read it.
+        objects: int per row: which object it came from; all of one unless given.
 
     Example:
         >>> times = pa.array(["2026-11-21T10:00:00Z", "1763719200", "soon"])
@@ -80,7 +87,8 @@ def parse_times(values: Any, near_ns: Any, how: TimeReading = USUAL) -> ParsedTi
     if pa.types.is_floating(plain.type):
         return _from_doubles(plain, how)
     if pa.types.is_string(plain.type):
-        return _from_text(plain, near_ns, how)
+        which = np.zeros(len(values), np.int64) if objects is None else objects
+        return _from_text(plain, near_ns, how, which)
     return _nothing(len(values))
 
 
@@ -116,14 +124,10 @@ def _scaled(count: Any, scale: Any, present: Any) -> ParsedTimes:
 
 def _from_timestamps(values: Any, how: TimeReading) -> ParsedTimes:
     if values.type.tz is None and how.timezone != "UTC":
-        values = _localise(values, how.timezone)
+        values = localise(values, how.timezone)
     count, present = _numbers(values.cast(pa.int64()), np.int64)
     scale = np.full(len(count), _PER_UNIT[values.type.unit], np.int64)
     return _scaled(count, scale, present)
-
-
-def _localise(values: Any, timezone: str) -> Any:
-    return pc.assume_timezone(values, timezone, ambiguous="earliest", nonexistent="earliest")
 
 
 def _scale(magnitude: Any, how: TimeReading) -> Any:
@@ -154,7 +158,7 @@ def _from_doubles(values: Any, how: TimeReading) -> ParsedTimes:
     return ParsedTimes(whole.astype(np.int64) * scale + fraction.astype(np.int64), usable)
 
 
-def _from_text(values: Any, near_ns: Any, how: TimeReading) -> ParsedTimes:
+def _from_text(values: Any, near_ns: Any, how: TimeReading, objects: Any) -> ParsedTimes:
     if how.format is None:
         whole = _cast(values, how)
         if whole is not None:
@@ -178,8 +182,9 @@ def _from_text(values: Any, near_ns: Any, how: TimeReading) -> ParsedTimes:
         matched = np.flatnonzero(np.asarray(parts.is_valid()))
         if not len(matched):
             continue
-        read = _from_parts(parts.take(pa.array(matched)), near_ns[left[matched]], how)
-        _fill(result, left[matched], read)
+        rows = left[matched]
+        read = _from_parts(parts.take(pa.array(matched)), near_ns[rows], how, objects[rows])
+        _fill(result, rows, read)
     return result
 
 
@@ -199,7 +204,7 @@ def _fill(result: ParsedTimes, rows: Any, read: ParsedTimes) -> None:
     result.usable[rows[read.usable]] = True
 
 
-def _from_parts(parts: Any, near_ns: Any, how: TimeReading) -> ParsedTimes:
+def _from_parts(parts: Any, near_ns: Any, how: TimeReading, objects: Any) -> ParsedTimes:
     """Put times together from the groups of a layout, and leave out those that are no time."""
     names = {field.name for field in parts.type}
 
@@ -213,7 +218,8 @@ def _from_parts(parts: Any, near_ns: Any, how: TimeReading) -> ParsedTimes:
     if "epoch" in names:
         nanoseconds = number("epoch", 0) * 10**9 + _fraction(parts, names)
         return ParsedTimes(nanoseconds, np.ones(len(parts), bool))
-    month, usable = _month(parts, number, names)
+    month, day = _month_and_day(parts, number, names, objects)
+    usable = (month >= 1) & (month <= len(_MONTHS))
     hour, usable = _hour(parts, number("h", 0), names, usable)
     minute, second = number("mi", 0), number("s", 0)
     usable &= (hour <= _LAST_HOUR) & (minute <= _LAST_MINUTE) & (second <= _LEAP_SECOND)
@@ -221,26 +227,41 @@ def _from_parts(parts: Any, near_ns: Any, how: TimeReading) -> ParsedTimes:
     said = "y" in names or "yy" in names
     if not said:
         year = _year_of(near_ns)
-    days, fits = _days(year, month, number("d", 1), number("j", 0) if "j" in names else None)
+    days, fits = _days(year, month, day, number("j", 0) if "j" in names else None)
     usable &= fits
     clock_ns = ((hour * 60 + minute) * 60 + second) * 10**9 + _fraction(parts, names)
     nanoseconds = np.where(usable, days, 0) * _DAY_NS + clock_ns
     if not said:
         # A line of December, read in January, is of last year: no line comes a day from the future.
         late = nanoseconds > near_ns + _DAY_NS
-        earlier, _ = _days(year - 1, month, number("d", 1), None)
+        earlier, _ = _days(year - 1, month, day, None)
         nanoseconds = np.where(late & usable, earlier * _DAY_NS + clock_ns, nanoseconds)
-    return ParsedTimes(np.where(usable, _to_utc(parts, names, nanoseconds, how), 0), usable)
+    zone = parts.field("z") if "z" in names else pa.array([""] * len(parts))
+    zones = read_zones(zone)
+    usable &= zones.known
+    return ParsedTimes(np.where(usable, to_utc(nanoseconds, zones, how.timezone), 0), usable)
 
 
-def _month(parts: Any, number: Any, names: set[str]) -> tuple[Any, Any]:
+def _month_and_day(parts: Any, number: Any, names: set[str], objects: Any) -> tuple[Any, Any]:
+    if "one" in names:
+        return _ordered(number("one", 0), number("two", 0), objects)
     if "mon" in names:
         encoded = pc.utf8_slice_codeunits(pc.utf8_lower(parts.field("mon")), 0, 3)
         month = pc.index_in(encoded, pa.array(_MONTHS))
         month = pc.fill_null(month, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
     else:
         month = number("mo", 1)
-    return month, (month >= 1) & (month <= len(_MONTHS))
+    return month, number("d", 1)
+
+
+def _ordered(one: Any, two: Any, objects: Any) -> tuple[Any, Any]:
+    """Month and day of two numbers, in one order for each object."""
+    found, place = np.unique(objects, return_inverse=True)
+    months = len(_MONTHS)
+    day_first = np.bincount(place, (one > months) & (two <= months), len(found)) > 0
+    month_first = np.bincount(place, (two > months) & (one <= months), len(found)) > 0
+    turned = (day_first & ~month_first)[place]
+    return np.where(turned, two, one), np.where(turned, one, two)
 
 
 def _hour(parts: Any, hour: Any, names: set[str], usable: Any) -> tuple[Any, Any]:
@@ -279,23 +300,3 @@ def _days(year: Any, month: Any, day: Any, day_of_year: Any) -> tuple[Any, Any]:
     length = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - first
     exists = (day >= 1) & (day <= length) & (year > _FIRST_YEAR) & (year < _LAST_YEAR)
     return first + day - 1, exists
-
-
-def _to_utc(parts: Any, names: set[str], nanoseconds: Any, how: TimeReading) -> Any:
-    zone = parts.field("z") if "z" in names else None
-    offset = np.zeros(len(nanoseconds), np.int64)
-    local = np.ones(len(nanoseconds), bool)
-    if zone is not None:
-        local = np.asarray(pc.equal(zone, ""))
-        signed = np.asarray(pc.match_substring_regex(zone, "^[+-]"))
-        digits = pc.utf8_rpad(pc.replace_substring_regex(zone, "[^0-9]", ""), 4, "0")
-        value = pc.if_else(pa.array(signed), digits, "0").cast(pa.int64())
-        value = value.to_numpy(zero_copy_only=False)
-        minutes = value // 100 * 60 + value % 100
-        minus = np.asarray(pc.starts_with(zone, "-"))
-        offset = np.where(minus, -minutes, minutes) * 60 * 10**9
-    if how.timezone == "UTC" or not local.any():
-        return nanoseconds - offset
-    naive = pa.array(nanoseconds).cast(pa.timestamp("ns"))
-    moved = _localise(naive, how.timezone).cast(pa.int64()).to_numpy()
-    return np.where(local, moved, nanoseconds - offset)

@@ -2,7 +2,7 @@
 
 The groups are `y` year, `yy` its last two digits, `mo` month number, `mon` month name, `d` day, `j`
 day of the year, `h` hour, `mi` minute, `s` second, `f` fraction of a second, `p` AM or PM, `z`
-zone, and `epoch`, seconds since 1970.
+zone, `epoch`, seconds since 1970, and `one` and `two`, month and day in an order not yet known.
 """
 
 from __future__ import annotations
@@ -10,32 +10,33 @@ from __future__ import annotations
 from functools import cache
 
 from lakerunner.errors import ConfigurationError
+from lakerunner.schema.time_zones import ZONE
 
 _CLOCK = r"(?P<h>\d{1,2}):(?P<mi>\d{2})(?::(?P<s>\d{2})(?:[.,](?P<f>\d+))?)?"
-_ZONE = r"(?P<z>[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
+_HALVES = rf"{_CLOCK}\s*(?P<p>[AaPp][Mm])?"
 _MONTH = r"(?P<mon>[A-Za-z]{3,9})"
 _TWO_DIGITS = r"(?P<mo>\d{2})(?P<d>\d{2})T?(?P<h>\d{2})(?P<mi>\d{2})(?P<s>\d{2})"
 _DAY = r"(?P<d>\d{1,2})"
 
 LAYOUTS: tuple[str, ...] = (
     # 2026-11-21T10:00:00.123Z, 2026/11/21 10:00:00,123 +0100, 2026-11-21
-    rf"(?P<y>\d{{4}})[-/.](?P<mo>\d{{1,2}})[-/.]{_DAY}(?:[Tt _]\s*{_CLOCK}\s*{_ZONE}?)?",
+    rf"(?P<y>\d{{4}})[-/.](?P<mo>\d{{1,2}})[-/.]{_DAY}(?:[Tt _]\s*{_CLOCK}\s*{ZONE}?)?",
     # 20261121T100000Z, 20261121100000
-    rf"(?P<y>(?:19|20)\d{{2}}){_TWO_DIGITS}(?:\.(?P<f>\d+))?{_ZONE}?",
+    rf"(?P<y>(?:19|20)\d{{2}}){_TWO_DIGITS}(?:\.(?P<f>\d+))?{ZONE}?",
     # 21/Nov/2026:10:00:00 +0100, as web servers write
-    rf"\[?{_DAY}/{_MONTH}/(?P<y>\d{{4}})[: ]{_CLOCK}\s*{_ZONE}?\]?",
+    rf"\[?{_DAY}/{_MONTH}/(?P<y>\d{{4}})[: ]{_CLOCK}\s*{ZONE}?\]?",
     # Sat, 21 Nov 2026 10:00:00 GMT and 21-Nov-2026 10:00:00
-    rf"(?:[A-Za-z]{{3,9}},?\s+)?{_DAY}[ -]{_MONTH}[ -](?P<y>\d{{4}})[ ,]+{_CLOCK}\s*{_ZONE}?",
+    rf"(?:[A-Za-z]{{3,9}},?\s+)?{_DAY}[ -]{_MONTH}[ -](?P<y>\d{{4}})[ ,]+{_CLOCK}\s*{ZONE}?",
     # Sat Nov 21 10:00:00 2026 and Sat Nov 21 10:00:00 UTC 2026
-    rf"\[?(?:[A-Za-z]{{3}}\s+)?{_MONTH}\s+{_DAY}\s+{_CLOCK}\s+(?:{_ZONE}\s+)?(?P<y>\d{{4}})\]?",
-    # Nov 21, 2026 10:00:00 AM
-    rf"{_MONTH}\s+{_DAY},?\s+(?P<y>\d{{4}})[ ,]+{_CLOCK}\s*(?P<p>[AaPp][Mm])?\s*{_ZONE}?",
+    rf"\[?(?:[A-Za-z]{{3}}\s+)?{_MONTH}\s+{_DAY}\s+{_CLOCK}\s+(?:{ZONE}\s+)?(?P<y>\d{{4}})\]?",
+    # Nov 21, 2026 10:00:00 AM and Sat Nov 21 2026 10:00:00 GMT+0100
+    rf"(?:[A-Za-z]{{3}}\s+)?{_MONTH}\s+{_DAY},?\s+(?P<y>\d{{4}})[ ,]+{_HALVES}\s*{ZONE}?",
     # Nov 21 10:00:00, as syslog writes: the year is not said
-    rf"{_MONTH}\s+{_DAY}\s+{_CLOCK}",
-    # 11/21/2026 10:00:00 AM, month first
-    rf"(?P<mo>\d{{1,2}})/{_DAY}/(?P<y>\d{{4}})[ ,T]+{_CLOCK}\s*(?P<p>[AaPp][Mm])?\s*{_ZONE}?",
+    rf"{_MONTH}\s+{_DAY}\s+{_CLOCK}\s*{ZONE}?",
+    # 11/21/2026 10:00:00 AM, or 21/11/2026 10:00:00: the numbers of the object tell
+    rf"(?P<one>\d{{1,2}})/(?P<two>\d{{1,2}})/(?P<y>\d{{4}})[ ,T]+{_HALVES}\s*{ZONE}?",
 )
-"""Tried in this order. Where day and month are both numbers, the year or the month comes first."""
+"""Tried in this order."""
 
 _DIRECTIVES = {
     "%Y": r"(?P<y>\d{4})",
@@ -54,8 +55,8 @@ _DIRECTIVES = {
     "%L": r"(?P<f>\d+)",
     "%N": r"(?P<f>\d+)",
     "%p": r"(?P<p>[AaPp][Mm])",
-    "%z": _ZONE,
-    "%Z": _ZONE,
+    "%z": ZONE,
+    "%Z": ZONE,
     "%s": r"(?P<epoch>\d+)",
     "%a": r"[A-Za-z]{3}",
     "%A": r"[A-Za-z]+",

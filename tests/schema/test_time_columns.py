@@ -184,3 +184,65 @@ def test_agrees_with_the_zone_database(moment: datetime) -> None:
     expected = to_nanoseconds(local, now_ns=time.time_ns())
     how = TimeReading(timezone="America/New_York")
     assert parse([local.strftime("%Y-%m-%d %H:%M:%S"), "x"], how) == [expected, None]
+
+
+ZONES = {
+    "2026-11-21 02:00:05 PST": 0,
+    "2026-11-21 02:00:05.123 PST": 123_000_000,
+    "2026-11-21T11:00:05CET": 0,
+    "2026-11-21 05:00:05 America/New_York": 0,
+    "2026-11-21 11:00:05 Europe/Berlin": 0,
+    "2026-11-21 07:00:05 America/Argentina/Buenos_Aires": 0,
+    "2026-11-21T11:00:05+01:00[Europe/Paris]": 0,
+    "Sat Nov 21 2026 11:00:05 GMT+0100 (Central European Standard Time)": 0,
+    "Sat, 21 Nov 2026 05:00:05 EST": 0,
+    "Sat, 21 Nov 2026 05:00:05 -0500 (EST)": 0,
+    "Sat Nov 21 03:00:05 MST 2026": 0,
+    "11/21/2026 04:00:05 AM CST": 0,
+    "Nov 21 11:00:05 CET": 0,
+    "2026-11-21 19:30:05 ACST": 0,
+}
+
+
+def test_zones_are_honoured() -> None:
+    assert parse(list(ZONES)) == [MOMENT + extra for extra in ZONES.values()]
+    for text, extra in ZONES.items():
+        assert parse([text]) == [MOMENT + extra], text
+
+
+def test_a_zone_follows_its_summer_time() -> None:
+    summer = to_nanoseconds("2026-07-01T10:00:00Z", now_ns=0)
+    texts = ["12:00:00 Europe/Berlin", "12:00:00 CEST", "06:00:00 America/New_York", "06:00:00 EDT"]
+    assert parse([f"2026-07-01 {text}" for text in texts]) == [summer] * 4
+
+
+def test_a_zone_that_is_not_known_makes_no_time() -> None:
+    texts = ["IST", "AST", "XYZ", "Europe/Atlantis", "Mars/Olympus", "+01:00 and so on"]
+    assert parse([f"2026-11-21 10:00:05 {text}" for text in texts]) == [None] * len(texts)
+
+
+def test_a_zone_that_is_written_wins_over_one_that_is_given() -> None:
+    texts = ["2026-11-21 11:00:05", "2026-11-21 02:00:05 PST", "2026-11-21 19:00:05 Asia/Tokyo"]
+    assert parse(list(texts), TimeReading(timezone="Europe/Berlin")) == [MOMENT] * 3
+
+
+def _days(texts: list[str], objects: list[int] | None = None) -> list[str | None]:
+    which = None if objects is None else np.array(objects)
+    read = parse_times(pa.array(texts), np.full(len(texts), NOW), objects=which)
+    return [
+        str(np.datetime64(int(ns), "ns"))[:10] if ok else None
+        for ns, ok in zip(read.nanoseconds, read.usable, strict=True)
+    ]
+
+
+def test_day_and_month_are_in_one_order_for_each_object() -> None:
+    texts = ["01/02/2026 10:00:00", "13/02/2026 10:00:00"]
+    assert _days(texts) == ["2026-02-01", "2026-02-13"]
+    assert _days(texts[::-1]) == ["2026-02-13", "2026-02-01"]
+    assert _days(texts[:1]) == ["2026-01-02"]
+    assert _days([texts[0], *texts], [0, 7, 7]) == ["2026-01-02", "2026-02-01", "2026-02-13"]
+
+
+def test_an_object_with_days_in_both_orders_has_the_month_first() -> None:
+    texts = ["13/02/2026 10:00:00", "01/02/2026 10:00:00", "02/13/2026 10:00:00"]
+    assert _days(texts) == [None, "2026-01-02", "2026-02-13"]

@@ -14,7 +14,7 @@ from lakerunner.formats.records.fields import Fields, Preferred, squash, take_ap
 from lakerunner.formats.records.lake_rows import over, take_lake_columns, take_overflow
 from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
 from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
-from lakerunner.formats.records.times import take_moments
+from lakerunner.formats.records.times import Written, take_moments
 from lakerunner.formats.records.together import arrays_together
 from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
@@ -123,9 +123,8 @@ def _rows(records: Records, signal: Signal, fallback: Any, wanted: SourceMapping
     _apply(fields, wanted)
     preferred = _apply_shapes(fields, shapes)
     from_lake = take_lake_columns(fields, signal, of_lake) if of_lake.any() else {}
-    moments = take_moments(
-        fields, signal, wanted, fallback[payload], preferred.get("timestamp", ())
-    )
+    written = Written(fallback[payload], payload)
+    moments = take_moments(fields, signal, wanted, written, preferred.get("timestamp", ()))
     columns = make_columns(Context(fields, wanted, preferred, moments, signal, payload, of_lake))
     columns |= {"timestamp": moments.timestamp, "timestamp_source": moments.source}
     service = _service(fields, wanted)

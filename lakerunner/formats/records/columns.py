@@ -167,7 +167,7 @@ def _take_all(context: Context, columns: Iterable[str]) -> dict[str, Any]:
 
 def _logs(context: Context) -> dict[str, Any]:
     columns = _take_all(context, NAMES[Signal.LOGS])
-    observed = take_time(context.fields, OBSERVED, context.moments.near_ns, context.mapping)
+    observed = take_time(context.fields, OBSERVED, context.moments.written, context.mapping)
     if observed is not None:
         columns["observed_timestamp"] = observed
     rows = context.fields.rows
@@ -204,7 +204,7 @@ def _spans(context: Context) -> dict[str, Any]:
             "mapping={'columns': {'trace_id': …}}"
         )
     rows, moments = context.fields.rows, context.moments
-    end = take_time(context.fields, END, moments.near_ns, context.mapping, column="end_timestamp")
+    end = take_time(context.fields, END, moments.written, context.mapping, column="end_timestamp")
     duration = _duration(context)
     start_ns = moments.timestamp.cast(pa.int64())
     if end is None:
@@ -261,7 +261,7 @@ def _metrics(context: Context) -> dict[str, Any]:
             "mapping={'columns': {'metric_name': …}}"
         )
     start = take_time(
-        context.fields, START, context.moments.near_ns, context.mapping, column="start_timestamp"
+        context.fields, START, context.moments.written, context.mapping, column="start_timestamp"
     )
     if start is not None:
         columns["start_timestamp"] = start

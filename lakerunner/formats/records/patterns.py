@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.schema.columns import absent_if_empty
+from lakerunner.schema.time_zones import ZONE_IN_LINE
 
 if TYPE_CHECKING:
     from lakerunner.formats.records.read import Records
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 LINE = "message"
 """The column in which the reader of text hands over lines."""
 
-_ISO = r"\d{4}[-/]\d{2}[-/]\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?(?:\s?(?:Z|[+-]\d{2}:?\d{2}))?"
+_CLOCK = r"\d{4}[-/]\d{2}[-/]\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?"
+_ISO = rf"{_CLOCK}(?:\s?{ZONE_IN_LINE})?"
 _LEVEL = r"TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL|SEVERE"
 _CLF = r"\d{1,2}/[A-Za-z]{3}/\d{4}:\d{2}:\d{2}:\d{2} [+-]\d{4}"
 _DATED = r"(?P<timestamp>[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2}(?:\.\d+)? \d{4})"

@@ -26,19 +26,31 @@ _CLOCK = r"^\d{1,2}:\d{2}:\d{2}"
 _JOINED = "date time"
 
 
+class Written(NamedTuple):
+    """When and where the rows of some fields were written.
+
+    Attributes:
+        near_ns: int64: about when; the time of their object.
+        objects: int: which object they came from.
+    """
+
+    near_ns: Any
+    objects: Any
+
+
 class Moments(NamedTuple):
     """The times of rows.
 
     Attributes:
         timestamp: timestamp[ns, UTC] without NULLs.
         source: Dictionary array of `timestamp_source`.
-        near_ns: int64: the time of the object each row came from.
+        written: When and where the rows were written.
         sent: bool: the row had a time of its own.
     """
 
     timestamp: Any
     source: Any
-    near_ns: Any
+    written: Written
     sent: Any
 
 
@@ -46,15 +58,15 @@ def _reading(mapping: SourceMapping) -> TimeReading:
     return TimeReading(mapping.timestamp_format, mapping.timestamp_unit, mapping.timezone)
 
 
-def _convert(values: Any, near_ns: Any, how: TimeReading) -> Converted:
-    read = parse_times(values, near_ns, how)
+def _convert(values: Any, written: Written, how: TimeReading) -> Converted:
+    read = parse_times(values, written.near_ns, how, written.objects)
     return Converted(pa.array(read.nanoseconds, mask=~read.usable).cast(TIMESTAMP), read.usable)
 
 
 def take_time(
     fields: Fields,
     names: Sequence[str],
-    near_ns: Any,
+    written: Written,
     mapping: SourceMapping,
     column: str = "",
     preferred: Sequence[Preferred] = (),
@@ -66,7 +78,7 @@ def take_time(
     Args:
         fields: The fields nothing has used yet.
         names: Squashed names, most wanted first.
-        near_ns: int64 per row: about when it was written.
+        written: When and where the rows were written.
         mapping: May name the field, and say how times are written.
         column: Under which the mapping may name it.
         preferred: Fields that hold it in records of a known shape.
@@ -75,7 +87,7 @@ def take_time(
     spoken_for = set(mapping.columns.values())
     named = [key for key in fields.named(*names) if key not in spoken_for]
     keys: list[str | Preferred] = [*preferred, *named] if said is None else [said]
-    taken = fields.take(keys, partial(_convert, near_ns=near_ns, how=_reading(mapping)))
+    taken = fields.take(keys, partial(_convert, written=written, how=_reading(mapping)))
     return None if taken is None else taken.values
 
 
@@ -83,7 +95,7 @@ def take_moments(
     fields: Fields,
     signal: Signal,
     mapping: SourceMapping,
-    near_ns: Any,
+    written: Written,
     preferred: Sequence[Preferred] = (),
 ) -> Moments:
     """Decide the time of each row.
@@ -93,16 +105,16 @@ def take_moments(
     """
     names = (*START, *TIME) if signal is Signal.SPANS else TIME
     if "timestamp" not in mapping.columns:
-        _join_date_and_clock(fields, frozenset(mapping.columns.values()))
-    found = take_time(fields, names, near_ns, mapping, "timestamp", preferred)
+        _join_date_and_clock(fields, frozenset(mapping.columns.values()), written)
+    found = take_time(fields, names, written, mapping, "timestamp", preferred)
     borrowed = None
     if signal is Signal.SPANS and (found is None or found.null_count):
         # Only looked at: the end time stays where it is, for its own column.
-        borrowed = _peek(fields, END, near_ns, mapping)
+        borrowed = _peek(fields, END, written, mapping)
     nothing = pa.nulls(fields.rows, TIMESTAMP)
     own = nothing if found is None else found
     second = nothing if borrowed is None else borrowed
-    timestamp = pc.coalesce(own, second, pa.array(near_ns).cast(TIMESTAMP))
+    timestamp = pc.coalesce(own, second, pa.array(written.near_ns).cast(TIMESTAMP))
     source = np.where(
         np.asarray(own.is_valid()),
         int(TimeSource.TIME),
@@ -111,23 +123,23 @@ def take_moments(
     return Moments(
         timestamp,
         pa.DictionaryArray.from_arrays(pa.array(source.astype(np.int32)), SOURCE_NAMES),
-        near_ns,
+        written,
         np.asarray(own.is_valid()),
     )
 
 
-def _peek(fields: Fields, names: Sequence[str], near_ns: Any, mapping: SourceMapping) -> Any:
+def _peek(fields: Fields, names: Sequence[str], written: Written, mapping: SourceMapping) -> Any:
     said = mapping.columns.get("end_timestamp")
     keys = [said] if said is not None else fields.named(*names)
     found = [
-        _convert(fields.get(key), near_ns, _reading(mapping)).values
+        _convert(fields.get(key), written, _reading(mapping)).values
         for key in keys
         if key in fields
     ]
     return pc.coalesce(*found) if found else None
 
 
-def _join_date_and_clock(fields: Fields, spoken_for: frozenset[str]) -> None:
+def _join_date_and_clock(fields: Fields, spoken_for: frozenset[str], written: Written) -> None:
     """Put a date and a time of day that stand in two fields into one, as web servers write them.
 
     Records that have only one of them, or whose two make no time, keep them as they are.
@@ -141,7 +153,7 @@ def _join_date_and_clock(fields: Fields, spoken_for: frozenset[str]) -> None:
     is_clock = pc.fill_null(pc.match_substring_regex(clock, _CLOCK), False)  # noqa: FBT003 - Arrow's
     joined = pc.binary_join_element_wise(date, clock, " ")
     joined = pc.if_else(is_clock, joined, pa.scalar(None, pa.string()))
-    usable = parse_times(joined, np.zeros(fields.rows, np.int64)).usable
+    usable = parse_times(joined, written.near_ns, objects=written.objects).usable
     if usable.any():
         fields.drop((dates[0], clocks[0]), usable)
         fields.put(_JOINED, pc.if_else(pa.array(usable), joined, pa.scalar(None, pa.string())))

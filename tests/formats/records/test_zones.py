@@ -1,0 +1,67 @@
+"""Times with the names of zones, and days before months, in objects beside each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lakerunner.formats.table import FORMATS
+from lakerunner.model.signal import Signal
+
+OBJECT_NS = 1_790_000_000_000_000_000
+
+
+def _times(name: str, *payloads: bytes) -> list[list[str]]:
+    """Per payload: the times of its rows, or `object` where they have none of their own."""
+    fallback = np.full(len(payloads), OBJECT_NS)
+    decoded = FORMATS[name].decode(payloads, Signal.LOGS, fallback)
+    table = decoded.table
+    texts = [
+        "object" if source == "object" else str(moment)[:19]
+        for moment, source in zip(
+            table["timestamp"].to_pylist(), table["timestamp_source"].to_pylist(), strict=True
+        )
+    ]
+    ends = np.cumsum(decoded.rows).tolist()
+    return [texts[end - rows : end] for end, rows in zip(ends, decoded.rows.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("line", "moment", "body"),
+    [
+        ("2026-01-01 02:00:00.123 PST [71] LOG:  ready", "2026-01-01 10:00:00", "[71] LOG:  ready"),
+        ("2026-01-01 11:00:00 CET [71] LOG:  ready", "2026-01-01 10:00:00", "[71] LOG:  ready"),
+        ("[2026-01-01 05:00:00 America/New_York] up", "2026-01-01 10:00:00", "up"),
+        ("2026-01-01 10:00:00 ERROR it failed", "2026-01-01 10:00:00", "ERROR it failed"),
+        ("2026-01-01 10:00:00 ESTABLISHED", "2026-01-01 10:00:00", "ESTABLISHED"),
+        ("2026-01-01 10:00:00 CAT scan", "2026-01-01 10:00:00", "CAT scan"),
+        ("2026-01-01 10:00:00 IST started", "object", "started"),
+    ],
+)
+def test_a_line_with_the_name_of_a_zone(line: str, moment: str, body: str) -> None:
+    assert _times("text", line.encode()) == [[moment]]
+    table = FORMATS["text"].decode([line.encode()], Signal.LOGS, [OBJECT_NS]).table
+    assert table["body"].to_pylist() == [body]
+
+
+@pytest.mark.parametrize("payloads", [1, 2])
+def test_days_are_in_the_order_of_their_object(payloads: int) -> None:
+    days = b"time,message\n01/02/2026 10:00:00,a\n13/02/2026 10:00:00,b\n"
+    months = b"time,message\n01/02/2026 10:00:00,a\n02/13/2026 10:00:00,b\n"
+    expected = [
+        ["2026-02-01 10:00:00", "2026-02-13 10:00:00"],
+        ["2026-01-02 10:00:00", "2026-02-13 10:00:00"],
+    ]
+    assert _times("csv", *[days, months][:payloads]) == expected[:payloads]
+
+
+def test_a_date_beside_a_time_of_day_keeps_the_order_of_the_object() -> None:
+    data = b"date,time,message\n01/02/2026,10:00:00,a\n13/02/2026,10:00:00,b\n"
+    assert _times("csv", data) == [["2026-02-01 10:00:00", "2026-02-13 10:00:00"]]
+
+
+def test_a_zone_in_a_field_is_honoured_or_the_time_is_not_taken() -> None:
+    zones = ("PST", "America/Los_Angeles", "IST")
+    lines = [f'{{"time": "2026-01-01 02:00:00 {zone}", "message": "m"}}' for zone in zones]
+    moment = "2026-01-01 10:00:00"
+    assert _times("json", "\n".join(lines).encode()) == [[moment, moment, "object"]]
