@@ -44,6 +44,18 @@ def test_a_line_with_the_name_of_a_zone(line: str, moment: str, body: str) -> No
     assert table["body"].to_pylist() == [body]
 
 
+def test_the_zones_of_lines_are_those_of_fields() -> None:
+    said = (
+        "UTC GMT UT BST CET CEST EET EEST MEZ MESZ MSK SAST PKT WIB SGT HKT AWST JST KST ACST ACDT"
+    )
+    said += " AEST AEDT NZST NZDT NST NDT BRT ADT EST EDT CST CDT MST MDT PST PDT AKST AKDT HST"
+    lines = [f"2026-01-01 02:00:00 {zone} up" for zone in said.split()]
+    fields = [f'{{"time": "{line[:-3]}", "message": "up"}}' for line in lines]
+    times = _times("text", "\n".join(lines).encode())
+    assert times == _times("json", "\n".join(fields).encode())
+    assert "object" not in times[0]
+
+
 @pytest.mark.parametrize("payloads", [1, 2])
 def test_days_are_in_the_order_of_their_object(payloads: int) -> None:
     days = b"time,message\n01/02/2026 10:00:00,a\n13/02/2026 10:00:00,b\n"
