@@ -94,7 +94,7 @@ class FenceSuite(CatalogFixture):
         """Reopening, many commits, whatever a catalog does to stay small."""
         with self.open_catalog(place) as catalog:
             catalog.condemn(["a"], 0)
-            for number in range(130):
+            for number in range(self.many // 2):
                 catalog.commit(make_commit(f"c{number}", add=[make_segment(f"s{number}")]))
             catalog.condemn(["b"], 0, floor=7)
         with self.open_catalog(place) as catalog:

@@ -31,11 +31,13 @@ class CatalogFixture(ABC):
         races: How often writers race in each test of a race; fewer where one takes seconds.
         histories: The state machine tries one history for so many examples of the loaded
             hypothesis profile; more where a request takes milliseconds.
+        many: Commits of a test that needs many: more than any one object of the catalog holds.
     """
 
     adapter: ClassVar[str] = ""
     races: ClassVar[int] = 10
     histories: ClassVar[int] = 4
+    many: ClassVar[int] = 240
 
     @abstractmethod
     def open_catalog(self, place: Path) -> Catalog:

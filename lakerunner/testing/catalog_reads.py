@@ -171,8 +171,10 @@ class ReadSuite(CatalogFixture):
 
     def test_times_long_ago_and_many_commits_since(self, catalog: Catalog) -> None:
         """However many commits there are, the state at the time of each is found."""
-        numbers = [catalog.commit(make_commit(f"c{n}", committed_ns=n // 2)) for n in range(240)]
-        for n in range(0, 240, 7):
+        numbers = [
+            catalog.commit(make_commit(f"c{n}", committed_ns=n // 2)) for n in range(self.many)
+        ]
+        for n in range(0, self.many, 7):
             assert catalog.sequence_at(n // 2) == numbers[n | 1]
 
     def test_live_segments_are_not_purged(self, catalog: Catalog) -> None:
