@@ -10,6 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, settings
 
+from lakerunner.catalog.memory import _SHARED
 from lakerunner.testing.matrix import MatrixPlugin
 from lakerunner.testing.servers import Service, fake_gcs, moto, seaweedfs
 from lakerunner.testing.servers.postgres import PostgresServer, postgres
@@ -75,6 +76,7 @@ def empty_memory() -> Iterator[None]:
     """Leave nothing in the memory of the process: every listing looks at all of it."""
     yield
     MemoryFileSystem.store.clear()
+    _SHARED.clear()
 
 
 # -- services: each is started once a session, by the first test that needs it, and always stopped
