@@ -127,7 +127,9 @@ def test_nothing_is_lost_with_the_catalog() -> None:
     world.ingest()
     before = world.catalog.segments("default", "logs")
     report = world.lose_and_recover()
-    assert list(world.catalog.segments("default", "logs")) == list(before)
+    # Checksums of pages are the catalog's alone: to make them again would read every segment.
+    unchecked = [replace(segment, checksums="") for segment in before]
+    assert list(world.catalog.segments("default", "logs")) == unchecked
     assert world.bodies() == expected
     assert (report.rows, report.segments, report.sources) == (12, len(before), 4)
     assert (report.left_out, report.missing, report.broken) == ((), (), ())

@@ -21,6 +21,7 @@ from lakerunner.errors import (
     ReadOnlyError,
 )
 from lakerunner.generate import TelemetryConfig, generate_objects, logs_request
+from lakerunner.ingest.inputs import find_inputs
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.model.signal import Signal
@@ -156,14 +157,11 @@ def test_the_lake_is_no_input(bucket: Bucket) -> None:
 
 
 def test_a_lake_that_is_a_whole_bucket_leaves_room_for_input() -> None:
-    raw = open_store("memory://raw-beside-segments")
-    raw.put("a.binpb", logs_request(10))
-    with lakerunner.open("memory://", catalog="memory://") as lake:
-        assert lake.ingest("memory://raw-beside-segments/").rows == 10
-        segments = [segment.key for segment in lake.segments()]
-        with pytest.raises(ConfigurationError, match="inside the lake"):
-            lake.ingest("memory://segments/")
-    lake.store.delete_many([*segments, "raw-beside-segments/a.binpb"])
+    open_store("memory://raw-beside-segments").put("a.binpb", logs_request(10))
+    found = find_inputs("memory://raw-beside-segments/", "memory://", {})
+    assert [item.key for item in found.objects] == ["raw-beside-segments/a.binpb"]
+    with pytest.raises(ConfigurationError, match="inside the lake"):
+        find_inputs("memory://segments/", "memory://", {})
 
 
 def test_directory_markers_are_no_input(disk: Bucket) -> None:
