@@ -21,8 +21,8 @@ from lakerunner.errors import (
     ReadOnlyError,
 )
 from lakerunner.generate import TelemetryConfig, generate_objects, logs_request
-from lakerunner.ingest.inputs import find_inputs
 from lakerunner.ingest import Ingestor
+from lakerunner.ingest.inputs import find_inputs
 from lakerunner.model.config import Config
 from lakerunner.model.signal import Signal
 from lakerunner.store import ObjectMeta, ObjectStore, open_store
