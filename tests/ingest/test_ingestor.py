@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.errors import (
     ConfigurationError,
@@ -32,6 +31,7 @@ from lakerunner.store.wrapper import WrapperStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import lakerunner
     from lakerunner.model.progress import ProgressEvent
     from tests.ingest.conftest import Bucket
 
