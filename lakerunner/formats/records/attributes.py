@@ -62,15 +62,17 @@ def place_of(key: str) -> tuple[str, str]:
 def to_attributes(fields: Iterable[Field], reserved: frozenset[str]) -> dict[str, AttributeColumn]:
     """Make attribute columns of fields, by name in name order.
 
-    Scalars keep their type; lists become JSON text, bytes base64 text, and dates, durations and
-    decimals text. Fields without any value are left out.
+    Scalars keep their type; lists become JSON text, bytes base64 text, and dates and decimals text.
+    Durations are whole nanoseconds, which their name says: `took` becomes `took_ns`; those that
+    have too many are text with their unit, under their own name. Fields without any value are left
+    out.
 
     Args:
         fields: The fields; their keys say where they belong, see `place_of`.
         reserved: Column names that are taken.
     """
     keyed: dict[tuple[str, str], _Typed] = {}
-    for field in fields:
+    for field in map(_with_unit, fields):
         typed = _typed(field.values)
         if typed is None:
             continue
@@ -109,6 +111,24 @@ def within_cap(columns: dict[str, AttributeColumn], cap: int = ATTRIBUTE_COLUMNS
     }
     spilled = {name: columns[name] for name in ranked[cap:]}
     return AttributeTable(compact, _overflow(spilled) if spilled else None)
+
+
+def _with_unit(field: Field) -> Field:
+    """A field whose values or whose name says their unit, where they have one."""
+    dtype = field.values.type
+    if not pa.types.is_duration(dtype):
+        return field
+    try:
+        nanoseconds = field.values.cast(pa.duration("ns")).cast(pa.int64())
+    except pa.ArrowInvalid:  # more than 292 years
+        text = field.values.cast(pa.int64()).cast(pa.string())
+        return field._replace(values=pc.binary_join_element_wise(text, dtype.unit, ""))
+    return field._replace(key=name_of_nanoseconds(field.key), values=nanoseconds)
+
+
+def name_of_nanoseconds(key: str) -> str:
+    """The key under which a field of durations becomes an attribute."""
+    return f"{key}_ns"
 
 
 def _typed(values: Any) -> _Typed | None:

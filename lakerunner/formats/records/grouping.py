@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.records.attributes import place_of
+from lakerunner.formats.records.attributes import name_of_nanoseconds, place_of
 from lakerunner.formats.records.fields import squash, take_apart
 from lakerunner.formats.records.rare_keys import too_sparse
 from lakerunner.formats.records.read import Records
@@ -222,6 +222,7 @@ def _profile(records: Records, renames: dict[str, str]) -> _Profile:
         if not kind.startswith("("):
             key = ".".join(path[::2])
             key = renamed(key, shapes, renames)
+            key = name_of_nanoseconds(key) if kind.startswith("duration[") else key
             meaning = squash(place_of(key)[1])
             fields[meaning] = (*fields.get(meaning, ()), (*path, kind))
     return _Profile(tuple(map(id, shapes)), fields, kinds)
@@ -250,7 +251,7 @@ def _kind(values: Any) -> str:
     beyond = False
     if pa.types.is_uint64(dtype):
         beyond = pc.max(values).as_py() > _LARGEST
-    elif pa.types.is_timestamp(dtype) and dtype.unit != "ns":
+    elif (pa.types.is_timestamp(dtype) or pa.types.is_duration(dtype)) and dtype.unit != "ns":
         largest = pc.max(pc.abs(values.cast(pa.int64()))).as_py()
         beyond = largest * _NS_OF_UNIT[dtype.unit] > _LARGEST
     return f"{dtype} beyond" if beyond else str(dtype)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import ConfigurationError
+from lakerunner.formats.records.structured import ELEMENT, STRUCTURED, read_elements
 from lakerunner.schema.columns import absent_if_empty
 from lakerunner.schema.time_zones import ZONE_IN_LINE
 
@@ -39,6 +40,12 @@ PATTERNS: tuple[str, ...] = (
         r'(?: "(?P<http_request_referer>[^"]*)" "(?P<user_agent_original>[^"]*)")?.*)$'
     ),
     # syslog: RFC 5424
+    (
+        rf"^<(?P<syslog_priority>\d{{1,3}})>1 (?P<timestamp>{_ISO}) (?P<host_name>\S+) "
+        r"(?P<syslog_appname>\S+) (?P<syslog_procid>\S+) (?P<syslog_msgid>\S+) "
+        rf"(?P<{STRUCTURED}>-|(?:{ELEMENT})+)(?:$| (?P<body>(?s:.*))$)"
+    ),
+    # the same with structured data that is none
     (
         rf"^<(?P<syslog_priority>\d{{1,3}})>1 (?P<timestamp>{_ISO}) (?P<host_name>\S+) "
         r"(?P<syslog_appname>\S+) (?P<syslog_procid>\S+) (?P<syslog_msgid>\S+) (?P<body>(?s:.*))$"
@@ -75,7 +82,15 @@ def apply_pattern(records: Records, mapping: SourceMapping | None) -> Records:
         return records
     lines = records.table[LINE].combine_chunks()
     columns = _match(lines, (said,) if said is not None else PATTERNS)
-    return records._replace(table=pa.table(columns))
+    alike = records.alike
+    if said is None and STRUCTURED in columns:
+        found = read_elements(columns[STRUCTURED])
+        if found is None:
+            alike = False  # each payload alone may have few enough
+        else:
+            del columns[STRUCTURED]
+            columns |= found
+    return records._replace(table=pa.table(columns), alike=alike)
 
 
 def _match(lines: Any, patterns: tuple[str, ...]) -> dict[str, Any]:
