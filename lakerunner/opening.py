@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from lakerunner.catalog import Catalog
-from lakerunner.catalog.default import default_catalog, require_file
+from lakerunner.catalog.default import default_catalog
 from lakerunner.catalog.opening import open_catalog
 from lakerunner.errors import (
     CatalogError,
@@ -79,10 +79,10 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
     store = open_store(_place(url), storage_options)
     if catalog is None:
         opened = default_catalog(store, read_only=read_only)
+    elif isinstance(catalog, Catalog):
+        opened = catalog
     else:
-        if read_only and isinstance(catalog, str):
-            require_file(catalog)
-        opened = catalog if isinstance(catalog, Catalog) else open_catalog(catalog)
+        opened = open_catalog(catalog, only_read=read_only)
     return Lake(
         store,
         opened if read_only else _compared(store, opened),

@@ -55,17 +55,6 @@ def default_catalog(store: ObjectStore, *, read_only: bool = False) -> Catalog:
     return _begun(BucketCatalog(store), store)
 
 
-def require_file(url: str) -> None:
-    """Refuse the URL of a catalog in a file that is not there, before opening it makes one.
-
-    Raises:
-        ConfigurationError: It is not there.
-    """
-    scheme, path = split_scheme(url)
-    if scheme == "sqlite" and not Path(path).exists():
-        raise ConfigurationError(f"there is no catalog at {url}", url=url)
-
-
 def _begun(catalog: Catalog, store: ObjectStore) -> Catalog:
     """The catalog, if anything was ever written to it."""
     head = catalog.head()

@@ -104,7 +104,7 @@ def _is_from_datafusion(error: BaseException) -> bool:
     return (
         type(error) in (Exception, ValueError, RuntimeError, UnicodeEncodeError)
         or isinstance(error, pa.ArrowException)
-        or type(error).__name__ == "PanicException"
+        or type(error).__name__ in {"PanicException", "RustPanic"}  # while planning, while running
     )
 
 
@@ -133,6 +133,8 @@ def running_error(message: str, text: str) -> QueryExecutionError:
     Example:
         >>> running_error("DataFusion error: Arrow error: Divide by zero error", "x").message
         'Divide by zero error'
+        >>> running_error("rust future panicked: unknown error", "x").message
+        'the query engine gave up on this query, by a defect of its own; ask otherwise'
     """
     if _MEMORY.search(message):
         return QueryLimitError(
@@ -141,6 +143,8 @@ def running_error(message: str, text: str) -> QueryExecutionError:
             limit="query_memory_bytes",
             detail=clean(message),
         )
+    if message.startswith("rust future panicked"):  # it says no more than that
+        message = "the query engine gave up on this query, by a defect of its own; ask otherwise"
     return QueryExecutionError(clean(message), query=text)
 
 

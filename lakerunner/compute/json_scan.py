@@ -121,12 +121,21 @@ class JsonColumn:
         spans = spans._replace(starts=starts)
         if not (_BLANK[self._data[starts]] | _BLANK[self._data[spans.ends - 1]]).any():
             return spans
+        solid = self._all_solid()
+        first = np.searchsorted(solid, spans.starts)
+        last = np.searchsorted(solid, spans.ends) - 1
+        spans = spans.take(some := last >= first)
+        return Spans(spans.rows, solid[first[some]], solid[last[some]] + 1)
+
+    def _all_solid(self) -> Any:
         if self._solid is None:
             self._solid = np.flatnonzero(~_BLANK[self._data])
-        first = np.searchsorted(self._solid, spans.starts)
-        last = np.searchsorted(self._solid, spans.ends) - 1
-        spans = spans.take(some := last >= first)
-        return Spans(spans.rows, self._solid[first[some]], self._solid[last[some]] + 1)
+        return self._solid
+
+    def _is_blank(self, starts: Any, ends: Any) -> Any:
+        """Whether there is nothing but blanks from each start to its end."""
+        solid = self._all_solid()
+        return np.searchsorted(solid, starts) == np.searchsorted(solid, ends)
 
     def objects(self, spans: Spans) -> Spans:
         """Those values that are objects."""
@@ -157,8 +166,12 @@ class JsonColumn:
         colons = np.flatnonzero(self._kinds[index] == _COLON)
         behind = np.searchsorted(self._quotes, self._places[index[colons]])
         starts, ends = self._quotes[behind - 2] + 1, self._quotes[behind - 1]
-        # A colon without a key before it is no JSON.
+        # A colon without a key before it, or without a value behind it, is no JSON.
         proper = (behind >= 2) & (starts > spans.starts[owner[colons]])  # noqa: PLR2004 - quotes
+        proper &= self._kinds[index[colons + 1]] != _COLON
+        apart = np.flatnonzero(proper & (ends + 1 < self._places[index[colons]]))
+        if len(apart):
+            proper[apart] = self._is_blank(ends[apart] + 1, self._places[index[colons[apart]]])
         return owner[colons][proper], starts[proper], ends[proper], (index, colons[proper])
 
     def _members(self, spans: Spans, key: str) -> Spans:

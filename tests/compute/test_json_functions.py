@@ -39,6 +39,7 @@ MISSING = object()
 BROKEN = [
     *("", " ", "{", "}", "{}", '{"a"', '"x"', "plain", '{"a":1}}', '{"a":1}{"b":2}', "[1,2"),
     *("\\", '"', '{"a":"\\', "[[[[", '{"a":1', "]", '{"a":[}]', "null", "5"),
+    *('{"a"::1}', '{"a":1:2}', '{"a" x: 1}', '{"a" : : 1}'),
 ]
 
 
@@ -78,6 +79,15 @@ def test_what_is_no_json_takes_no_neighbour_with_it(texts: list[str], key: str) 
     alone = [JsonColumn(pa.array([text], pa.string())).at([key]) for text in texts]
     together = JsonColumn(pa.array(texts, pa.string())).at([key])
     assert together.rows.tolist() == [row for row, one in enumerate(alone) if len(one.rows)]
+
+
+@pytest.mark.parametrize("text", ['{"a"::1}', '{"a":1:2}', '{"a" x: 1}', '{"a" : : 1}'])
+def test_a_pair_is_one_key_one_colon_and_one_value(text: str) -> None:
+    column = JsonColumn(pa.array([text, '{"a" : 1}', '{"a"\t\n:1, "b":2}']))
+    found = column.at(["a"])
+    assert (found.rows.tolist(), column.texts(found).to_pylist()) == ([1, 2], ["1", "1"])
+    rows, keys = column.keys(column.roots())
+    assert (rows.tolist(), keys.to_pylist()) == ([1, 2, 2], ["a", "a", "b"])
 
 
 DOCUMENT = {

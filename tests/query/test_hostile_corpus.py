@@ -86,7 +86,7 @@ def test_hostile_queries_are_answered_or_refused(
         outcomes = threads.map(lambda one: outcome(lake, one), asked)
         for text, shown in zip(asked, outcomes, strict=True):
             assert CANARY not in shown, text
-            assert "segments/beta" not in shown, text
+            assert "segments/beta" not in shown or "segments/beta" in text, text
             assert directory not in shown.replace(text, ""), text
     assert outcome(lake, "SELECT count(*) AS n FROM logs") == "[[{'n': 300}]]"
 

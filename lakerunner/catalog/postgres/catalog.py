@@ -36,7 +36,7 @@ from lakerunner.model.source import Rejection
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit
@@ -135,18 +135,25 @@ class PostgresCatalog(Catalog):
         location: `postgresql://user:password@host:port/database?schema=name`. The schema is
             `lakerunner` by default, and made if it is missing. Further options and what is left
             out are those of PostgreSQL's client library: `sslmode`, `PGPASSWORD`, `~/.pgpass`.
+        only_read: Create no schema and change none; what is there must be of this version.
 
     Raises:
-        ConfigurationError: The URL cannot be read.
+        ConfigurationError: The URL cannot be read, or there is no catalog, and none is to be made.
         CatalogVersionError: The schema was written by a newer version; it is left untouched.
         CatalogError: The server refuses us, or the schema belongs to another program.
         CatalogUnavailableError: The server cannot be reached.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, *, only_read: bool = False) -> None:
         self._address = read_address(location)
         self.url = self._address.url
-        self._pool = Pool(self._address)
+        self._only_read = only_read
+        self._pool = Pool(self._address, only_read=only_read)
+
+    @classmethod
+    def existing(cls, location: str) -> PostgresCatalog:
+        """Open a catalog that is there, to read it."""
+        return cls(location, only_read=True)
 
     def commit(self, commit: Commit) -> int:
         """Apply a commit in one transaction, in two round trips."""
@@ -298,8 +305,9 @@ class PostgresCatalog(Catalog):
         """Close the connections; the next call opens them again."""
         self._pool.close()
 
-    def __reduce__(self) -> tuple[type[PostgresCatalog], tuple[str]]:
-        return type(self), (self._address.location,)
+    def __reduce__(self) -> tuple[Callable[[str], PostgresCatalog], tuple[str]]:
+        opener = type(self).existing if self._only_read else type(self)
+        return opener, (self._address.location,)
 
 
 def _int64(nanoseconds: int) -> int:

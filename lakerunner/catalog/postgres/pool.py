@@ -96,13 +96,18 @@ class Pool:
     A pool that is garbage closes them, and so does the end of the process. After a fork the child
     forgets its parent's and opens its own.
 
+    Args:
+        address: Where.
+        only_read: Create and change no schema.
+
     Raises:
         CatalogError: The server refuses us, or the schema cannot be used; see `schema.prepare`.
         CatalogUnavailableError: The server cannot be reached.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, only_read: bool = False) -> None:
         self.address = address
+        self._only_read = only_read
         self._open: list[ConnectionPool[Link]] = []
         self._lock = threading.Lock()
         weakref.finalize(self, _close_all, self._open)
@@ -192,7 +197,10 @@ class Pool:
                 # who waits for it would learn no more than that it took too long.
                 with self._connect() as connection:
                     try:
-                        prepare(connection, self.address.schema, self.address.url)
+                        prepare(
+                            *(connection, self.address.schema, self.address.url),
+                            only_read=self._only_read,
+                        )
                     except psycopg.Error as error:
                         raise translate(error, self.address) from error
                 pool = ConnectionPool(

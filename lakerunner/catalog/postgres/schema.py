@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from psycopg import sql
 
-from lakerunner.errors import CatalogError, CatalogVersionError
+from lakerunner.errors import CatalogError, CatalogVersionError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +147,12 @@ _LOOK: LiteralString = """
 
 
 def prepare(
-    connection: Connection[Any], schema: str, name: str, steps: Sequence[Step] | None = None
+    connection: Connection[Any],
+    schema: str,
+    name: str,
+    steps: Sequence[Step] | None = None,
+    *,
+    only_read: bool = False,
 ) -> None:
     """Make a schema a catalog of the current version, in one transaction.
 
@@ -158,15 +163,27 @@ def prepare(
         schema: The schema's name.
         name: The catalog, for messages.
         steps: How to get from version 0 to the current one.
+        only_read: Change nothing, whatever it is.
 
     Raises:
-        CatalogVersionError: The schema is newer than `steps`; it was not changed.
+        ConfigurationError: `only_read` is set, and there is no catalog.
+        CatalogVersionError: The schema is newer than `steps`, or `only_read` is set and it is
+            older; it was not changed.
         CatalogError: The schema belongs to another program, or the database is not in UTF-8; it
             was not changed.
     """
     steps = STEPS if steps is None else steps
-    if _version(connection, schema, name, steps) == len(steps):
+    version = _version(connection, schema, name, steps)
+    if version == len(steps):
         return
+    if only_read and not version:
+        raise ConfigurationError(f"there is no catalog at {name}", url=name)
+    if only_read:
+        raise CatalogVersionError(
+            f"catalog {name} has version {version}, and this is of version {len(steps)}: "
+            "open it once without read_only, which brings it forward",
+            url=name,
+        )
     with connection.transaction():
         connection.execute("SET LOCAL statement_timeout = 0")
         connection.execute(

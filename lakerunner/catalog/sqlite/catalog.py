@@ -128,6 +128,19 @@ class SqliteCatalog(Catalog):
         self._pool = ConnectionPool(self.path)
         self._taken = 0  # since this process looked whether the ledger is to be packed
 
+    @classmethod
+    def existing(cls, location: str | os.PathLike[str]) -> SqliteCatalog:
+        """Open a catalog that is there, to read it.
+
+        Raises:
+            ConfigurationError: There is no such file.
+        """
+        path = _path(location)
+        if not path.exists():
+            url = f"sqlite://{path.as_posix()}"
+            raise ConfigurationError(f"there is no catalog at {url}", url=url)
+        return cls(path)
+
     def commit(self, commit: Commit) -> int:
         """Apply a commit in one transaction, synced to the disk before it returns."""
         commit = check_commit(commit)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lakerunner.errors import UnsupportedQueryError
+from lakerunner.errors import QuerySyntaxError, UnsupportedQueryError
 from lakerunner.query.query import Mention, Query
+from lakerunner.query.sql import same_names
 from lakerunner.query.sql.accessors import accessor_edits
 from lakerunner.query.sql.clauses import cast_edits, refuse_ignored
 from lakerunner.query.sql.complexity import refuse_deep
@@ -23,6 +25,7 @@ from lakerunner.query.sql.hints import explained
 from lakerunner.query.sql.long_lists import without_long_lists
 from lakerunner.query.sql.params import bind
 from lakerunner.query.sql.rewriting import Rewritten, rewrite
+from lakerunner.query.sql.same_names import is_about_names, name_edits
 from lakerunner.query.sql.tokens import Kind, tokens
 from lakerunner.schema.tables import TABLES
 
@@ -67,8 +70,22 @@ class SqlQuery(Query):
         self.values = values
 
     def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:
-        """Have DataFusion parse and plan the text."""
-        return session.plan(self.rewritten.text, tables, self.values)
+        """Have DataFusion parse and plan the text; columns of the same name get another each."""
+        text = self.rewritten.text
+        try:
+            return session.plan(text, tables, self.values)
+        except QuerySyntaxError as error:
+            if not is_about_names(error.message):
+                raise
+        named, casts = name_edits(self.rewritten), same_names.cast_edits(text)
+        for edits in (named, [*casts, *named]):
+            with suppress(QuerySyntaxError):
+                return session.plan(rewrite(text, edits).text, tables, self.values)
+        raise QuerySyntaxError(
+            "two columns of one SELECT have the same name, as casts do not count: give each "
+            "another name with AS, or make one of them in a subquery",
+            query=text,
+        )
 
     def explained(self, error: QueryError, snapshots: Mapping[str, Snapshot]) -> QueryError:
         """Map places back to the text as it was written, and say what may have been meant."""

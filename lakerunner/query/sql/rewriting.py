@@ -52,12 +52,13 @@ class Rewritten(NamedTuple):
     def _restored_place(self, match: re.Match[str]) -> str:
         line, column = (int(number) for number in match.groups())
         before = self.text.split("\n")[: line - 1]
-        there = self._origin(sum(map(len, before)) + len(before) + column - 1)
+        there = self.origin(sum(map(len, before)) + len(before) + column - 1)
         head = self.said[:there]
         line = head.count("\n") + 1
         return f"Line: {line}, Column: {there - (head.rfind(chr(10)) + 1) + 1}"
 
-    def _origin(self, position: int) -> int:
+    def origin(self, position: int) -> int:
+        """The place in `said` that a place in `text` comes from."""
         piece = max(bisect_right(self.starts, position) - 1, 0)
         following = self.origins[piece + 1] if piece + 1 < len(self.origins) else len(self.said)
         return min(self.origins[piece] + position - self.starts[piece], following)

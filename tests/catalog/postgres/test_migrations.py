@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +10,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
+import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.catalog.postgres import PostgresCatalog
 from lakerunner.catalog.postgres.address import read_address
 from lakerunner.catalog.postgres.schema import STEPS, prepare
-from lakerunner.errors import CatalogError, CatalogVersionError
+from lakerunner.errors import CatalogError, CatalogVersionError, ConfigurationError
 from lakerunner.testing.catalog_fixture import ids
 from lakerunner.testing.values import make_commit, make_segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from lakerunner.testing.servers.postgres import PostgresServer
 
@@ -171,3 +174,34 @@ def test_a_database_in_another_encoding_is_refused(server: PostgresServer) -> No
         connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
     with pytest.raises(CatalogError, match="encoded in LATIN1; make one with UTF8"):
         PostgresCatalog(server.url("latin"))
+
+
+def test_reading_only_makes_nothing(
+    tmp_path: Path, url: str, connection: psycopg.Connection[Any], schema: str
+) -> None:
+    with lakerunner.open(tmp_path, catalog="memory://") as lake:
+        lake.ingest(b'{"message": "hello"}')
+    with pytest.raises(ConfigurationError, match="there is no catalog"):
+        lakerunner.open(tmp_path, catalog=url, read_only=True)
+    there = "SELECT FROM pg_namespace WHERE nspname = %s"
+    assert connection.execute(there, (schema,)).fetchall() == []
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    with pytest.raises(ConfigurationError, match="there is no catalog"):
+        open_catalog(url, only_read=True)
+    assert dump(connection, schema) == []
+    with PostgresCatalog(url) as catalog:
+        catalog.commit(make_commit("c1", add=[make_segment("a")]))
+    with open_catalog(url, only_read=True) as catalog:
+        read = pickle.loads(pickle.dumps(catalog))  # noqa: S301 - our own
+        assert ids(read) == ids(catalog) == ["a"]
+        read.close()
+
+
+def test_reading_only_brings_nothing_forward(
+    filled: str, connection: psycopg.Connection[Any], schema: str
+) -> None:
+    before = dump(connection, schema)
+    with pytest.raises(CatalogVersionError, match="open it once without read_only"):
+        prepare(connection, schema, "catalog", [*STEPS, NEXT], only_read=True)
+    assert dump(connection, schema) == before
+    assert filled
