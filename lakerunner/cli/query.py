@@ -70,10 +70,11 @@ def sql(  # noqa: PLR0913 - each is an option of the command
 
 def describe(stats: QueryStats) -> str:
     """One line on what a query took."""
-    return (
+    took = (
         f"{stats.seconds:.2f} s; {stats.segments - stats.pruned:,} of {stats.segments:,} segments "
         f"({stats.pruned:,} pruned), {size(stats.bytes_read)} and {stats.rows_scanned:,} rows read"
     )
+    return "; ".join(filter(None, [took, stats.remarks]))
 
 
 def explain(

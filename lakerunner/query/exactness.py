@@ -47,6 +47,26 @@ def inexact_column(
     return min(wide, default=None)
 
 
+def rounded_columns(
+    columns: Collection[str], doubles: Collection[str], segments: Iterable[Segment]
+) -> set[str]:
+    """Columns of which some values may be rounded as they are read.
+
+    Args:
+        columns: What is read.
+        doubles: Columns that are read as doubles though some segments have integers.
+        segments: What is read of them.
+
+    Example:
+        >>> rounded_columns(["attr_n"], ["attr_n"], [])
+        set()
+    """
+    found = set(doubles).intersection(columns)
+    return found and {
+        column for segment in segments for column in found if _is_wide(segment, column)
+    }
+
+
 def _comparisons(predicate: Predicate) -> Iterator[tuple[str, Value]]:
     match predicate:
         case And(parts) | Or(parts):

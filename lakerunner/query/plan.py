@@ -15,7 +15,7 @@ from lakerunner.errors import (
 from lakerunner.limits import CLOCK_SLACK_NS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.bounds import hull, time_range, widen
-from lakerunner.query.exactness import inexact_column
+from lakerunner.query.exactness import inexact_column, rounded_columns
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
 from lakerunner.query.scan_mode import choose_mode
@@ -95,6 +95,12 @@ class QueryPlan(NamedTuple):
     def columns(self) -> dict[str, frozenset[str]]:
         """What is read of the files of each table."""
         return {table.name: table.columns for table in self.tables}
+
+    @property
+    def rounded(self) -> tuple[str, ...]:
+        """Columns of which integers may be read as the double next to them, by name."""
+        found = (rounded_columns(one.columns, one.doubles, one.segments) for one in self.tables)
+        return tuple(sorted(set().union(*found)))
 
     @property
     def segments(self) -> list[Segment]:

@@ -69,6 +69,7 @@ class Result:
             pruned=total - scanned,
             scanned=scanned,
             planning_seconds=plan.seconds,
+            rounded=plan.rounded,
         )
 
     @property
@@ -178,7 +179,8 @@ class Result:
     def _count(self, shown: int, *, more: bool) -> str:
         if self._table is not None:
             shown, more = self._table.num_rows, False
-        return f"first {shown:,} rows" if more else f"{shown:,} row{'' if shown == 1 else 's'}"
+        count = f"first {shown:,} rows" if more else f"{shown:,} row{'' if shown == 1 else 's'}"
+        return "; ".join(filter(None, [count, self._stats.remarks]))
 
     def __repr__(self) -> str:
         table, more = self._first_rows()

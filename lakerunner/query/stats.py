@@ -21,6 +21,8 @@ class QueryStats(msgspec.Struct, frozen=True):
         rows: Rows returned so far.
         planning_seconds: From the text to the list of files.
         execution_seconds: Spent in waiting for batches.
+        rounded: Columns that are read as doubles, for some segments have fractions in them, while
+            others that were read have integers beyond 2^53: these are the nearest double.
     """
 
     segments: int = 0
@@ -31,8 +33,16 @@ class QueryStats(msgspec.Struct, frozen=True):
     rows: int = 0
     planning_seconds: float = 0.0
     execution_seconds: float = 0.0
+    rounded: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
         """Planning and execution together."""
         return self.planning_seconds + self.execution_seconds
+
+    @property
+    def remarks(self) -> str:
+        """What a reader of the answer should know, in a sentence; mostly nothing."""
+        if not self.rounded:
+            return ""
+        return f"integers beyond 2^53 are rounded in {', '.join(self.rounded)}"

@@ -152,6 +152,36 @@ def test_segments_lists_those_of_an_interval(run: Any, lake: Path) -> None:
     assert run("segments", lake, "--end", "2025-01-01").stderr.startswith("0 segments")
 
 
+def test_a_damaged_segment_is_found_and_set_aside(run: Any, tmp_path: Path) -> None:
+    place = tmp_path / "lake"
+    with lakerunner.open(place) as opened:
+        opened.ingest(b'{"message": "0"}')
+        opened.ingest(b'{"message": "1"}')
+        victim = opened.segments()[0]
+    assert "0 damaged" in run("segments", place, "--verify").stderr
+    file = place / victim.key
+    data = bytearray(file.read_bytes())
+    data[-20] ^= 1
+    file.write_bytes(bytes(data))
+    count = ("sql", place, "SELECT count(body) AS n FROM logs", "--output", "csv")
+    assert f"lake.set_aside('{victim.id}')" in " ".join(run(*count, code=1).stderr.split())
+    found = json.loads(run("segments", place, "--verify", "-o", "json", code=3).stdout)
+    assert (found["id"], found["reason"]) == (victim.id, "damaged: the footer")
+    assert "--set-aside" in run("segments", place, "--reason", "x", code=2).stderr
+    assert "damaged: the footer" in run("segments", place, "--set-aside", victim.id).stderr
+    assert run(*count).stdout.splitlines()[1:] == ["1"]
+    assert json.loads(run("rejected", place, "-o", "json").stdout)["code"] == "segment_damaged"
+    assert "integers beyond" not in run(*count).stderr
+
+
+def test_an_answer_says_what_is_rounded(run: Any, tmp_path: Path) -> None:
+    with lakerunner.open(tmp_path / "lake") as opened:
+        opened.ingest(b'{"message": "0", "n": 9007199254740993}')
+        opened.ingest(b'{"message": "1", "n": 0.5}')
+    result = run("sql", tmp_path / "lake", "SELECT attr_n FROM logs")
+    assert "integers beyond 2^53 are rounded in attr_n" in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 import lakerunner
 
@@ -200,6 +200,9 @@ objects = st.lists(st.dictionaries(st.sampled_from("abcd"), scalars, max_size=4)
 
 @settings(max_examples=15)
 @given(st.lists(objects, min_size=1, max_size=4))
+@example([[{"a": 2**53 + 1, "b": 2**53 + 1}, {"a": 3}], [{"a": 0.5}]])
+@example([[{"a": 2**53 + 1}, {"a": 0.5}], [{"a": 2**62 - 1}]])
+@example([[{"a": -(2**62) + 1}], [{"a": 0.5}], [{"a": "x"}]])
 def test_every_value_is_read_back_whatever_its_neighbours_are(
     batches: Sequence[Sequence[dict[str, Any]]],
 ) -> None:
@@ -215,10 +218,27 @@ def test_every_value_is_read_back_whatever_its_neighbours_are(
             if lines:
                 lake.ingest("\n".join(lines).encode(), format="json", signal="logs")
         for key in sorted({key for values in wanted.values() for key in values}):
-            found = dict(rows(lake, f"SELECT body, attr_{key} FROM logs"))
+            answer = lake.sql(f"SELECT body, attr_{key} FROM logs")
+            found = {row["body"]: row[f"attr_{key}"] for row in answer.to_arrow().to_pylist()}
             assert found.keys() == wanted.keys()
-            for body, values in wanted.items():
-                assert _same(found[body], values.get(key)), (key, body)
+            rounded = [
+                body
+                for body, values in wanted.items()
+                if not _same(found[body], values.get(key)) and _is_nearest(found[body], values[key])
+            ]
+            for body in wanted.keys() - rounded:
+                assert _same(found[body], wanted[body].get(key)), (key, body)
+            assert not rounded or answer.stats.rounded == (f"attr_{key}",)
+
+
+def _is_nearest(found: object, sent: object) -> bool:
+    """Whether an integer beyond 2^53 is read as the double next to it, which the answer says."""
+    return (
+        isinstance(found, float)
+        and isinstance(sent, int)
+        and abs(sent) > 2**53
+        and found == float(sent)
+    )
 
 
 def _fresh() -> lakerunner.Catalog:

@@ -125,6 +125,24 @@ def test_numbers_that_do_not_fit_are_null_in_comparisons_too(
     assert [next(iter(row.values())) for row in lake.rows(text)] == expected
 
 
+def test_an_answer_says_which_integers_are_rounded(lake: Any) -> None:
+    hour = 3600 * 10**9
+    lake.add({"timestamp": [START, START + 1], "attr_n": [WIDE + 1, 3], "attr_m": [WIDE + 1, 2]})
+    exact = lake.engine.sql("SELECT attr_n, attr_m FROM logs")
+    assert (exact.stats.rounded, "rounded" in repr(exact)) == ((), False)
+    lake.add({"timestamp": [START + hour], "attr_n": [1.5], "attr_m": [7]})
+    result = lake.engine.sql("SELECT * FROM logs")
+    assert result.stats.rounded == ("attr_n",)
+    assert repr(result).endswith("3 rows; integers beyond 2^53 are rounded in attr_n")
+    assert sorted(result.to_arrow()["attr_m"].to_pylist()) == [2, 7, WIDE + 1]
+    assert result.stats.rounded == lake.engine.sql("SELECT max(attr_n) FROM logs").stats.rounded
+    for text in (
+        "attr_m FROM logs",
+        f"attr_n FROM logs WHERE timestamp > to_timestamp_nanos({START + 9})",
+    ):
+        assert lake.engine.sql(f"SELECT {text}").stats.rounded == ()
+
+
 def test_a_double_that_is_several_integers_is_not_compared(lake: Any) -> None:
     lake.add({"timestamp": [START, START + 1], "attr_n": [WIDE + 1, 3], "attr_m": [1, 2]})
     assert lake.one(f"SELECT count(*) FROM logs WHERE attr_n = {WIDE}") == 0
