@@ -31,7 +31,10 @@ _HTTP = (
 
 PATTERNS: tuple[str, ...] = (
     # Kubernetes' container runtimes: time, stream, F or P, line
-    rf"^(?P<timestamp>{_ISO}) (?P<log_iostream>stdout|stderr) (?P<logtag>[FP]) (?P<body>(?s:.*))$",
+    (
+        rf"^(?P<timestamp>{_ISO}) (?P<log_iostream>stdout|stderr) (?P<logtag>[FP])"
+        r"(?:$| (?P<body>(?s:.*))$)"
+    ),
     # Web servers: the common and the combined log format
     (
         r"^(?P<body>(?P<client_address>\S+) \S+ (?P<user_name>\S+) "
@@ -62,7 +65,7 @@ PATTERNS: tuple[str, ...] = (
         r"\[(?:\w+:)?(?P<level>[a-z]+)\] (?P<body>(?s:.*))$"
     ),
     # A time, perhaps a level somewhere behind it
-    rf"^\[?(?P<timestamp>{_ISO})\]?(?P<body>(?:[^\n]{{0,80}}?\b(?P<level>{_LEVEL})\b)?(?s:.*))$",
+    rf"^\[?(?P<timestamp>{_ISO})\]? *(?P<body>(?:[^\n]{{0,80}}?\b(?P<level>{_LEVEL})\b)?(?s:.*))$",
 )
 """Tried in this order, each on the lines that no earlier one matched."""
 
@@ -82,6 +85,8 @@ def apply_pattern(records: Records, mapping: SourceMapping | None) -> Records:
         return records
     lines = records.table[LINE].combine_chunks()
     columns = _match(lines, (said,) if said is not None else PATTERNS)
+    if said is not None and "body" in columns:  # patterns of users need not end before a space
+        columns["body"] = pc.utf8_ltrim(columns["body"], " ")
     alike = records.alike
     if said is None and STRUCTURED in columns:
         found = read_elements(columns[STRUCTURED])
@@ -111,8 +116,6 @@ def _match(lines: Any, patterns: tuple[str, ...]) -> dict[str, Any]:
     if len(left):
         parts.setdefault("body", []).append((left, lines.take(pa.array(left))))
     columns = {name: _place(pieces, count) for name, pieces in parts.items()}
-    if "body" in columns:
-        columns["body"] = pc.utf8_ltrim(columns["body"], " ")
     if not any("(?P<body>" in one or "(?P<message>" in one for one in patterns):
         columns["body"] = lines  # a pattern without a body keeps the whole line
     return columns

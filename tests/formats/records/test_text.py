@@ -10,6 +10,8 @@ from hypothesis import given
 
 from lakerunner.formats.records.lines import split_lines
 from lakerunner.formats.records.text import read_text, split_text
+from lakerunner.formats.table import FORMATS
+from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,3 +117,21 @@ def test_captured_lines(telemetry: Path) -> None:
     path = telemetry / "loghub" / "Zookeeper" / "Zookeeper_2k.log"
     lines = path.read_text().splitlines()
     assert messages(path.read_bytes()) == [line.strip() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("line", "body"),
+    [
+        ("2026-01-01T00:00:00.5Z stdout F     indented", "    indented"),
+        ("2026-01-01T00:00:00.5Z stderr P   at a.b(c.java:1)", "  at a.b(c.java:1)"),
+        ("2026-01-01T00:00:00.5Z stdout F ", None),
+        ("2026-01-01T00:00:00.5Z stdout F", None),
+        ("Jan  1 00:00:01 web-1 app[7]:   indented", "  indented"),
+        ("<165>1 2026-01-01T00:00:00Z web-1 app 7 id -   indented", "  indented"),
+        ("2026-01-01T00:00:00Z  INFO 7 --- [main] up", "INFO 7 --- [main] up"),
+    ],
+)
+def test_the_indentation_of_a_wrapped_line_is_kept(line: str, body: str | None) -> None:
+    data = f"{line}\n2026-01-01T00:00:00Z stdout F next\n".encode()
+    table = FORMATS["text"].decode([data], Signal.LOGS, [0]).table
+    assert table["body"].to_pylist() == [body, "next"]
