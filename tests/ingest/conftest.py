@@ -21,7 +21,7 @@ from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.model.source import Source, SourceState
 from lakerunner.retain import collect_orphans
-from lakerunner.store import open_store, remote
+from lakerunner.store import durable, open_store, remote
 from lakerunner.store.urls import locate
 from lakerunner.store.wrapper import WrapperStore
 from lakerunner.testing.faults import FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
@@ -353,6 +353,9 @@ def worlds(
     """Worlds over each catalog; a bucket's lie in memory, in a directory, and in S3 on moto."""
     monkeypatch.setattr(remote, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(log, "_FIRST_PAUSE_S", 0.001)
+    # Processes die here, the system does not: what they wrote is there without being flushed, and
+    # waiting for the disk was two thirds of the time. `tests/store` holds flushing to its word.
+    monkeypatch.setattr(durable, "_flush", lambda _: None)
     kind: str = request.param
     place = f"{tmp_path.parent.name}/{tmp_path.name}"
     with ExitStack() as resources:
