@@ -215,13 +215,13 @@ class StoreSuite(StoreFixture):
         """Of writers that race, one is told that it wrote, and its bytes are there."""
         stores = [self.open_store(place)]
         stores += [stores[0] if shared else self.open_store(place) for _ in range(1, WRITERS)]
-        for number in range(10):
+        for number in range(self.races):
             key = f"new {number}/a"
             outcomes = race([partial(create, store, key, n) for n, store in enumerate(stores)])
             winners = [n for n, meta in enumerate(outcomes) if meta is not None]
             assert len(winners) == 1, outcomes
             assert stores[0].get(key)[:2] == (outcomes[winners[0]], b"%d" % winners[0])
-        assert len(keys(stores[0])) == 10
+        assert len(keys(stores[0])) == self.races
         for store in stores:
             store.close()
 

@@ -47,11 +47,13 @@ class StoreFixture(ABC):
 
     Attributes:
         adapter: What the conformance matrix calls the store; the name of the class if empty.
+        races: How often creators race for a key; fewer where one takes seconds.
         new_etags: Whether every overwrite gives a new etag, even with equal bytes. Set it to False
             only for a service whose etag is made of the content.
     """
 
     adapter: ClassVar[str] = ""
+    races: ClassVar[int] = 10
     new_etags: ClassVar[bool] = True
 
     @abstractmethod

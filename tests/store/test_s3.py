@@ -101,6 +101,7 @@ class TestSeaweedFS(S3Suite):
     """Where SeaweedFS 4.48 is not like S3, what it does is written down here, and nothing else."""
 
     adapter = "S3 on SeaweedFS"
+    races = 3  # it lets the losers wait for a second
 
     @pytest.fixture(autouse=True)
     def _service(self, seaweed: Service) -> Iterator[None]:
