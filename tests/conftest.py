@@ -49,6 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(MatrixPlugin(Path(file)), "conformance-matrix")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: two processes must call a test the same."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def telemetry() -> Path:
     """The directory of captured telemetry; it lies beside the checkout, not in it."""
