@@ -52,7 +52,10 @@ _REFUSALS = (
         "not supported: {what}",
     ),
 )
-_MEMORY = re.compile(r"Resources exhausted|[Ff]ailed to allocate|memory allocation failed")
+# The last is of one text alone, of more than 2 GiB, which no memory would be enough for.
+_MEMORY = re.compile(
+    r"Resources exhausted|[Ff]ailed to allocate|memory allocation failed|string size overflow on"
+)
 _PREFIX = re.compile(
     r"^(?:DataFusion error|Error during planning|Execution error|Arrow error|Schema error|"
     r"External error|Internal error|Optimizer rule '\w+' failed|type_coercion|SQL error|"
