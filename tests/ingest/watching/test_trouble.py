@@ -114,8 +114,11 @@ def test_what_is_no_input_is_acknowledged(
 
 
 CALLS = (
-    *("catalog.sources", "catalog.sources", "store.get", "store.get", "store.put"),
-    "catalog.commit",
+    *("catalog.sources", "catalog.sources", "catalog.head"),
+    # What a new lake is asked before it says what it is:
+    *("catalog.head", "store.list", "store.list", "store.list", "catalog.head"),
+    *("store.put", "catalog.settle", "catalog.head"),
+    *("store.get", "store.get", "store.put", "catalog.rejections", "catalog.commit", "store.put"),
 )
 
 
