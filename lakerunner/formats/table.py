@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakerunner.formats.base import Measure, Part
 from lakerunner.formats.otlp.json import OtlpJson
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.formats.records.delimited import read_delimited
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from lakerunner.formats.base import Format
+    from lakerunner.formats.base import Format, Measure, Part
     from lakerunner.formats.records.read import Records
 
 
@@ -48,11 +47,6 @@ def _split_tsv(blocks: Iterable[bytes], limit: int, longest: int) -> Iterator[Pa
 
 def _read_tsv(payloads: Sequence[bytes]) -> Records:
     return read_delimited(payloads, "\t")
-
-
-def _whole(blocks: Iterable[bytes], limit: int, longest: int) -> Iterator[Part]:
-    del limit, longest  # pieces of a stream were cut before
-    yield Part(b"".join(blocks))
 
 
 def _never(head: bytes) -> bool:
@@ -105,7 +99,7 @@ _PARQUET = RecordFormat(
     apart=True,
 )
 _ARROW = RecordFormat(
-    "arrow", _whole, read_parquet, _never, parquet_sample, measure_parquet, apart=True
+    "arrow", split_parquet, read_parquet, _never, parquet_sample, measure_parquet, apart=True
 )
 
 FORMATS: dict[str, Format] = {

@@ -6,8 +6,10 @@ import gzip
 import random
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
+import lakerunner
 from lakerunner.errors import ObjectTooLargeError, StoreUnavailableError
 from lakerunner.formats.compression import decompress
 from lakerunner.generate import logs_request
@@ -106,3 +108,19 @@ def test_a_put_that_fails_is_no_fault_of_the_object_at_hand(disk: Bucket) -> Non
     assert not disk.lake.rejected()
     disk.lake.store = store
     assert disk.lake.ingest(disk.url).rows == 2
+
+
+def test_an_arrow_table_that_does_not_fit_at_once_is_taken_whole() -> None:
+    count = 150_000
+    table = pa.table(
+        {
+            "timestamp": pa.array(range(count), pa.timestamp("us", "UTC")),
+            "message": [f"m{number}" for number in range(count)],
+            "trace_id": [f"{number + 1:032x}" for number in range(count)],
+            "user": [f"u{number % 7}" for number in range(count)],
+        }
+    )
+    with lakerunner.open("memory://", config={"memory_bytes": 256 * 2**20}) as lake:
+        assert lake.ingest(table).rows == count
+        found = lake.sql("SELECT count(DISTINCT body) AS n FROM logs").to_arrow()
+        assert found["n"].to_pylist() == [count]

@@ -47,6 +47,11 @@ def split_parquet(
         CorruptObjectError: The file is larger than the limit, and broken.
     """
     source, head, size = iter(blocks), [], 0
+    first = next(source, b"")
+    if not first.startswith(MAGIC[: len(first)]) or not first:
+        yield from _cut_stream(b"".join((first, *source)), limit, longest)
+        return
+    source = chain((first,), source)
     for block in source:
         head.append(block)
         size += len(block)
@@ -63,6 +68,29 @@ def split_parquet(
         head.clear()
         spool.seek(0)
         yield from _runs_of_rows(spool, limit, longest)
+
+
+def _cut_stream(whole: bytes, limit: int, longest: int) -> Iterator[Part]:
+    """Cut an Arrow stream, as a part of an earlier cut is one, into streams of fewer rows."""
+    try:
+        table = pa.ipc.open_stream(pa.BufferReader(whole)).read_all()
+    except _BROKEN as error:
+        raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
+    if len(whole) <= limit or table.num_rows <= 1:
+        yield Part(whole)
+        return
+    rows = max(1, table.num_rows * limit // len(whole))
+    dropped = list[int]()
+    for row in range(0, table.num_rows, rows):
+        piece = table.slice(row, rows)
+        if piece.num_rows == 1 and piece.nbytes > longest:
+            dropped.append(row + 1)
+        else:
+            yield Part(_as_stream(piece), row + 1, too_long(dropped, longest))
+            dropped = []
+    if dropped:
+        empty = _as_stream(table.slice(0, 0))
+        yield Part(empty, table.num_rows, too_long(dropped, longest))
 
 
 def _unpacks_beyond(whole: bytes, limit: int) -> bool:
