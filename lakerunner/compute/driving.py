@@ -12,7 +12,6 @@ import math
 import os
 import threading
 import time
-from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lakerunner.errors import ForkedProcessError
@@ -100,11 +99,15 @@ def drive(work: Callable[[], Awaitable[Answer]], seconds: float | None = None) -
         return await work()
 
     future: Future[Answer] = asyncio.run_coroutine_threadsafe(awaited(), _DRIVER.loop())
+    # Not `concurrent.futures.wait`: interrupted, it leaves a cycle behind that keeps the stream,
+    # and so the work for it, until garbage is collected.
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
     until = math.inf if seconds is None else time.monotonic() + seconds
     try:
-        while not future.done() and (left := until - time.monotonic()) > 0:
+        while not done.is_set() and (left := until - time.monotonic()) > 0:
             # Some libraries let the wait for a lock go on after Ctrl-C: it is never a long one.
-            wait((future,), min(left, _LOOK_UP_SECONDS))
+            done.wait(min(left, _LOOK_UP_SECONDS))
         return future.result(0)
     finally:
         future.cancel()  # of no effect on what is done

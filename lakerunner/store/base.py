@@ -119,6 +119,10 @@ class ObjectStore(ABC):
         Atomic: no reader ever sees a part of it, and after a crash it is there whole or not at all.
         With `PutMode.CREATE`, exactly one of any number of racing writers succeeds.
 
+        Returns:
+            This version's description. If another writer replaces it at once, `modified_ns` may be
+            when the store answered, a little later than what a listing would have told.
+
         Raises:
             ObjectExistsError: `mode` is `CREATE` and there is an object already.
         """
