@@ -19,6 +19,7 @@ LakerunnerError
 │   ├── CommitUnknownError               look before you retry: it may have been applied
 │   ├── CatalogVersionError              written by a newer lakerunner: upgrade
 │   ├── CatalogMismatchError             not this lake's catalog, or not up to it: recover
+│   ├── LeaseLostError                   somebody else has this work now: leave it
 │   └── CatalogUnavailableError          try again later
 ├── EventsUnavailableError               try again later: a queue of events does not answer
 ├── InputError (ValueError)              this object, line or record is set aside
@@ -93,6 +94,7 @@ class ErrorCode(StrEnum):
     QUERY_BUSY = "query_busy"
     CATALOG_MISMATCH = "catalog_mismatch"
     SEGMENT_DAMAGED = "segment_damaged"
+    LEASE_LOST = "lease_lost"
 
 
 def did_you_mean(name: str, known: Iterable[str], kind: str = "there are") -> str:
@@ -247,6 +249,12 @@ class CatalogMismatchError(CatalogError):
     """Catalog and lake do not belong together: another lake, an older state, an empty catalog."""
 
     code = ErrorCode.CATALOG_MISMATCH
+
+
+class LeaseLostError(CatalogError):
+    """The lease of a task ran out: others may be doing it by now."""
+
+    code = ErrorCode.LEASE_LOST
 
 
 class CatalogUnavailableError(CatalogError):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from lakerunner.model.config import Config
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +35,34 @@ class InlineExecutor(Executor):
         except Exception as error:  # noqa: BLE001 - a future carries whatever went wrong
             future.set_exception(error)
         return future
+
+
+@contextmanager
+def workers_of(
+    executor: Executor | None, config: Config, what: str, *, inline: bool = False
+) -> Iterator[tuple[Executor, int]]:
+    """Who does the work of one call, and how many pieces to hand out at a time.
+
+    Args:
+        executor: The user's; it stays open. None for `Config.workers` threads, which end with the
+            context, or the calling thread if that is one.
+        config: Settings.
+        what: The work, for the names of threads.
+        inline: Do it in the calling thread all the same.
+
+    Example:
+        >>> from lakerunner.model.config import Config
+        >>> with workers_of(None, Config(), "compact") as (executor, in_flight):
+        ...     in_flight
+        1
+    """
+    if inline or (executor is None and config.workers == 1):
+        yield InlineExecutor(), 1
+    elif executor is not None:
+        yield executor, 2 * int(getattr(executor, "_max_workers", 1))
+    else:
+        with ThreadPoolExecutor(config.workers, thread_name_prefix=f"lakerunner-{what}") as threads:
+            yield threads, config.workers
 
 
 def bounded_map(

@@ -247,3 +247,17 @@ WATCH_REPORTED: Final = 1000
 POLL_REMEMBERED: Final = 200_000
 """Keys that a poller remembers so as not to announce them again, about 200 bytes each. Of further
 ones the catalog is asked again after each full listing."""
+
+LEASE_SECONDS: Final = 60.0
+"""Seconds after which others may take up a task of maintenance whose worker died. Less make more
+requests, for a lease is renewed each third of it."""
+
+SETBACK_PAUSE_NS: Final = 60 * 10**9
+"""Pause in nanoseconds after a task of maintenance failed; it doubles with each further failure."""
+
+SETBACK_PAUSE_NS_MOST: Final = 6 * 3600 * 10**9
+"""The longest such pause."""
+
+SETBACK_KEPT_NS: Final = 30 * 86_400 * 10**9
+"""Age in nanoseconds from which a note of a failure is deleted: nobody has tried the task since, so
+there is no such task any more."""

@@ -19,7 +19,7 @@ from lakerunner.errors import (
     ObjectTooLargeError,
     UnknownFormatError,
 )
-from lakerunner.executors import bounded_map
+from lakerunner.executors import bounded_map, workers_of
 from lakerunner.fencing import Fence
 from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
@@ -31,7 +31,6 @@ from lakerunner.ingest.request import Request, read_request
 from lakerunner.ingest.screening import Screen
 from lakerunner.ingest.task import IngestTask, tasks_of
 from lakerunner.ingest.watching import Watcher, WatchSettings, gather_limits
-from lakerunner.ingest.workers import batch_workers
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_distinct, check_organization, is_distinct
 from lakerunner.model.progress import ProgressEvent
@@ -381,7 +380,7 @@ class Ingestor:
         tasks = (task._replace(epoch=begin().epoch) for task in owned)
         report, handled = IngestReport(), 0
         replaced = ReplacedVersions(self._catalog, inputs.store.url, self._config)
-        workers = batch_workers(self._executor, self._config, inline=not record)
+        workers = workers_of(self._executor, self._config, "ingest", inline=not record)
         with workers as (executor, in_flight):
             for outcome in bounded_map(executor, ingest_batch, tasks, in_flight=in_flight):
                 report += commit_outcome(self._fence, outcome, replaced, record=record)

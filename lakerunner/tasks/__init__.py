@@ -1,0 +1,12 @@
+"""Pieces of maintenance: what a worker finds to do, done once among all who do it.
+
+A worker computes from the catalog what there is to do and hands it to `run_tasks`. What is done
+disappears from the catalog's picture by itself, so whatever breaks off is simply run again.
+"""
+
+from __future__ import annotations
+
+from lakerunner.tasks.running import Manner, run_tasks
+from lakerunner.tasks.task import Hold, Task
+
+__all__ = ["Hold", "Manner", "Task", "run_tasks"]
