@@ -7,7 +7,7 @@ catalog. Each worker also stands alone. From the top down, every part imports on
 |---|---|
 | `cli`, `testing` | the command line; suites and strategies for those who write adapters |
 | `lake` | `open` and `Lake`: finds store and catalog by URL, hands out the workers |
-| `upkeep` | the part of `Lake` that keeps it whole |
+| `asking`, `upkeep` | the parts of `Lake` that answer questions, and that keep it whole |
 | `ingest` | `Ingestor`: object, decode, normalise, window and sort, segment, put, commit |
 | `recover` | a lost catalog is made again from the footers of the segments |
 | `retain` | what a crash left behind is found and deleted |

@@ -6,16 +6,16 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
+from lakerunner.asking import Asking
 from lakerunner.catalog.past import open_past, present
-from lakerunner.errors import ConfigurationError
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
 from lakerunner.query import QueryEngine
 from lakerunner.schema.tables import table_spec
-from lakerunner.scope import Scope
-from lakerunner.upkeep import Upkeep, time_range
+from lakerunner.scope import Scope, time_range
+from lakerunner.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,15 +34,10 @@ if TYPE_CHECKING:
     from lakerunner.model.source import Rejection
     from lakerunner.model.times import TimeLike
     from lakerunner.policies.ownership import Ownership
-    from lakerunner.query import Explanation, Result
-    from lakerunner.query.promql.answering import SampleResult
-    from lakerunner.query.promql.grid import StepLike
-    from lakerunner.query.result import TableResult
-    from lakerunner.query.sql.params import Params
     from lakerunner.store import ObjectStore
 
 
-class Lake(Upkeep):
+class Lake(Asking, Upkeep):
     """One object store and one catalog, with the workers over them.
 
     Safe to use from several threads. Use it as a context manager, or call `close`, to release files
@@ -310,92 +305,6 @@ class Lake(Upkeep):
         with self._discretion.applied():
             past = open_past(self.catalog, moment, scope.organization if scope.bound else None)
         return self._within(scope.over(past))
-
-    def sql(
-        self, text: str, *, params: Params | None = None, timeout: float | None = None
-    ) -> Result:
-        """Ask in SQL; see `QueryEngine.sql`.
-
-        Args:
-            text: One SQL statement.
-            params: Values for its placeholders `$1`, `?` or `$name`: a sequence, or a mapping.
-            timeout: Seconds that it may take.
-
-        Example:
-            >>> import lakerunner
-            >>> lake = lakerunner.open("memory://doc/params")
-            >>> _ = lake.ingest(b'{"message": "hello"}')
-            >>> lake.sql("SELECT body FROM logs WHERE body = $1", params=["hello"]).to_arrow()[
-            ...     "body"
-            ... ].to_pylist()
-            ['hello']
-        """
-        self._require_open("sql")
-        return self._queries.sql(text, params=params, timeout=timeout)
-
-    def promql(
-        self,
-        text: str,
-        *,
-        time: TimeLike | None = None,
-        start: TimeLike | None = None,
-        end: TimeLike | None = None,
-        step: StepLike | None = None,
-        lookback: StepLike | None = None,
-        timeout: float | None = None,
-    ) -> SampleResult:
-        """Ask in PromQL; see `QueryEngine.promql`."""
-        self._require_open("promql")
-        return self._queries.promql(
-            text, time=time, start=start, end=end, step=step, lookback=lookback, timeout=timeout
-        )
-
-    def explain(
-        self,
-        text: str,
-        *,
-        language: str = "sql",
-        params: Params | None = None,
-        time: TimeLike | None = None,
-        start: TimeLike | None = None,
-        end: TimeLike | None = None,
-        step: StepLike | None = None,
-    ) -> Explanation:
-        """Say which segments a query would read, and why; see `QueryEngine.explain`.
-
-        Args:
-            text: The query.
-            language: `sql` or `promql`.
-            params: Values for the placeholders of SQL.
-            time: When PromQL is evaluated; see `promql`.
-            start: Likewise.
-            end: Likewise.
-            step: Likewise.
-
-        Raises:
-            ConfigurationError: There is no such language.
-        """
-        self._require_open("explain")
-        if language == "promql":
-            return self._queries.explain_promql(text, time=time, start=start, end=end, step=step)
-        if language != "sql":
-            raise ConfigurationError(
-                f"no such language: {language!r}; there are sql and promql", language=language
-            )
-        return self._queries.explain(text, params=params)
-
-    def metrics(self, start: TimeLike | None = None, end: TimeLike | None = None) -> TableResult:
-        """The metrics that have points in `[start, end)`.
-
-        Returns:
-            `name` as PromQL has it, `metric_name` as it was sent, `type`, `unit`, `description`,
-            `temporality` and `is_monotonic`, in order of `name`.
-
-        Raises:
-            InvalidTimeError: `start` or `end` cannot be read.
-        """
-        self._require_open("metrics")
-        return self._queries.metrics(time_range(start, end))
 
     def segments(
         self,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError, ReadOnlyError
 from lakerunner.model.organization import check_organization
+from lakerunner.model.times import read_range
 
 if TYPE_CHECKING:
+    import threading
+
     from lakerunner.catalog import Catalog
     from lakerunner.model.config import Config
+    from lakerunner.model.times import TimeLike, TimeRange
     from lakerunner.store import ObjectStore
 
 
@@ -84,3 +89,23 @@ class Scope(NamedTuple):
                 f"{what}: this lake is bound to '{self.organization}'; ask the whole lake",
                 organization=self.organization,
             )
+
+
+class Closable:
+    """What can be used until it is closed, from any thread; views of it share its end."""
+
+    _closed: threading.Event
+
+    def _require_open(self, what: str) -> None:
+        """Refuse what comes too late.
+
+        Raises:
+            ConfigurationError: It is closed.
+        """
+        if self._closed.is_set():
+            raise ConfigurationError(f"{what}: the lake is closed")
+
+
+def time_range(start: TimeLike | None, end: TimeLike | None) -> TimeRange:
+    """From a start to an end as people write them, now; see `lakerunner.model.times.read_range`."""
+    return read_range(start, end, now_ns=time.time_ns())

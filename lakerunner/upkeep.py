@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from lakerunner.damage import find_damage, set_aside_segment
-from lakerunner.errors import ConfigurationError
-from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange, to_nanoseconds
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import collect_orphans
 from lakerunner.schema.tables import table_spec
+from lakerunner.scope import Closable, time_range
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
     from lakerunner.damage import DamagedSegment
@@ -25,12 +22,11 @@ if TYPE_CHECKING:
     from lakerunner.scope import Scope
 
 
-class Upkeep:
+class Upkeep(Closable):
     """The part of a `Lake` that looks after its segments and its catalog. Safe across threads."""
 
     _scope: Scope
     _discretion: Discretion
-    _closed: threading.Event
 
     def verify(
         self,
@@ -122,15 +118,3 @@ class Upkeep:
             dry_run=dry_run,
             progress=progress,
         )
-
-    def _require_open(self, what: str) -> None:
-        if self._closed.is_set():
-            raise ConfigurationError(f"{what}: the lake is closed")
-
-
-def time_range(start: TimeLike | None, end: TimeLike | None) -> TimeRange:
-    """From a start to an end as people write them; None is as far as times go."""
-    now_ns = time.time_ns()
-    start_ns = MIN_NS if start is None else to_nanoseconds(start, now_ns=now_ns)
-    end_ns = MAX_NS if end is None else to_nanoseconds(end, now_ns=now_ns)
-    return TimeRange(start_ns, end_ns)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 from rich.text import Text
 
-from lakerunner.cli.columns import cells
 from lakerunner.cli.output import show_table
 from lakerunner.cli.query import describe
+from lakerunner.query.column_text import cells
 
 if TYPE_CHECKING:
     from rich.console import Console

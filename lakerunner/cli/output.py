@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import sys
 from codecs import getincrementaldecoder
-from contextlib import contextmanager
 from enum import StrEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from lakerunner.cli.columns import cells, flat_batch, json_lines
 from lakerunner.cli.screen import answers, messages
-from lakerunner.errors import ConfigurationError, LakerunnerError
+from lakerunner.errors import ConfigurationError
 from lakerunner.printable import printable
+from lakerunner.query.column_text import cells
+from lakerunner.query.writing import Form, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from rich.console import Console
@@ -62,38 +60,9 @@ def write(
         return
     if output is Output.PARQUET and file is None:
         raise ConfigurationError("--output parquet needs --file FILE")
-    with _sink(file) as sink:
-        if output is Output.JSON:
-            for batch in batches:
-                sink.write(json_lines(batch))
-        elif output is Output.CSV:
-            _write_csv(batches, schema, sink)
-        else:
-            _write_parquet(batches, schema, sink)
-
-
-@contextmanager
-def _sink(file: Path | None) -> Iterator[BinaryIO]:
-    """Where bytes go; a file that is not written to its end is removed."""
-    if file is None:
-        sys.stdout.flush()
-        yield Screen(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
-        return
-    opened = False
-    try:
-        with file.open("wb") as sink:
-            opened = True
-            yield sink
-        opened = False
-    except LakerunnerError:
-        raise
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot write {file}: {error.strerror}", file=str(file)
-        ) from error
-    finally:
-        if opened:
-            file.unlink(missing_ok=True)
+    sys.stdout.flush()
+    stdout = Screen(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
+    write_rows(batches, schema, stdout if file is None else file, Form(output.value))
 
 
 class Screen(BytesIO):
@@ -115,23 +84,6 @@ class Screen(BytesIO):
         piece = bytes(data)
         self._terminal.write(printable(self._decoder.decode(piece), lines=True).encode())
         return len(piece)
-
-
-def _write_csv(batches: Iterable[Any], schema: Any, sink: BinaryIO) -> None:
-    flat_schema = flat_batch(_empty(schema)).schema
-    with pa.csv.CSVWriter(sink, flat_schema) as writer:
-        for batch in batches:
-            writer.write_batch(flat_batch(batch).cast(flat_schema))
-
-
-def _write_parquet(batches: Iterable[Any], schema: Any, sink: BinaryIO) -> None:
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-
-
-def _empty(schema: Any) -> Any:
-    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def _show(batches: Iterable[Any], schema: Any, limit: int) -> None:

@@ -162,6 +162,33 @@ def _from_text(text: str) -> int:
     return _from_datetime(parsed) + int(digits.ljust(9, "0") or 0)
 
 
+def read_range(start: TimeLike | None, end: TimeLike | None, *, now_ns: int) -> TimeRange:
+    """From a start to an end, which is not part of it, as people write them.
+
+    Args:
+        start: As `to_nanoseconds` reads it; None is as far back as times go.
+        end: Likewise; None is as far ahead.
+        now_ns: What `now` means, in nanoseconds since the epoch.
+
+    Raises:
+        InvalidTimeError: One cannot be read, or the start lies after the end.
+
+    Example:
+        >>> read_range("now-1h", None, now_ns=7200 * NANOS).start_ns // NANOS
+        3600
+    """
+    start_ns = MIN_NS if start is None else to_nanoseconds(start, now_ns=now_ns)
+    end_ns = MAX_NS if end is None else to_nanoseconds(end, now_ns=now_ns)
+    if start_ns > end_ns:
+        raise InvalidTimeError(
+            f"start {start!r} ({isoformat(start_ns)}) lies after end {end!r} "
+            f"({isoformat(end_ns)}): give the earlier time as start",
+            start=start_ns,
+            end=end_ns,
+        )
+    return TimeRange(start_ns, end_ns)
+
+
 def window_start(timestamp_ns: int, window_ns: int) -> int:
     """Start of the epoch-aligned window that holds a timestamp.
 

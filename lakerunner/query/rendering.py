@@ -52,9 +52,12 @@ def _upright(columns: list[list[str]]) -> str:
 
 
 def html_table(table: Any, caption: str) -> str:
-    """A table as HTML; every name and value is escaped, also what no browser shows."""
+    """A table as HTML, with types; every name and value is escaped, also what no browser shows."""
     columns = list(_cells(table))
-    head = "".join(f"<th>{escape(printable(field.name))}</th>" for field, _ in columns)
+    head = "".join(
+        f"<th>{escape(printable(field.name))}<br><small>{escape(str(field.type))}</small></th>"
+        for field, _ in columns
+    )
     rows = zip(*(cells for _, cells in columns), strict=True)
     body = "".join(f"<tr>{_html_cells(row)}</tr>" for row in rows)
     return (

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 import pyarrow as pa
 
 from lakerunner.discretion import Discretion
-from lakerunner.errors import MissingExtraError
+from lakerunner.errors import ConfigurationError, MissingExtraError
 from lakerunner.query.rendering import html_table, text_table
 from lakerunner.query.stats import QueryStats
+from lakerunner.query.writing import Form, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
+    from lakerunner.model.progress import Progress
     from lakerunner.query.plan import QueryPlan
+    from lakerunner.query.writing import Target
 
 _SHOWN_ROWS = 20
 
@@ -89,7 +94,7 @@ class Result:
         """
         return iter(self._table.to_batches()) if self._table is not None else self._run()
 
-    def _run(self) -> Iterator[Any]:
+    def _run(self) -> Generator[Any]:
         segments, columns = self._plan.segments, self._plan.columns
         with self._discretion.applied(), self._files.held(segments, columns) as held:
             execution = self._plan.planned.execute(self._allowance.again())
@@ -119,6 +124,17 @@ class Result:
         """The rows as an Arrow C stream, for anything that reads one; found as they are read."""
         reader = pa.RecordBatchReader.from_batches(self.schema, iter(self))
         return reader.__arrow_c_stream__(requested_schema)
+
+    def __array__(self, *_: object, **__: object) -> Never:
+        """Refused, for `pandas.DataFrame(result)` and NumPy would take batches for values.
+
+        Raises:
+            TypeError: Always; it says what to call.
+        """
+        raise TypeError(
+            "a result is a table and no array: take result.df() for pandas, result.pl() for "
+            "Polars, or one column, as in result.arrow()['body'].to_numpy()"
+        )
 
     def to_arrow(self) -> Any:
         """All rows as one `pyarrow.Table`. Text is `string`, times are `timestamp[ns, UTC]`.
@@ -157,6 +173,120 @@ class Result:
         except ImportError as error:
             raise _missing("polars") from error
         return pl.DataFrame(self.to_arrow())
+
+    def arrow(self) -> Any:
+        """All rows as one `pyarrow.Table`; the same as `to_arrow`."""
+        return self.to_arrow()
+
+    def df(self) -> pd.DataFrame:
+        """All rows as a pandas data frame; the same as `to_pandas`."""
+        return self.to_pandas()
+
+    def pl(self) -> pl.DataFrame:
+        """All rows as a Polars data frame; the same as `to_polars`."""
+        return self.to_polars()
+
+    def head(self, n: int = 10) -> Any:
+        """The first rows as a `pyarrow.Table`; no more is read than they need.
+
+        Args:
+            n: Rows at most.
+
+        Raises:
+            ConfigurationError: `n` is negative.
+        """
+        if n < 0:
+            raise ConfigurationError("head() takes no negative number of rows", setting="n")
+        if self._table is not None:
+            return self._table.slice(0, n)
+        taken: list[Any] = []
+        rows = 0
+        with closing(self._run()) as batches:
+            while rows < n and (batch := next(batches, None)) is not None:
+                taken.append(batch)
+                rows += batch.num_rows
+        return pa.Table.from_batches(taken, self.schema).slice(0, n)
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """All rows as dictionaries, for small answers. Times are `pandas.Timestamp` if need be."""
+        rows: list[dict[str, Any]] = self.to_arrow().to_pylist()
+        return rows
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows as tuples, for small answers."""
+        columns = [column.to_pylist() for column in self.to_arrow().columns]
+        return list(zip(*columns, strict=True)) if columns else [()] * self.to_arrow().num_rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The first row as a tuple; None if there is none. No more is read than it needs."""
+        first = self.head(1)
+        return tuple(column[0].as_py() for column in first.columns) if first.num_rows else None
+
+    def scalar(self) -> Any:
+        """The only value of an answer of one row and one column, as a Python value.
+
+        Raises:
+            ConfigurationError: There are more rows or columns, or none.
+
+        Example:
+            >>> from lakerunner.catalog import open_catalog
+            >>> from lakerunner.query import QueryEngine
+            >>> from lakerunner.store import open_store
+            >>> with QueryEngine(open_store("memory://"), open_catalog("memory://")) as engine:
+            ...     engine.sql("SELECT count(*) FROM logs").scalar()
+            0
+        """
+        first = self.head(2)
+        if first.num_rows != 1 or first.num_columns != 1:
+            rows = "more rows" if first.num_rows > 1 else f"{first.num_rows} rows"
+            raise ConfigurationError(
+                f"scalar() is for one row of one column; there are {rows} of "
+                f"{first.num_columns} columns: take to_pylist()"
+            )
+        return first.column(0)[0].as_py()
+
+    def to_csv(
+        self, path: Target, *, compression: str | None = None, progress: Progress | None = None
+    ) -> int:
+        """Write all rows as CSV with a line of names; see `lakerunner.query.writing.write_rows`.
+
+        Args:
+            path: A path, or something with a `write` for bytes.
+            compression: `gzip`, `zstd`, `bz2`, `lz4` or `none`; told from the path if not said.
+            progress: Called after each batch.
+
+        Returns:
+            Rows written.
+
+        Raises:
+            ConfigurationError: There is no such compression, or the path cannot be written.
+            QueryExecutionError: The query failed while it ran; the path is as it was.
+        """
+        return self._write(path, Form.CSV, compression, progress)
+
+    def to_json(
+        self, path: Target, *, compression: str | None = None, progress: Progress | None = None
+    ) -> int:
+        """Write all rows as JSON lines, one object a row; else as `to_csv`."""
+        return self._write(path, Form.JSON, compression, progress)
+
+    def to_parquet(
+        self, path: Target, *, compression: str | None = None, progress: Progress | None = None
+    ) -> int:
+        """Write all rows as one Parquet file, compressed with `zstd` if not said; see `to_csv`."""
+        return self._write(path, Form.PARQUET, compression, progress)
+
+    def _write(
+        self, path: Target, form: Form, compression: str | None, progress: Progress | None
+    ) -> int:
+        batches = iter(self)
+        try:
+            return write_rows(
+                batches, self.schema, path, form, compression=compression, progress=progress
+            )
+        finally:
+            if isinstance(batches, Generator):  # what is left of the work ends with the file
+                batches.close()
 
     def _first_rows(self) -> tuple[Any, bool]:
         """The first rows as a table, and whether there are more."""

@@ -18,6 +18,7 @@ from lakerunner.model.times import (
     TimeRange,
     isoformat,
     parse_duration,
+    read_range,
     to_nanoseconds,
     window_start,
 )
@@ -88,3 +89,10 @@ def test_overlap_is_having_a_moment_in_common(a: int, b: int, first: int, last: 
     last = max(first, last)
     common = set(range(a, b)) & set(range(first, last + 1))
     assert TimeRange(a, b).overlaps(first, last) == bool(common) or a >= b
+
+
+def test_a_range_that_runs_backwards_is_refused() -> None:
+    assert read_range("now-2h", "now-1h", now_ns=NANOS * 7200) == TimeRange(0, NANOS * 3600)
+    assert read_range(5, 5, now_ns=0).start_ns == 5 * NANOS
+    with pytest.raises(InvalidTimeError, match=r"start 'now' .* lies after end 'now-1h'"):
+        read_range("now", "now-1h", now_ns=NANOS * 7200)

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from lakerunner.errors import MissingExtraError, QueryExecutionError
+from lakerunner.errors import ConfigurationError, MissingExtraError, QueryExecutionError
 from lakerunner.schema.types import TIMESTAMP
 
 if TYPE_CHECKING:
@@ -214,3 +214,55 @@ def test_nothing_warns(filled: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         filled.engine.sql(TEXT).to_pandas()
+
+
+def test_short_names_and_python_values(filled: Any) -> None:
+    result = filled.engine.sql("SELECT attr_n, attr_d FROM logs ORDER BY attr_n LIMIT 3")
+    assert result.to_pylist() == [
+        {"attr_n": 0, "attr_d": 0.0},
+        {"attr_n": 1, "attr_d": None},
+        {"attr_n": 2, "attr_d": 0.5},
+    ]
+    assert result.fetchall() == [(0, 0.0), (1, None), (2, 0.5)]
+    assert result.fetchone() == (0, 0.0)
+    assert result.arrow() is result.to_arrow()
+    assert result.df().equals(result.to_pandas())
+    assert result.pl().equals(result.to_polars())
+    assert filled.engine.sql("SELECT count(*) FROM logs").scalar() == 500
+    nothing = filled.engine.sql("SELECT attr_n FROM logs WHERE attr_n < 0")
+    assert nothing.fetchone() is None
+    assert nothing.fetchall() == []
+    for text, said in [
+        ("SELECT attr_n FROM logs", "more rows of 1 columns"),
+        ("SELECT attr_n, body FROM logs LIMIT 1", "1 rows of 2 columns"),
+        ("SELECT attr_n FROM logs WHERE attr_n < 0", "0 rows"),
+    ]:
+        with pytest.raises(ConfigurationError, match=said):
+            filled.engine.sql(text).scalar()
+
+
+def test_the_head_of_a_result_reads_no_more_than_it_needs(filled: Any) -> None:
+    result = filled.engine.sql(TEXT)
+    assert result.head(3)["attr_n"].to_pylist() == [0, 1, 2]
+    assert result.head(0).schema == result.schema
+    assert result.head(1000).num_rows == 500
+    result.to_arrow()
+    assert result.head(2)["attr_n"].to_pylist() == [0, 1]
+    with pytest.raises(ConfigurationError, match="negative"):
+        result.head(-1)
+
+
+def test_what_would_take_batches_for_values_is_told_what_to_call(filled: Any) -> None:
+    with pytest.raises(TypeError, match=r"result\.df\(\)"):
+        pd.DataFrame(filled.engine.sql(TEXT))
+    with pytest.raises(TypeError, match=r"result\.pl\(\)"):
+        np.asarray(filled.engine.sql(TEXT))
+
+
+def test_html_shows_types_and_the_number_of_rows(filled: Any) -> None:
+    result = filled.engine.sql("SELECT body, attr_n FROM logs")
+    result.to_arrow()
+    shown = result._repr_html_()
+    assert "<small>int64</small>" in shown
+    assert "500 rows" in shown
+    assert "<b>row" not in shown

@@ -59,7 +59,7 @@ def text(column: Any) -> Any:
 def cells(column: Any) -> list[str]:
     """What a terminal shows: one line each, bounded in length, and nothing that steers it."""
     texts = text(column)
-    longer = pc.fill_null(pc.greater(pc.utf8_length(texts), CELL_CHARACTERS), False)
+    longer = pc.fill_null(pc.greater(pc.utf8_length(texts), CELL_CHARACTERS), fill_value=False)
     texts = pc.utf8_slice_codeunits(texts, 0, CELL_CHARACTERS)
     texts = pc.if_else(longer, pc.binary_join_element_wise(texts, "…", ""), texts)
     return [printable(shown) for shown in pc.fill_null(texts, "NULL").to_pylist()]

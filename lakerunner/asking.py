@@ -1,0 +1,108 @@
+"""What a lake answers: SQL, PromQL, traces, and what there is to ask about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lakerunner.errors import ConfigurationError
+from lakerunner.scope import Closable, time_range
+
+if TYPE_CHECKING:
+    from lakerunner.model.times import TimeLike
+    from lakerunner.query import Explanation, QueryEngine, Result
+    from lakerunner.query.promql.answering import SampleResult
+    from lakerunner.query.promql.grid import StepLike
+    from lakerunner.query.result import TableResult
+    from lakerunner.query.sql.params import Params
+
+
+class Asking(Closable):
+    """The part of a `Lake` that answers questions. Safe across threads."""
+
+    _queries: QueryEngine
+
+    def sql(
+        self, text: str, *, params: Params | None = None, timeout: float | None = None
+    ) -> Result:
+        """Ask in SQL; see `QueryEngine.sql`.
+
+        Args:
+            text: One SQL statement.
+            params: Values for its placeholders `$1`, `?` or `$name`: a sequence, or a mapping.
+            timeout: Seconds that it may take.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/params")
+            >>> _ = lake.ingest(b'{"message": "hello"}')
+            >>> lake.sql("SELECT body FROM logs WHERE body = $1", params=["hello"]).to_arrow()[
+            ...     "body"
+            ... ].to_pylist()
+            ['hello']
+        """
+        self._require_open("sql")
+        return self._queries.sql(text, params=params, timeout=timeout)
+
+    def promql(
+        self,
+        text: str,
+        *,
+        time: TimeLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        step: StepLike | None = None,
+        lookback: StepLike | None = None,
+        timeout: float | None = None,
+    ) -> SampleResult:
+        """Ask in PromQL; see `QueryEngine.promql`."""
+        self._require_open("promql")
+        return self._queries.promql(
+            text, time=time, start=start, end=end, step=step, lookback=lookback, timeout=timeout
+        )
+
+    def explain(
+        self,
+        text: str,
+        *,
+        language: str = "sql",
+        params: Params | None = None,
+        time: TimeLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        step: StepLike | None = None,
+    ) -> Explanation:
+        """Say which segments a query would read, and why; see `QueryEngine.explain`.
+
+        Args:
+            text: The query.
+            language: `sql` or `promql`.
+            params: Values for the placeholders of SQL.
+            time: When PromQL is evaluated; see `promql`.
+            start: Likewise.
+            end: Likewise.
+            step: Likewise.
+
+        Raises:
+            ConfigurationError: There is no such language.
+        """
+        self._require_open("explain")
+        if language == "promql":
+            return self._queries.explain_promql(text, time=time, start=start, end=end, step=step)
+        if language != "sql":
+            raise ConfigurationError(
+                f"no such language: {language!r}; there are sql and promql", language=language
+            )
+        return self._queries.explain(text, params=params)
+
+    def metrics(self, start: TimeLike | None = None, end: TimeLike | None = None) -> TableResult:
+        """The metrics that have points in `[start, end)`.
+
+        Returns:
+            `name` as PromQL has it, `metric_name` as it was sent, `type`, `unit`, `description`,
+            `temporality` and `is_monotonic`, in order of `name`.
+
+        Raises:
+            InvalidTimeError: `start` or `end` cannot be read.
+        """
+        self._require_open("metrics")
+        return self._queries.metrics(time_range(start, end))

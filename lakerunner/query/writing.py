@@ -1,0 +1,179 @@
+"""Rows on their way out, batch by batch: as CSV, as JSON lines or as Parquet, compressed or not."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from lakerunner.errors import ConfigurationError, LakerunnerError
+from lakerunner.limits import MIB
+from lakerunner.model.progress import ProgressEvent
+from lakerunner.query.column_text import flat_batch, json_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lakerunner.model.progress import Progress
+
+Target: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+"""Where rows go: a path, or something that takes bytes."""
+
+_GROUP_ROWS, _GROUP_BYTES = 128 * 1024, 64 * MIB
+"""A row group is written when it has so many rows, or takes so many bytes in memory."""
+
+_STREAMS = {"gzip": ".gz", "zstd": ".zst", "bz2": ".bz2", "lz4": ".lz4"}
+_CODECS = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
+
+
+class Form(StrEnum):
+    """What rows are written as."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+def write_rows(
+    batches: Iterable[Any],
+    schema: Any,
+    target: Target,
+    form: Form,
+    *,
+    compression: str | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Write batches as they come; never more than a row group of them is in memory.
+
+    A path has either all rows, or what it had before: they are written beside it first.
+
+    Args:
+        batches: Arrow record batches.
+        schema: Their schema; it is needed where there are no batches.
+        target: A path, or something with a `write` for bytes, which is left open.
+        form: As what. Nested values become JSON text in CSV, and JSON in JSON lines.
+        compression: Of Parquet, `zstd` if not said, else `snappy`, `gzip`, `lz4`, `brotli` or
+            `none`. Of the others, `gzip`, `zstd`, `bz2` or `lz4`; if not said, what the path ends
+            with (`.gz`, `.zst`, `.bz2`, `.lz4`), or else none.
+        progress: Called after each batch: batches, rows, and bytes as written.
+
+    Returns:
+        Rows written.
+
+    Raises:
+        ConfigurationError: There is no such compression, or the path cannot be written.
+    """
+    codec = _codec(target, form, compression)
+    with _sink(target) as sink, _compressed(sink, form, codec) as stream:
+        counted = _Counted(batches, sink, progress)
+        if form is Form.CSV:
+            _write_csv(counted, schema, stream)
+        elif form is Form.JSON:
+            for batch in counted:
+                stream.write(json_lines(batch))
+        else:
+            _write_parquet(counted, schema, stream, codec)
+    return counted.rows
+
+
+class _Counted:
+    """Batches that are counted as they are taken."""
+
+    def __init__(self, batches: Iterable[Any], sink: Any, progress: Progress | None) -> None:
+        self._batches = batches
+        self._sink = sink
+        self._progress = progress
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for done, batch in enumerate(self._batches, start=1):
+            yield batch
+            self.rows += batch.num_rows
+            if self._progress is not None:
+                size = self._sink.tell()
+                self._progress(ProgressEvent("write", done, rows=self.rows, bytes=size))
+
+
+def _codec(target: Target, form: Form, compression: str | None) -> str | None:
+    said = None if compression is None else compression.lower()
+    if form is Form.PARQUET:
+        known: Iterable[str] = _CODECS
+        said = said or "zstd"
+    else:
+        known = (*_STREAMS, "none")
+        name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
+        said = said or next((one for one, end in _STREAMS.items() if name.endswith(end)), "none")
+    if said not in known:
+        raise ConfigurationError(
+            f"compression {compression!r} is not known for {form}; there are {', '.join(known)}",
+            setting="compression",
+        )
+    return said
+
+
+@contextmanager
+def _sink(target: Target) -> Iterator[Any]:
+    if not isinstance(target, str | os.PathLike):
+        sink = pa.PythonFile(target, "w")
+        yield sink
+        sink.flush()
+        return
+    path = Path(target)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            with pa.OSFile(str(partial), "wb") as file:
+                yield file
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except LakerunnerError:
+        raise  # some are of a store, and an OSError
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise ConfigurationError(f"cannot write {path}: {said}", file=str(path)) from error
+
+
+@contextmanager
+def _compressed(sink: Any, form: Form, codec: str | None) -> Iterator[Any]:
+    if form is Form.PARQUET or codec == "none":
+        yield sink
+        return
+    with pa.CompressedOutputStream(sink, codec) as stream:
+        yield stream
+
+
+def _write_csv(batches: Iterable[Any], schema: Any, sink: Any) -> None:
+    flat_schema = flat_batch(_empty(schema)).schema
+    with pa.csv.CSVWriter(sink, flat_schema) as writer:
+        for batch in batches:
+            writer.write_batch(flat_batch(batch).cast(flat_schema))
+
+
+def _write_parquet(batches: Iterable[Any], schema: Any, sink: Any, codec: str | None) -> None:
+    with pq.ParquetWriter(sink, schema, compression=codec) as writer:
+        for group in _groups(batches, schema):
+            writer.write_table(group)
+
+
+def _groups(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
+    """Batches put together, for a row group of a few rows costs as much as one of many."""
+    held: list[Any] = []
+    for batch in batches:
+        held.append(batch)
+        rows, size = sum(one.num_rows for one in held), sum(one.nbytes for one in held)
+        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
+            yield pa.Table.from_batches(held, schema)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held, schema)
+
+
+def _empty(schema: Any) -> Any:
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
