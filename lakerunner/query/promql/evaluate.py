@@ -20,7 +20,7 @@ from lakerunner.query.promql.calls import INSTANT_CALLS
 from lakerunner.query.promql.checks import type_of
 from lakerunner.query.promql.grid import Grid, Read, Scope, reads
 from lakerunner.query.promql.histogram_calls import HISTOGRAM_CALLS
-from lakerunner.query.promql.histograms import Hint, expand
+from lakerunner.query.promql.histograms import Hint
 from lakerunner.query.promql.labels import NAME
 from lakerunner.query.promql.range_calls import RANGE_CALLS
 from lakerunner.query.promql.rates import Notes
@@ -44,6 +44,7 @@ from lakerunner.query.promql.syntax import (
     unwrap,
 )
 from lakerunner.query.promql.windows import Windows, instant, pick
+from lakerunner.schema.arrays import expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

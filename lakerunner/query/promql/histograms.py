@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lakerunner.schema.arrays import expand
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -166,20 +168,6 @@ class Histograms(NamedTuple):
     def with_hint(self, hint: Hint) -> Histograms:
         """The same with one hint for all."""
         return self._replace(hint=np.full(self.size, int(hint), dtype=np.int64))
-
-
-def expand(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The numbers `start, start + 1, …` of each run, one run after the other.
-
-    Example:
-        >>> import numpy as np
-        >>> expand(np.array([5, 0]), np.array([2, 3])).tolist()
-        [5, 6, 0, 1, 2]
-    """
-    total = int(lengths.sum())
-    ends = np.cumsum(lengths)
-    result: NDArray[np.int64] = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
-    return result
 
 
 def concat(parts: Sequence[Histograms]) -> Histograms:

@@ -13,19 +13,14 @@ from lakerunner.query.promql.histograms import (
     Hint,
     Histograms,
     concat,
-    expand,
 )
 from lakerunner.query.promql.labels import LabelColumn, Labels
 from lakerunner.query.promql.point_columns import (
     histograms_of,
-    layouts,
-    list_lengths,
-    list_values,
     milliseconds,
-    numbers,
-    one_chunk,
 )
 from lakerunner.query.promql.series import NO_HISTOGRAM, Samples
+from lakerunner.schema.arrays import expand, layouts, list_lengths, list_values, numbers, one_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

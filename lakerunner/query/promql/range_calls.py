@@ -11,10 +11,10 @@ from lakerunner.query.promql import over_time, rates
 from lakerunner.query.promql.calls import absence
 from lakerunner.query.promql.combining import combine
 from lakerunner.query.promql.histogram_calls import check_quantiles
-from lakerunner.query.promql.histograms import expand
 from lakerunner.query.promql.rates import with_histograms
 from lakerunner.query.promql.series import by_series, by_step
 from lakerunner.query.promql.windows import pick
+from lakerunner.schema.arrays import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable

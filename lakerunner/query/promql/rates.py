@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lakerunner.query.promql.combining import Combined, combine, detect_resets, equal
-from lakerunner.query.promql.histograms import Hint, Histograms, expand
+from lakerunner.query.promql.histograms import Hint, Histograms
 from lakerunner.query.promql.labels import NAME
 from lakerunner.query.promql.series import NO_HISTOGRAM, Samples, Vector, by_series
 from lakerunner.query.promql.sums import run_sums
+from lakerunner.schema.arrays import expand
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lakerunner.query.promql.histograms import expand
+from lakerunner.schema.arrays import expand
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

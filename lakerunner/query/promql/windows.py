@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lakerunner.query.promql.histograms import expand
 from lakerunner.query.promql.series import NO_HISTOGRAM, Samples, Vector
+from lakerunner.schema.arrays import expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
