@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lakerunner.query.promql.grid import StepLike
     from lakerunner.query.result import TableResult
     from lakerunner.query.sql.params import Params
+    from lakerunner.query.traces import Trace
 
 
 class Asking(Closable):
@@ -93,6 +94,35 @@ class Asking(Closable):
                 f"no such language: {language!r}; there are sql and promql", language=language
             )
         return self._queries.explain(text, params=params)
+
+    def trace(
+        self, trace_id: str, *, start: TimeLike | None = None, end: TimeLike | None = None
+    ) -> Trace:
+        """All spans of a trace, in tree order: a `Result` that prints as a waterfall.
+
+        Segments that cannot have the trace are left out by what the catalog knows, so no time is
+        needed; to give one spares looking at what the catalog knows of the others.
+
+        Args:
+            trace_id: As hex digits, upper or lower case.
+            start: Only spans, and logs, from then on …
+            end: … and before then.
+
+        Returns:
+            The spans, with a column `depth`, and their logs by `Trace.logs`.
+
+        Raises:
+            InvalidTimeError: `start` or `end` cannot be read, or `start` lies after `end`.
+            ConfigurationError: The id is empty.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/trace")
+            >>> lake.trace("d4cda95b652f4a1592b449d5929fda1b")
+            no span of trace d4cda95b652f4a1592b449d5929fda1b
+        """
+        self._require_open("trace")
+        return self._queries.trace(trace_id, time_range(start, end))
 
     def metrics(self, start: TimeLike | None = None, end: TimeLike | None = None) -> TableResult:
         """The metrics that have points in `[start, end)`.

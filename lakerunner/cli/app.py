@@ -15,7 +15,7 @@ from lakerunner.cli.generate import generate
 from lakerunner.cli.ingest import ingest
 from lakerunner.cli.inventory import rejected, segments
 from lakerunner.cli.promql import promql
-from lakerunner.cli.query import explain, sql
+from lakerunner.cli.query import explain, sql, trace
 from lakerunner.cli.recover import recover
 from lakerunner.cli.screen import messages
 from lakerunner.cli.watch import watch
@@ -115,6 +115,12 @@ _add(
     "lakerunner promql ./lake up",
     "lakerunner promql ./lake 'sum by (job) (rate(http_requests_total[5m]))' --start now-1h",
     "lakerunner promql ./lake 'rate(errors_total[1m])' --start now-15m --step 30s --plot",
+)
+_add(
+    trace,
+    "lakerunner trace ./lake d4cda95b652f4a1592b449d5929fda1b",
+    "lakerunner trace ./lake d4cda95b652f4a1592b449d5929fda1b --start now-1h --logs",
+    "lakerunner trace ./lake d4cda95b652f4a1592b449d5929fda1b -o json",
 )
 _add(
     explain,

@@ -15,7 +15,7 @@ from lakerunner.cli.options import (
 )
 from lakerunner.cli.output import Output, write
 from lakerunner.cli.screen import answers, messages, size
-from lakerunner.query import QueryStats
+from lakerunner.query import QueryStats, Result
 
 Query = Annotated[str, typer.Argument(metavar="SQL", help="The query.", show_default=False)]
 OutputOption = Annotated[
@@ -89,3 +89,41 @@ def explain(
     """Say how a SQL query would be answered: each segment kept or dropped, and why."""
     with open_lake(lake, catalog, organization, storage_option) as opened:
         answers().print(str(opened.explain(query, params=read_params(param))), markup=False)
+
+
+def trace(  # noqa: PLR0913 - each is an option of the command
+    lake: LakeUrl,
+    trace_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)],
+    *,
+    start: Annotated[
+        str | None, typer.Option(help="Only spans from this time on.", show_default=False)
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Only spans before this time.", show_default=False)
+    ] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="Its log records, too.")] = False,
+    output: OutputOption = Output.TABLE,
+    file: OutputFile = None,
+    organization: Organization = "default",
+    catalog: CatalogUrl = None,
+    storage_option: StorageOptions = None,
+) -> None:
+    """Show all spans of a trace as a waterfall, or write them as rows.
+
+    With --logs and an output that is no table, only the log records are written.
+    """
+    with open_lake(lake, catalog, organization, storage_option) as opened:
+        found = opened.trace(trace_id, start=start, end=end)
+        if output is Output.TABLE:
+            answers().print(repr(found), markup=False, soft_wrap=True)
+            if logs:
+                said = (
+                    found.logs()
+                    .arrow()
+                    .select(["timestamp", "resource_service_name", "level", "body"])
+                )
+                write(said.to_batches(), said.schema, output, file, said.num_rows)
+        else:
+            rows: Result = found.logs() if logs else found
+            write(rows, rows.schema, output, file, 0)
+        messages().print(describe(found.stats), style="dim")

@@ -12,7 +12,7 @@ from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
-from lakerunner.model.predicate import EVERYTHING
+from lakerunner.model.predicate import EVERYTHING, Compare
 from lakerunner.model.times import TimeRange
 from lakerunner.query.backing import Backing
 from lakerunner.query.explanation import Explanation, SegmentVerdict
@@ -23,7 +23,8 @@ from lakerunner.query.promql.grid import read_grid
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.sql.query import read_sql
-from lakerunner.schema.tables import TABLES
+from lakerunner.query.traces.trace import Trace, read_trace_id
+from lakerunner.schema.tables import TABLES, table_spec
 from lakerunner.scope import Scope
 
 if TYPE_CHECKING:
@@ -223,6 +224,37 @@ class QueryEngine:
         grid = read_grid(time, start, end, step, None, time_ns())
         return explain_selectors(text, grid, self._metrics(), self.explain)
 
+    def trace(self, trace_id: str, time_range: TimeRange = _ALL_TIME) -> Trace:
+        """All spans of a trace that begin in a time range, in tree order; see `Trace`.
+
+        Args:
+            trace_id: As hex digits, upper or lower case.
+            time_range: Where to look; the narrower, the less is looked at.
+
+        Raises:
+            ConfigurationError: The id is empty.
+            QueryError: As for `sql`.
+            CatalogUnavailableError: The catalog cannot be read.
+        """
+        wanted = read_trace_id(trace_id)
+
+        def rows(table: str, order: Sequence[str], *, only_sent: bool) -> Result:
+            known = self._catalog.snapshot(self._organization, table).columns
+            canonical = [
+                name for name in table_spec(table).schema.names if name in known or not only_sent
+            ]
+            sent = (name for name in sorted(known) if known[name].physical)
+            where = Compare("trace_id", "=", wanted)
+            return self.scan(table, [*canonical, *sent], where, time_range, order=order)
+
+        found = rows("spans", (), only_sent=True)
+        spans = found.to_arrow()
+
+        def logs() -> Result:
+            return rows("logs", ["timestamp"], only_sent=False)
+
+        return Trace(wanted, spans, found.stats, logs)
+
     def metrics(self, time_range: TimeRange = _ALL_TIME) -> TableResult:
         """The metrics there are: names in PromQL and as sent, types, units, descriptions."""
         return describe_metrics(self._metrics(), time_range)
@@ -274,7 +306,8 @@ class QueryEngine:
             planner = Planner(session, files, self._catalog, self._organization)
             with allowance.turn():
                 plan = planner.plan(query)
-                heavy = isolation == "auto" and plan.planned.stalls(plan.rows)
+                known = query.needs() is not None  # then nothing in it meets pairs of rows
+                heavy = isolation == "auto" and not known and plan.planned.stalls(plan.rows)
             if not heavy:
                 allowance.left()
                 return plan, planner, files

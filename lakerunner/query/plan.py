@@ -167,7 +167,9 @@ class Planner:
     def _plan(
         self, query: Query, mention: Mention, snapshots: Mapping[str, Snapshot]
     ) -> tuple[Plan, tuple[TablePlan, ...]]:
-        views, scans = self._look(query, mention, snapshots)
+        scans = query.needs()
+        known = scans is not None
+        views, scans = self._look(query, mention, snapshots, scans)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         tables = tuple(
             self._prune(_unpruned(name, snapshot, views[name]), scans, slack_ns)
@@ -176,7 +178,7 @@ class Planner:
         for _ in range(_ATTEMPTS):
             planned = query.build(self._session, [self._table(one, views) for one in tables])
             if not mention.clock:
-                return planned.mended(), tables
+                return planned if known else planned.mended(), tables
             # The clock went on since the first plan. This one is frozen; what it needs must be a
             # part of what was kept, and the slack sees to it that this is nearly always so.
             planned = planned.optimized()
@@ -189,8 +191,12 @@ class Planner:
         )
 
     def _look(
-        self, query: Query, mention: Mention, snapshots: Mapping[str, Snapshot]
-    ) -> tuple[dict[str, View], list[Scan]]:
+        self,
+        query: Query,
+        mention: Mention,
+        snapshots: Mapping[str, Snapshot],
+        needs: Sequence[Scan] | None,
+    ) -> tuple[dict[str, View], Sequence[Scan]]:
         """Plan over no files: which columns are read, and what every scan asks for."""
         every = {
             name: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
@@ -201,6 +207,8 @@ class Planner:
                 name: table_view(TABLES[name], snapshot, mention, every=every[name])
                 for name, snapshot in snapshots.items()
             }
+            if needs is not None:
+                return {name: without_witness(view) for name, view in views.items()}, needs
             tables = [
                 Table(
                     name,

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lakerunner.compute.contract import Plan, QuerySession
+    from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
     from lakerunner.errors import QueryError
     from lakerunner.model.commit import Snapshot
@@ -60,6 +61,13 @@ class Query(ABC):
         Raises:
             QueryError: It cannot be planned. `explained` is asked to say more.
         """
+
+    def needs(self) -> Sequence[Scan] | None:
+        """What it asks of its tables, if it knows: then it is planned once, and run as planned.
+
+        Of a query that joins, aggregates or asks for the time, only a plan can tell.
+        """
+        return None
 
     def explained(self, error: QueryError, snapshots: Mapping[str, Snapshot]) -> QueryError:  # noqa: ARG002 - for those who know more
         """An error of planning as it is to be raised: with places and names as they were written.

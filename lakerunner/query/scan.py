@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lakerunner.compute.scans import Scan
 from lakerunner.errors import UnsupportedQueryError
 from lakerunner.model.predicate import (
     EVERYTHING,
@@ -83,6 +84,15 @@ class ScanQuery(Query):
         named = {*self._columns, *self._order, *_columns_of(self._where)}
         self.text = f"scan of {table} ({', '.join(self._columns)})"
         self.mention = Mention(frozenset({table, *named}), clock=False, describes=False)
+
+    def needs(self) -> Sequence[Scan]:
+        """What it was made of."""
+        filtered = _columns_of(self._where)
+        columns = {*self._columns, *self._order, *filtered}
+        limited = self._limit is not None
+        return [
+            Scan(self._table.name, self._where, (*columns,), (*sorted(filtered),), limited=limited)
+        ]
 
     def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:
         """Plan it over the columns that there are."""

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 RECORDS = 12_000
 COMMANDS = ["ingest", "watch", "sql", "explain", "segments", "rejected", "recover", "generate"]
-COMMANDS += ["promql", "demo"]
+COMMANDS += ["promql", "demo", "trace"]
 
 
 def line_of(result: Result, name: str) -> str:
@@ -251,3 +252,25 @@ def test_without_typer_it_says_how_to_install_it() -> None:
     assert done.returncode == 2
     assert "pip install 'lakerunner[cli]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_trace_draws_a_waterfall_or_writes_rows(run: Any, tmp_path: Path) -> None:
+    ids = {"trace_id": ["ab" * 16] * 2, "span_id": ["01" * 8, "02" * 8]}
+    spans = {**ids, "parent_span_id": [None, "01" * 8], "name": ["outer", "inner"]}
+    times = pa.array([10**18, 10**18 + 5], pa.timestamp("ns", "UTC"))
+    with lakerunner.open(str(tmp_path / "lake")) as lake:
+        lake.ingest(pa.table({**spans, "timestamp": times}), signal="spans")
+        lake.ingest(
+            pa.table({"trace_id": ["ab" * 16], "body": ["said"], "timestamp": times[:1]}),
+            signal="logs",
+        )
+    drawn = run("trace", tmp_path / "lake", "AB" * 16, "--logs")
+    assert "2 spans" in drawn.stdout
+    assert "  inner" in drawn.stdout
+    assert "said" in drawn.stdout
+    assert "1 of 1 segments" in drawn.stderr
+    rows = run("trace", tmp_path / "lake", "ab" * 16, "-o", "json").stdout.splitlines()
+    assert [json.loads(row)["depth"] for row in rows] == [0, 1]
+    logs = run("trace", tmp_path / "lake", "ab" * 16, "-o", "json", "--logs").stdout
+    assert json.loads(logs)["body"] == "said"
+    assert "no span of trace 00" in run("trace", tmp_path / "lake", "00").stdout
