@@ -57,7 +57,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = [*(CHECKS := ["lint", "imports", "types", "docs"]), "tests"]
 
 PROCESSES = ["--numprocesses=2", "--dist=loadfile"]
-PACKAGE = "-e.[cli,gcs,postgres,s3,testing]"
+PACKAGE = "-e.[cli,gateway,gcs,postgres,s3,testing]"
 
 
 def install(session: nox.Session, *groups: str, package: bool = False) -> None:

@@ -8,6 +8,8 @@ from lakerunner.errors import ConfigurationError
 from lakerunner.scope import Closable, time_range
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakerunner.model.times import TimeLike
     from lakerunner.query import Explanation, QueryEngine, Result
     from lakerunner.query.promql.answering import SampleResult
@@ -136,3 +138,39 @@ class Asking(Closable):
         """
         self._require_open("metrics")
         return self._queries.metrics(time_range(start, end))
+
+    def series(
+        self,
+        matchers: str | Sequence[str] = (),
+        *,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        bounds: bool = True,
+    ) -> TableResult:
+        """The series of metrics that have points in `[start, end)`.
+
+        Args:
+            matchers: A selector of PromQL, or several of which a series has to fulfil one; all
+                series if there is none.
+            start: From when on.
+            end: Until when.
+            bounds: Tell each bucket of a classic histogram and each quantile of a summary. Their
+                points are read for it.
+
+        Returns:
+            One row a series, in order of labels: a column for each label, `__name__` first, NULL
+            where a series lacks it.
+
+        Raises:
+            QuerySyntaxError: A text is no selector.
+            InvalidTimeError: `start` or `end` cannot be read.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/series")
+            >>> lake.series('up{job="api"}').to_arrow().num_rows
+            0
+        """
+        self._require_open("series")
+        wanted = (matchers,) if isinstance(matchers, str) else tuple(matchers)
+        return self._queries.series(wanted, time_range(start, end), bounds=bounds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,6 @@ from lakerunner.errors import (
 )
 from lakerunner.executors import bounded_map
 from lakerunner.fencing import Fence
-from lakerunner.limits import MIB
 from lakerunner.model.commit import Commit
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.segment import Segment
@@ -28,12 +26,9 @@ from lakerunner.model.source import LAKE, Rejection, Source
 from lakerunner.model.times import TimeRange
 from lakerunner.publish.removing import announce_removal, publish_removal
 from lakerunner.segments.checksums import FOOTER, damaged_parts
-from lakerunner.store.base import ByteRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from _typeshed import WriteableBuffer
 
     from lakerunner.catalog import Catalog
     from lakerunner.model.progress import Progress
@@ -42,42 +37,6 @@ if TYPE_CHECKING:
 
 
 ALL_TIMES = TimeRange()
-_READ_BYTES = 8 * MIB
-"""Read at once of a file in a bucket; a larger column chunk is read as a whole."""
-
-
-class _Ranges(io.RawIOBase):
-    """An object of a store to seek and read in: each read is a request."""
-
-    def __init__(self, store: ObjectStore, key: str) -> None:
-        self._store = store
-        self._key = key
-        self._size = store.head(key).size
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = start + offset
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer)
-        end = min(self._place + len(view), self._size)
-        if end <= self._place:
-            return 0
-        data = self._store.get(self._key, ByteRange(self._place, end)).data
-        view[: len(data)] = data
-        self._place = end
-        return len(data)
 
 
 class DamagedSegment(msgspec.Struct, frozen=True):
@@ -102,8 +61,8 @@ def find_damage(
 ) -> Sequence[DamagedSegment]:
     """Read every live segment of an organization, and name those that are damaged.
 
-    All bytes are read once, `config.workers` files at a time; of each file in a bucket no more is
-    held in memory than a column chunk. The catalog is read page by page, and nothing is written.
+    All bytes are read once, `config.workers` files at a time; files in a bucket are held in memory
+    meanwhile. The catalog is read page by page, and nothing is written.
 
     Args:
         scope: Whose segments.
@@ -227,8 +186,7 @@ def _examined(store: ObjectStore, segment: Segment) -> tuple[Segment, DamagedSeg
 def _damaged(store: ObjectStore, segment: Segment) -> Sequence[str]:
     local = store.local_path(segment.key)
     if local is None:
-        with io.BufferedReader(_Ranges(store, segment.key), _READ_BYTES) as remote:
-            return damaged_parts(remote, segment)
+        return damaged_parts(pa.BufferReader(store.get(segment.key).data), segment)
     try:
         with pa.OSFile(str(local)) as file:
             return damaged_parts(file, segment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,14 +21,12 @@ from lakerunner.errors import (
 )
 from lakerunner.model.source import LAKE
 from lakerunner.store import open_store
-from lakerunner.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from lakerunner.model.segment import Segment
-    from lakerunner.store.base import ByteRange, GetResult
 
 BODIES = "SELECT body FROM logs ORDER BY body"
 HOUR = 3600
@@ -209,29 +206,3 @@ def test_every_catalog_lists_it(tmp_path: Path, catalog: str) -> None:
         listed = lake.set_aside(segment.id)
         assert lake.rejected() == [listed]
         assert texts(lake) == []
-
-
-class LargestRead(WrapperStore):
-    """Remembers how many bytes were read at once, at most."""
-
-    largest = 0
-
-    def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:
-        found = super().get(key, byte_range)
-        self.largest = max(self.largest, len(found.data))
-        return found
-
-
-def test_no_file_of_a_bucket_is_held_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lakerunner.damage._READ_BYTES", 4096)
-    store = LargestRead(open_store(f"memory://{uuid4().hex}"))
-    lake = lakerunner.Lake(store, MemoryCatalog())
-    texts = {f"text_{n}": [token_hex(150) for _ in range(1_000)] for n in range(9)}
-    times = pa.array([1_790_078_400 + row for row in range(1_000)], pa.timestamp("s", "UTC"))
-    lake.ingest(pa.table({"timestamp": times, **texts}), signal="logs")
-    (segment,) = lake.segments()
-    store.largest = 0
-    assert lake.verify() == []
-    assert 4096 <= store.largest < segment.bytes / 5
-    flip(lake, segment, "attr_text_7")
-    assert [one.reason for one in lake.verify()] == ["damaged: attr_text_7"]

@@ -18,6 +18,7 @@ from lakerunner.cli.promql import promql
 from lakerunner.cli.query import explain, sql, trace
 from lakerunner.cli.recover import recover
 from lakerunner.cli.screen import messages
+from lakerunner.cli.serve import key, serve
 from lakerunner.cli.watch import watch
 from lakerunner.errors import LakerunnerError
 
@@ -126,6 +127,12 @@ _add(
     explain,
     "lakerunner explain ./lake \"SELECT count(*) FROM logs WHERE level = 'ERROR'\"",
 )
+_add(
+    serve,
+    "lakerunner serve ./lake",
+    "lakerunner serve s3://acme/lake --http :8080 --config gateway.yaml",
+)
+_add(key, "lakerunner key grafana --org acme", "lakerunner key ops --org acme --scope admin")
 _add(
     segments,
     "lakerunner segments ./lake",

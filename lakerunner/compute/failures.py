@@ -52,9 +52,10 @@ _REFUSALS = (
         "not supported: {what}",
     ),
 )
-_MEMORY = re.compile(r"Resources exhausted|[Ff]ailed to allocate|memory allocation failed")
-# No memory would be enough for these: Arrow counts the bytes of a column in 31 bits.
-_TEXT_SIZE = re.compile(r"string size overflow on|Negative offsets in binary array")
+# The last is of one text alone, of more than 2 GiB, which no memory would be enough for.
+_MEMORY = re.compile(
+    r"Resources exhausted|[Ff]ailed to allocate|memory allocation failed|string size overflow on"
+)
 _PREFIX = re.compile(
     r"^(?:DataFusion error|Error during planning|Execution error|Arrow error|Schema error|"
     r"External error|Internal error|Optimizer rule '\w+' failed|type_coercion|SQL error|"
@@ -143,14 +144,6 @@ def running_error(message: str, text: str) -> QueryExecutionError:
             "the query needs more memory than query_memory_bytes allows: raise it, or ask for less",
             query=text,
             limit="query_memory_bytes",
-            detail=clean(message),
-        )
-    if _TEXT_SIZE.search(message):
-        return QueryLimitError(
-            "the texts that the query puts together in one batch take more than 2 GiB, which is "
-            "as much as a column can hold: make them shorter",
-            query=text,
-            limit="text of a batch",
             detail=clean(message),
         )
     if message.startswith("rust future panicked"):  # it says no more than that

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lakerunner.compute.compared import compared_columns
 from lakerunner.compute.expressions import kind_of, operands_of
 from lakerunner.compute.predicates import PredicateReader
 from lakerunner.model.predicate import EVERYTHING, And, Predicate
@@ -30,7 +29,6 @@ class Scan(msgspec.Struct, frozen=True):
         filtered: Those of the columns that the predicate speaks of.
         limited: The query stops after some rows of it, or keeps only the first by some order.
         aggregated: Rows are folded into groups before they are returned.
-        compared: Columns by which the query groups or joins rows, of whatever table.
     """
 
     table: str
@@ -39,7 +37,6 @@ class Scan(msgspec.Struct, frozen=True):
     filtered: tuple[str, ...] = ()
     limited: bool = False
     aggregated: bool = False
-    compared: frozenset[str] = frozenset()
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -82,13 +79,9 @@ def find_scans(
     known = {*readers, _UNNAMED}
     shown = sum(name in known for name in _SCAN_LINE.findall(plan.display_indent()))
     found = list(_walk(plan, _Place(), readers))
-    compared = compared_columns(plan)
     if len(found) != shown or any(scan.table not in readers for scan in found):
-        return [
-            Scan(table.name, columns=tuple(table.schema.names), compared=compared)
-            for table in tables
-        ]
-    return [msgspec.structs.replace(scan, compared=compared) for scan in found]
+        return [Scan(table.name, columns=tuple(table.schema.names)) for table in tables]
+    return found
 
 
 def _walk(

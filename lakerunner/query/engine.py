@@ -17,7 +17,7 @@ from lakerunner.model.times import TimeRange
 from lakerunner.query.backing import Backing
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.plan import Planner
-from lakerunner.query.promql.answering import Reader, answer, describe_metrics
+from lakerunner.query.promql.answering import Reader, answer, describe_metrics, find_series
 from lakerunner.query.promql.answering import explain as explain_selectors
 from lakerunner.query.promql.grid import read_grid
 from lakerunner.query.result import Result
@@ -258,6 +258,16 @@ class QueryEngine:
     def metrics(self, time_range: TimeRange = _ALL_TIME) -> TableResult:
         """The metrics there are: names in PromQL and as sent, types, units, descriptions."""
         return describe_metrics(self._metrics(), time_range)
+
+    def series(
+        self,
+        matchers: Sequence[str] = (),
+        time_range: TimeRange = _ALL_TIME,
+        *,
+        bounds: bool = True,
+    ) -> TableResult:
+        """The series of metrics that there are, by their labels in PromQL; see `find_series`."""
+        return find_series(matchers, time_range, self._metrics(), bounds=bounds)
 
     def _metrics(self, timeout: float | None = None) -> Reader:
         return Reader(

@@ -23,7 +23,7 @@ from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.contract import Plan, QuerySession
@@ -241,7 +241,7 @@ class Planner:
             return plan
         near = self._segments(plan, bounds)
         refuse_unsent(plan.own, near, lambda: self.all_segments(plan))
-        _refuse_inexact(plan, near, {name for scan in mine for name in scan.compared})
+        _refuse_inexact(plan, near)
         kept = tuple(one for one in near if plan.verdict(one).keep)
         described = [with_own_columns(one, plan.own) for one in kept]
         return plan._replace(segments=kept, mode=choose_mode(mine, described))
@@ -286,29 +286,19 @@ def _unpruned(name: str, snapshot: Snapshot, view: View) -> TablePlan:
     return TablePlan(name, snapshot, own=view.own, doubles=doubles)
 
 
-def _refuse_inexact(
-    plan: TablePlan, segments: Sequence[Segment], compared: Collection[str]
-) -> None:
+def _refuse_inexact(plan: TablePlan, segments: Sequence[Segment]) -> None:
     """Look at all segments of the time range: pruning compares as doubles too."""
     doubles = plan.doubles | {
         one.name for one in plan.own if not plan.doubles.isdisjoint(one.columns)
     }
-    if not doubles:
-        return
-    described = [with_own_columns(one, plan.own) for one in segments]
+    described = (with_own_columns(one, plan.own) for one in segments)
     column = inexact_column(plan.predicates, doubles, described)
     if column is not None:
         raise UnsupportedQueryError(
             f"{column} is read as double, for some segments have fractions in it, and others "
             "integers beyond 2^53: of these a double is several at once, so a comparison with one "
-            "is refused; compare with a number below 9007199254740992"
-        )
-    column = min(rounded_columns(compared, doubles, described), default=None)
-    if column is not None:
-        raise UnsupportedQueryError(
-            f"{column} is read as double, for some segments have fractions in it, and others "
-            "integers beyond 2^53: of these a double is several at once, so rows are not grouped "
-            f"or joined by it; to do it by the nearest double, write {column} + 0.0"
+            "is refused; compare with a number below 9007199254740992",
+            column=column,
         )
 
 

@@ -120,9 +120,8 @@ def _codec(target: Target, form: Form, compression: str | None) -> str | None:
 @contextmanager
 def _sink(target: Target) -> Iterator[Any]:
     if not isinstance(target, str | os.PathLike):
-        sink = pa.PythonFile(target, "w")
-        yield sink
-        sink.flush()
+        yield pa.PythonFile(_LeftOpen(target), "w")
+        target.flush()
         return
     path = Path(target)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -138,6 +137,23 @@ def _sink(target: Target) -> Iterator[Any]:
     except OSError as error:
         said = error.strerror or str(error)
         raise ConfigurationError(f"cannot write {path}: {said}", file=str(path)) from error
+
+
+class _LeftOpen:
+    """What somebody else opened, and closes: Arrow closes all that it has written to."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        return self._target.write(data)
+
+    def flush(self) -> None:
+        self._target.flush()
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @contextmanager

@@ -6,11 +6,10 @@ import pyarrow as pa
 import pytest
 
 from lakerunner.compute import ScanMode, Session, Table
-from lakerunner.compute.failures import planning_failures, running_error, running_failures
+from lakerunner.compute.failures import planning_failures, running_failures
 from lakerunner.errors import (
     QueryError,
     QueryExecutionError,
-    QueryLimitError,
     QuerySyntaxError,
     UnsupportedQueryError,
 )
@@ -82,13 +81,6 @@ def test_a_panic_is_an_error_like_others() -> None:
         raise PanicException("called `Option::unwrap()` on a `None` value")
     with pytest.raises(QuerySyntaxError, match="entered unreachable"), planning_failures("q"):
         raise PanicException("entered unreachable code")
-
-
-def test_texts_that_no_memory_is_enough_for_are_not_said_to_want_more_memory() -> None:
-    error = running_error("In column 0: Invalid: Negative offsets in binary array", "SELECT 1")
-    assert isinstance(error, QueryLimitError)
-    assert "query_memory_bytes" not in str(error)
-    assert "2 GiB" in error.message
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), TypeError("a bug of ours"), MemoryError()])

@@ -155,34 +155,3 @@ def test_a_double_that_is_several_integers_is_not_compared(lake: Any) -> None:
     assert lake.one("SELECT count(*) FROM logs WHERE attr_n > 2") == 3
     assert lake.one("SELECT count(*) FROM logs WHERE attr_n = 3") == 1
     assert lake.one("SELECT count(*) FROM logs WHERE attr_m >= 1e300") == 1
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "SELECT attr_n, count(*) FROM logs GROUP BY attr_n",
-        "SELECT DISTINCT n FROM (SELECT attr_n AS n FROM logs)",
-        "SELECT count(DISTINCT attr_n), count(DISTINCT attr_m) FROM logs",
-        "SELECT a.body FROM logs a JOIN logs b ON a.attr_n = b.attr_m",
-        "SELECT body FROM logs WHERE attr_m IN (SELECT attr_n FROM logs)",
-        "SELECT attr_n FROM logs INTERSECT SELECT attr_m FROM logs",
-        "SELECT rank() OVER (PARTITION BY attr_n ORDER BY attr_m) FROM logs",
-    ],
-)
-def test_rows_are_not_grouped_or_joined_by_a_double_that_is_several_integers(
-    lake: Any, text: str
-) -> None:
-    columns = {"attr_n": [WIDE, WIDE + 1], "attr_m": [1, 2], "body": ["a", "b"]}
-    lake.add({"timestamp": [START, START + 1], **columns})
-    lake.rows(text)
-    hour = 3600 * 10**9
-    fraction = {"timestamp": [START + hour], "attr_n": [1.5], "attr_m": [7], "body": ["c"]}
-    lake.add(fraction)
-    with pytest.raises(
-        UnsupportedQueryError, match=r"attr_n is read as double.* not grouped or joined"
-    ):
-        lake.engine.sql(text)
-    assert len(lake.rows("SELECT attr_n + 0.0, count(*) FROM logs GROUP BY 1")) == 2
-    lake.rows(text.replace("attr_n", "attr_m"))
-    later = f"FROM logs WHERE timestamp > to_timestamp_nanos({START + 9})"
-    assert lake.rows(f"SELECT attr_n {later} GROUP BY attr_n") == [{"attr_n": 1.5}]

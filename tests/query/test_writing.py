@@ -67,6 +67,11 @@ def test_streams_are_written_to_and_left_open() -> None:
     sink = io.BytesIO()
     assert write(sink, Form.JSON) == 1000
     assert len(sink.getvalue().splitlines()) == 1000
+    for form in Form:
+        packed = io.BytesIO()
+        write(packed, form, compression="gzip")
+        assert not packed.closed
+        assert packed.getvalue()[:2] == (b"PA" if form is Form.PARQUET else b"\x1f\x8b")
     empty = io.BytesIO()
     assert write_rows([], TABLE.schema, empty, Form.CSV) == 0
     assert empty.getvalue() == b'"n","text","nested"\n'

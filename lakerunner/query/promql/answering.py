@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.errors import QueryExecutionError, QueryLimitError
+from lakerunner.errors import QueryExecutionError, QueryLimitError, QuerySyntaxError
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.promql.conditions import conditions, quoted, span_of, within
 from lakerunner.query.promql.evaluate import evaluate
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Grid, Read, reads
+from lakerunner.query.promql.labels import NAME, Labels
 from lakerunner.query.promql.otlp import Stream, metric_name
 from lakerunner.query.promql.parser import parse
 from lakerunner.query.promql.points import (
@@ -26,7 +27,7 @@ from lakerunner.query.promql.points import (
 )
 from lakerunner.query.promql.rows import answer_table, joined_tables
 from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
-from lakerunner.query.promql.syntax import ValueType
+from lakerunner.query.promql.syntax import Selector, ValueType
 from lakerunner.query.result import Result, TableResult
 from lakerunner.query.stats import QueryStats
 
@@ -39,8 +40,11 @@ if TYPE_CHECKING:
     from lakerunner.model.segment import Segment
     from lakerunner.model.times import TimeRange
     from lakerunner.query.promql.series import Samples
+    from lakerunner.query.promql.syntax import Matcher
 
 _NS_PER_MS = 1_000_000
+_FAR_MS = 9_000_000_000_000
+"""Beyond the last nanosecond that a time can have, about; far enough from where numbers end."""
 _BYTES_PER_CELL = 64
 """A sample of one series at one step, with what functions keep beside it."""
 
@@ -129,6 +133,16 @@ class _Metrics:
         """The samples of all series that fulfil the conditions, within the time range."""
         stream = self._streams[read.matchers]
         return concat_samples([self._points(one, stream, read) for one in stream.selected])
+
+    def labels(self, read: Read, *, bounds: bool) -> Labels:
+        """The labels of all series that fulfil the conditions."""
+        labels = Labels(0)
+        stream = self._streams[read.matchers]
+        for one in stream.selected:
+            apart = bounds and one.kind in ("bucket", "quantile")
+            own = self._points(one, stream, read).labels if apart else one.labels
+            labels = labels.concat(own)
+        return labels
 
     def _find(self, read: Read) -> _Stream:
         known = conditions(
@@ -227,6 +241,48 @@ def describe_metrics(reader: Reader, span: TimeRange) -> TableResult:
     table = table.add_column(0, "name", pa.array(names, pa.string()))
     table = table.sort_by([("name", "ascending"), ("metric_name", "ascending")])
     return TableResult(table, _summed([result], table.num_rows, time.perf_counter() - started))
+
+
+def find_series(
+    texts: Sequence[str], span: TimeRange, reader: Reader, *, bounds: bool = True
+) -> TableResult:
+    """The series that any of some selectors asks for and that have points in a time range.
+
+    Args:
+        texts: Selectors; none for all series.
+        span: The time range.
+        reader: Of the lake.
+        bounds: Take the buckets of classic histograms and the quantiles of summaries apart, which
+            have their points read for it. Otherwise each is told once, without a bound.
+
+    Returns:
+        One row a series, in order of labels: a column for each label, `__name__` first.
+
+    Raises:
+        QuerySyntaxError: A text is no selector.
+    """
+    started = time.perf_counter()
+    after_ms = max(span.start_ns // _NS_PER_MS, -_FAR_MS) - 1
+    until_ms = min(-(-span.end_ns // _NS_PER_MS), _FAR_MS) - 1
+    wanted = [Read(_matchers_of(text), after_ms, until_ms) for text in texts]
+    wanted = wanted or [Read((), after_ms, until_ms)]
+    metrics = _Metrics(reader, wanted)
+    found = [metrics.labels(read, bounds=bounds) for read in wanted]
+    labels = found[0]
+    for other in found[1:]:
+        labels = labels.concat(other)
+    labels = labels.take(labels.groups()[1])
+    labels = labels.take(labels.order())
+    names = sorted(labels.columns, key=lambda one: (one != NAME, one))
+    table = pa.table({name: labels.texts(name) for name in names})
+    return TableResult(table, _summed(metrics.results, len(labels), time.perf_counter() - started))
+
+
+def _matchers_of(text: str) -> tuple[Matcher, ...]:
+    node = parse(text)
+    if not isinstance(node, Selector):
+        raise QuerySyntaxError(f"{text!r} is no selector, such as up{{job='api'}}", query=text)
+    return node.matchers
 
 
 def _places(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -41,9 +41,7 @@ def refuse_deep(text: str) -> None:
     if len(text) <= QUERY_CHAIN:
         return  # a word is at least a character
     if len(text) > QUERY_TEXT_CHARS:
-        raise UnsupportedQueryError(
-            f"the query has more than {QUERY_TEXT_CHARS:,} characters", limit="QUERY_TEXT_CHARS"
-        )
+        raise UnsupportedQueryError(f"the query has more than {QUERY_TEXT_CHARS:,} characters")
     links = [0]
     for token in _TOKEN.finditer(text):
         match token.lastgroup:
@@ -51,9 +49,7 @@ def refuse_deep(text: str) -> None:
                 links[-1] += _DEEP if token["link"].lower() in _DEEPER else 1
                 if links[-1] > QUERY_CHAIN:
                     raise UnsupportedQueryError(
-                        f"the query chains more than {QUERY_CHAIN:,} words",
-                        query=text,
-                        limit="QUERY_CHAIN",
+                        f"the query chains more than {QUERY_CHAIN:,} words", query=text
                     )
             case "comma":
                 links[-1] = 0

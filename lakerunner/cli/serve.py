@@ -1,0 +1,172 @@
+"""`lakerunner serve` and `lakerunner key`."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from socket import socket
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import typer
+
+from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
+from lakerunner.cli.screen import messages
+from lakerunner.errors import ConfigurationError
+from lakerunner.model.times import NANOS, to_nanoseconds
+
+_HTTP = "127.0.0.1:8080"
+_DRAIN_SECONDS = 30
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+
+def read_address(text: str) -> Address:
+    """Read `HOST:PORT` or `:PORT`, which means all addresses of the machine.
+
+    Raises:
+        ConfigurationError: It is neither.
+
+    Example:
+        >>> read_address(":8080"), read_address("[::1]:80").host
+        (Address(host='0.0.0.0', port=8080), '::1')
+    """
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - of TCP
+        raise ConfigurationError(f"{text!r} is no address; write HOST:PORT or :PORT")
+    return Address(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - as it was asked for
+
+
+def serve(  # noqa: PLR0913 - each is an option of the command
+    lake: LakeUrl,
+    *,
+    http: Annotated[
+        str, typer.Option("--http", metavar="HOST:PORT", help="Where to listen.")
+    ] = _HTTP,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Settings of the gateway in YAML or JSON: who may ask, and how much.",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only read the settings and open the lake.")
+    ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificate chain in PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")] = None,
+    organization: Organization = "default",
+    catalog: CatalogUrl = None,
+    storage_option: StorageOptions = None,
+) -> None:
+    """Answer SQL and PromQL over HTTP, as Prometheus' API does, until stopped.
+
+    Without settings, whoever reaches this machine's own address may read the rows of one
+    organization; any other address needs settings that say who may ask. Ctrl-C or SIGTERM lets
+    running requests end first.
+    """
+    from lakerunner.gateway import app  # noqa: PLC0415 - an extra of its own
+
+    address = read_address(http)
+    settings = _settings(config, address, organization)
+    with open_lake(lake, catalog, organization, storage_option) as opened:
+        served = app(opened, settings)
+        if check:
+            messages().print("the settings are good, and the lake can be opened")
+            return
+        _run(served, address, f"{'https' if tls_cert else 'http'}://{http}", tls_cert, tls_key)
+
+
+def _run(served: Any, address: Address, url: str, cert: Path | None, key: Path | None) -> None:
+    import uvicorn  # noqa: PLC0415 - of the extra, and slow to load
+
+    class Server(uvicorn.Server):
+        """Says so when it listens."""
+
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                messages().print(f"listening on {url}", markup=False)
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = uvicorn.Config(
+        served,
+        host=address.host,
+        port=address.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        ssl_certfile=cert,
+        ssl_keyfile=key,
+    )
+    server = Server(settings)
+    server.run()
+    if not server.started:
+        raise ConfigurationError(f"cannot listen on {url}")
+
+
+def _settings(config: Path | None, address: Address, organization: str) -> Any:
+    if config is not None:
+        try:
+            return msgspec.yaml.decode(config.read_bytes())
+        except OSError as error:
+            raise ConfigurationError(f"{config}: {error.strerror}") from error
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"{config}: {error}") from error
+    if not _is_own(address.host):
+        raise ConfigurationError(
+            f"{address.host} can be reached by others: say who may ask with --config, and make "
+            "keys with `lakerunner key NAME`"
+        )
+    return {"access": {"anonymous": organization}}
+
+
+def _is_own(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who uses it.", show_default=False)],
+    *,
+    organization: Annotated[
+        list[str] | None,
+        typer.Option("--organization", "--org", help="Whose rows; give it once for each."),
+    ] = None,
+    scope: Annotated[
+        str, typer.Option(metavar="read|write|admin", help="What it allows.")
+    ] = "read",
+    expires: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Until when it is good, such as now+90d.")
+    ] = None,
+) -> None:
+    """Make an API key: print it, and what to put below `access: keys:` in the settings.
+
+    The key itself is kept nowhere: whoever loses it makes another.
+    """
+    from lakerunner.gateway import AccessScope, new_key  # noqa: PLC0415 - an extra of its own
+
+    if scope not in list(AccessScope):
+        raise ConfigurationError(f"no such scope: {scope!r}; there are {', '.join(AccessScope)}")
+    until = None
+    if expires is not None:
+        until_ns = to_nanoseconds(expires, now_ns=time.time_ns())
+        until = datetime.fromtimestamp(until_ns // NANOS, UTC)
+    organizations = tuple(organization or ["default"])
+    made, kept = new_key(name, organizations, AccessScope(scope), until)
+    print(made)
+    messages().print("what to keep of it, in the settings of `lakerunner serve`:", style="dim")
+    messages().print(msgspec.yaml.encode({"access": {"keys": [kept]}}).decode(), markup=False)

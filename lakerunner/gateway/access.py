@@ -1,0 +1,334 @@
+"""Who asks: from the headers of a request to an organization and what may be done there.
+
+An API key is 32 random bytes; what is kept of it is its SHA-256 digest. A key says all by itself
+whose rows are meant: nothing else in a request can, but that a key for several organizations lets
+the request choose among these.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from lakerunner.errors import ConfigurationError, MissingExtraError
+from lakerunner.model.organization import check_organization
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEY_PREFIX = "lr_"
+
+ORGANIZATION_HEADERS = ("x-scope-orgid", "x-organization")
+"""Where a key for several organizations says which one is meant; the first is Prometheus' and
+Loki's custom."""
+
+_KEY_HEADERS = ("x-api-key", "api-key", "x-cardinalhq-api-key", "dd-api-key")
+_KEY_COOKIE = "api_key"
+_JWT_PARTS = 3
+
+
+class AccessScope(StrEnum):
+    """What a key allows; each allows what stands before it, too."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+    def allows(self, wanted: AccessScope) -> bool:
+        """Whether this is enough for what is wanted.
+
+        Example:
+            >>> AccessScope.ADMIN.allows(AccessScope.READ)
+            True
+        """
+        order = list(AccessScope)
+        return order.index(self) >= order.index(wanted)
+
+
+class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of an API key.
+
+    Attributes:
+        name: For people: who uses it.
+        sha256: Hex digest of the key.
+        organizations: Whose rows it reaches; a request names one of them if there are several.
+        scope: What it allows.
+        expires: Until when it is good; None for no end.
+    """
+
+    name: str
+    sha256: str
+    organizations: tuple[str, ...] = ("default",)
+    scope: AccessScope = AccessScope.READ
+    expires: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.sha256) != hashlib.sha256().digest_size * 2:
+            raise ConfigurationError(
+                f"key {self.name!r}: sha256 must be the 64 hex digits of a digest", key=self.name
+            )
+        if not self.organizations:
+            raise ConfigurationError(f"key {self.name!r} is for no organization", key=self.name)
+        for organization in self.organizations:
+            check_organization(organization)
+
+
+class JwtSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How tokens of others are checked.
+
+    Attributes:
+        algorithms: Which signatures are taken.
+        secret_file: File of the shared secret, for `HS256`.
+        jwks_file: File of a JSON Web Key Set, for `RS256` and `EdDSA`.
+        issuer: What `iss` must be; None if it does not matter.
+        audience: What `aud` must hold; None if it does not matter.
+        organization_claim: Which claim names the organization.
+        scope_claim: Which claim names the scope; a token without it may read.
+    """
+
+    algorithms: tuple[str, ...] = ("RS256", "EdDSA")
+    secret_file: str | None = None
+    jwks_file: str | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    organization_claim: str = "org_id"
+    scope_claim: str = "lakerunner_scope"
+
+
+class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may ask.
+
+    Attributes:
+        keys: API keys.
+        anonymous: Whose rows are read by whoever shows no key; None: nobody's.
+        anonymous_scope: What that allows.
+        jwt: Tokens of others; None if none are taken.
+    """
+
+    keys: tuple[ApiKey, ...] = ()
+    anonymous: str | None = None
+    anonymous_scope: AccessScope = AccessScope.READ
+    jwt: JwtSettings | None = None
+
+
+class Caller(NamedTuple):
+    """Who asks.
+
+    Attributes:
+        name: Of the key, or the subject of a token.
+        organization: Whose rows are meant.
+        scope: What is allowed.
+    """
+
+    name: str
+    organization: str
+    scope: AccessScope
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer, and no defect
+    """The request shows nothing that would let it in, or asks for more than that allows.
+
+    Attributes:
+        status: 401, or 403 where it is known who asks.
+    """
+
+    def __init__(self, message: str, status: int = 401) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def new_key(
+    name: str,
+    organizations: tuple[str, ...] = ("default",),
+    scope: AccessScope = AccessScope.READ,
+    expires: datetime | None = None,
+) -> tuple[str, ApiKey]:
+    """Make an API key.
+
+    Returns:
+        The key, to be shown once, and what is kept of it.
+
+    Example:
+        >>> key, kept = new_key("dashboards", ("acme",))
+        >>> key.startswith("lr_"), kept.sha256 == digest(key)
+        (True, True)
+    """
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    return key, ApiKey(name, digest(key), organizations, scope, expires)
+
+
+def digest(key: str) -> str:
+    """What is kept of a key: the SHA-256 of its UTF-8, in hex; it is random and needs no salt."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Access:
+    """Decides who a request is from. Safe across threads.
+
+    Args:
+        settings: Who may ask.
+
+    Raises:
+        ConfigurationError: A file of keys cannot be read.
+        MissingExtraError: Tokens are to be checked, and PyJWT is not installed.
+    """
+
+    def __init__(self, settings: AccessSettings) -> None:
+        self._settings = settings
+        self._tokens = None if settings.jwt is None else _Tokens(settings.jwt)
+        if settings.anonymous is not None:
+            check_organization(settings.anonymous)
+
+    def caller(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Caller:
+        """Who sent these headers.
+
+        Args:
+            headers: Names in lower case, or a mapping that does not mind.
+            cookies: By name.
+
+        Raises:
+            Refused: Nobody that may ask.
+        """
+        shown = _shown(headers, cookies)
+        if shown is None:
+            return self._stranger(headers)
+        if self._tokens is not None and shown.count(".") == _JWT_PARTS - 1:
+            return self._tokens.caller(shown)
+        key = self._known(shown)
+        if key is None or (key.expires is not None and key.expires <= datetime.now(UTC)):
+            raise Refused("the API key is not known, or no longer good")
+        return Caller(key.name, _chosen(key.organizations, headers), key.scope)
+
+    def _known(self, shown: str) -> ApiKey | None:
+        mine = digest(shown)
+        found = None
+        for key in self._settings.keys:  # all of them, whichever it is: in equal time
+            if hmac.compare_digest(key.sha256, mine):
+                found = key
+        return found
+
+    def _stranger(self, headers: Mapping[str, str]) -> Caller:
+        organization = self._settings.anonymous
+        if organization is None:
+            raise Refused("an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY")
+        return Caller(
+            "anonymous", _chosen((organization,), headers), self._settings.anonymous_scope
+        )
+
+
+def _chosen(organizations: tuple[str, ...], headers: Mapping[str, str]) -> str:
+    wanted = next((headers[name] for name in ORGANIZATION_HEADERS if headers.get(name)), None)
+    if wanted is None and len(organizations) == 1:
+        return organizations[0]
+    if wanted is None:
+        raise Refused(f"this key is for several organizations: name one in {_named()}", 403)
+    if wanted not in organizations:
+        raise Refused("this key is not for the organization that the request names", 403)
+    return wanted
+
+
+def _named() -> str:
+    return " or ".join(ORGANIZATION_HEADERS)
+
+
+def _shown(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str | None:
+    """The key or token that a request shows."""
+    scheme, _, rest = headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "":
+            pass
+        case "bearer" | "token" | "splunk" | "apikey":
+            return rest.strip()
+        case "basic":
+            return _password(rest)
+        case _:
+            raise Refused("Authorization must be Bearer or Basic")
+    for name in _KEY_HEADERS:
+        if headers.get(name):
+            return headers[name]
+    return cookies.get(_KEY_COOKIE)
+
+
+def _password(encoded: str) -> str:
+    """The password of basic authentication: the key; the name of the user does not matter."""
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise Refused("Authorization: Basic is not base64 of user:password") from None
+    return text.partition(":")[2]
+
+
+class _Tokens:
+    """JSON Web Tokens that others sign."""
+
+    def __init__(self, settings: JwtSettings) -> None:
+        try:
+            import jwt  # noqa: PLC0415 - of the extra, and only where tokens are taken
+        except ImportError as error:
+            raise MissingExtraError(
+                "tokens need PyJWT; run: pip install 'lakerunner[gateway]'", missing="jwt"
+            ) from error
+        self._jwt = jwt
+        self._settings = settings
+        self._secret: Any = None
+        self._keys: dict[str | None, Any] = {}
+        if settings.secret_file is not None:
+            self._secret = _file(settings.secret_file).strip()
+        if settings.jwks_file is not None:
+            try:
+                found = jwt.PyJWKSet.from_json(_file(settings.jwks_file).decode())
+            except (jwt.PyJWTError, ValueError) as error:
+                raise ConfigurationError(f"{settings.jwks_file}: {error}") from error
+            self._keys = {one.key_id: one.key for one in found.keys}
+        if self._secret is None and not self._keys:
+            raise ConfigurationError("jwt: secret_file or jwks_file is needed to check tokens")
+
+    def caller(self, token: str) -> Caller:
+        """Who a token is of.
+
+        Raises:
+            Refused: It is not good.
+        """
+        jwt, settings = self._jwt, self._settings
+        try:
+            head = jwt.get_unverified_header(token)
+            algorithm = head.get("alg", "")
+            shared = algorithm.startswith("HS")
+            key = self._secret if shared else self._keys.get(head.get("kid"))
+            if key is None or algorithm not in settings.algorithms:
+                raise Refused("the token is signed by nobody known here")
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                issuer=settings.issuer,
+                audience=settings.audience,
+                options={"require": ["exp"], "verify_aud": settings.audience is not None},
+            )
+        except jwt.PyJWTError:
+            raise Refused("the token is not good") from None
+        organization = claims.get(settings.organization_claim)
+        scope = claims.get(settings.scope_claim, AccessScope.READ)
+        if not isinstance(organization, str) or scope not in list(AccessScope):
+            raise Refused("the token names no organization, or a scope that there is not", 403)
+        try:
+            check_organization(organization)
+        except ConfigurationError:
+            raise Refused("the token names what can be no organization", 403) from None
+        return Caller(str(claims.get("sub", "token")), organization, AccessScope(scope))
+
+
+def _file(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}", path=path) from error

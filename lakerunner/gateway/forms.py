@@ -1,0 +1,152 @@
+"""The parameters of a request, from its address and from a form in its body."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from starlette.exceptions import HTTPException
+
+from lakerunner.errors import ConfigurationError, InvalidTimeError
+from lakerunner.model.times import MAX_NS, MIN_NS, NANOS, isoformat, parse_duration, to_nanoseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+_FORM = "application/x-www-form-urlencoded"
+_MOST_FIELDS = 1000
+
+
+class Form:
+    """Parameters by name; each may come several times.
+
+    Args:
+        pairs: Names and values, in the order in which they came.
+
+    Example:
+        >>> form = Form([("start", "1.5"), ("step", "1m"), ("limit", "10")])
+        >>> form.time("start"), form.seconds("step"), form.limit()
+        ('1970-01-01T00:00:01.500000000Z', 60.0, 10)
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self._pairs = pairs
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a parameter."""
+        return [value for key, value in self._pairs if key == name]
+
+    def text(self, name: str) -> str:
+        """The first value of a parameter; empty if there is none."""
+        return next(iter(self.texts(name)), "")
+
+    def needed(self, name: str) -> str:
+        """The value of a parameter that has to be there.
+
+        Raises:
+            ConfigurationError: It is not.
+        """
+        found = self.text(name)
+        if not found:
+            raise ConfigurationError(f'invalid parameter "{name}": it is missing', parameter=name)
+        return found
+
+    def time(self, name: str) -> str | None:
+        """A time as Prometheus' API takes it, seconds or RFC 3339, in words that leave no doubt."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            seconds = float(text)
+        except ValueError:
+            try:
+                return text if to_nanoseconds(text, now_ns=time.time_ns()) is not None else None
+            except InvalidTimeError as error:
+                raise self._bad(name, str(error)) from error
+        if not math.isfinite(seconds):
+            raise self._bad(name, f"cannot parse {text!r} to a valid timestamp")
+        nanoseconds = round(seconds * 1000) * (NANOS // 1000)
+        # What clients mean by the beginning and the end of all times.
+        nanoseconds = min(max(nanoseconds, MIN_NS + NANOS), MAX_NS - NANOS)
+        return isoformat(nanoseconds)
+
+    def needed_time(self, name: str) -> str:
+        """A time that has to be there."""
+        self.needed(name)
+        return self.time(name) or ""
+
+    def seconds(self, name: str) -> float | None:
+        """A length of time: seconds, or text such as `5m`."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            seconds = float(text)
+        except ValueError:
+            try:
+                seconds = parse_duration(text) / NANOS
+            except InvalidTimeError as error:
+                raise self._bad(name, str(error)) from error
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise self._bad(
+                name, "zero or negative handling is not accepted. Try a positive number"
+            )
+        return seconds
+
+    def needed_seconds(self, name: str) -> float:
+        """A length of time that has to be there."""
+        self.needed(name)
+        return self.seconds(name) or 0.0
+
+    def limit(self, name: str = "limit") -> int:
+        """How many at most; 0 for all."""
+        text = self.text(name)
+        if not text:
+            return 0
+        if not text.isascii() or not text.isdigit():
+            raise self._bad(name, f"{text!r} is not a number from 0 on")
+        return int(text)
+
+    @staticmethod
+    def _bad(name: str, why: str) -> ConfigurationError:
+        return ConfigurationError(f'invalid parameter "{name}": {why}', parameter=name)
+
+
+async def form_of(request: Request, most_bytes: int) -> Form:
+    """The parameters of a request.
+
+    Raises:
+        HTTPException: Its body is too long, or no form.
+        ConfigurationError: It has too many fields.
+    """
+    pairs = list(request.query_params.multi_items())
+    if request.method == "POST":
+        kind = request.headers.get("content-type", _FORM).partition(";")[0].strip().lower()
+        body = await body_of(request, most_bytes)
+        if kind != _FORM and body:
+            raise HTTPException(415, f"the body must be {_FORM}")
+        try:
+            pairs += parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        except ValueError as error:
+            raise ConfigurationError(f"the body is not a form: {error}") from error
+    return Form(pairs)
+
+
+async def body_of(request: Request, most_bytes: int) -> bytes:
+    """The body of a request, if it is no longer than it may be.
+
+    Raises:
+        HTTPException: It is longer; what is beyond is not read.
+    """
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most_bytes:
+            raise HTTPException(413, f"the body is longer than {most_bytes:,} bytes")
+        parts.append(part)
+    return b"".join(parts)

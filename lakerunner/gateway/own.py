@@ -1,0 +1,247 @@
+"""lakerunner's own HTTP API: SQL in, rows out, and what a lake is made of."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lakerunner.errors import ConfigurationError
+from lakerunner.gateway.access import AccessScope
+from lakerunner.gateway.answers import (
+    SUFFIXES,
+    Pipe,
+    Streamed,
+    encoding_of,
+    media_type_of,
+    send_result,
+)
+from lakerunner.gateway.forms import Form, body_of
+from lakerunner.model.times import isoformat
+from lakerunner.schema.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from lakerunner.gateway.serving import Serving, Visit
+    from lakerunner.lake import Lake
+    from lakerunner.query import Result
+
+_JSON = "application/json"
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A query as a client sends it.
+
+    Attributes:
+        query: SQL, or PromQL where `language` says so.
+        params: Values for the placeholders of SQL: a list, or by name.
+        language: `sql` or `promql`.
+        timeout: Seconds that it may take.
+        format: `arrow`, `json`, `csv` or `parquet`; else `Accept` says which.
+        time: When PromQL is evaluated.
+        start: From when on.
+        end: Until when.
+        step: How often.
+    """
+
+    query: str
+    params: dict[str, Any] | list[Any] | None = None
+    language: str = "sql"
+    timeout: float | None = None
+    format: str = ""
+    time: str | float | None = None
+    start: str | float | None = None
+    end: str | float | None = None
+    step: str | float | None = None
+
+
+_ASKED = msgspec.json.Decoder(Asked)
+
+
+async def asked(request: Request, most_bytes: int) -> Asked:
+    """Read a query: JSON, or SQL as the body or as the parameter `query`.
+
+    Raises:
+        ConfigurationError: It is none of these, or a member is unknown or of a wrong type.
+    """
+    found = Form(request.query_params.multi_items())
+    body = await body_of(request, most_bytes) if request.method == "POST" else b""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == _JSON:
+        try:
+            return _ASKED.decode(body)
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"the body: {error}") from error
+    try:
+        text = body.decode() or found.needed("query")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"the body is not UTF-8: {error}") from error
+    return Asked(
+        text,
+        language=found.text("language") or "sql",
+        timeout=found.seconds("timeout"),
+        format=found.text("format"),
+        time=found.text("time") or None,
+        start=found.text("start") or None,
+        end=found.text("end") or None,
+        step=found.text("step") or None,
+    )
+
+
+def answer(lake: Lake, question: Asked, most_seconds: float) -> Result:
+    """Ask a lake.
+
+    Raises:
+        ConfigurationError: There is no such language.
+        QueryError: The query cannot be answered.
+    """
+    seconds = most_seconds if question.timeout is None else min(question.timeout, most_seconds)
+    match question.language:
+        case "sql":
+            return lake.sql(question.query, params=question.params, timeout=seconds)
+        case "promql":
+            return lake.promql(
+                question.query,
+                time=question.time,
+                start=question.start,
+                end=question.end,
+                step=question.step,
+                timeout=seconds,
+            )
+    raise ConfigurationError(f"no such language: {question.language!r}; there are sql and promql")
+
+
+def own_routes(serving: Serving) -> list[Route]:
+    """The routes below `/v1`."""
+
+    def route(
+        path: str, endpoint: Callable[[Serving, Request], Awaitable[Response]], *methods: str
+    ) -> Route:
+        return Route(path, partial(endpoint, serving), methods=list(methods or ("GET",)), name=path)
+
+    return [
+        route("/v1/sql", _sql, "GET", "POST"),
+        route("/v1/export", _export, "GET", "POST"),
+        route("/v1/explain", _explain, "GET", "POST"),
+        route("/v1/tables", _tables),
+        route("/v1/segments", _segments),
+        route("/v1/metrics", _metrics),
+        route("/v1/rejected", _rejected),
+    ]
+
+
+async def _sql(serving: Serving, request: Request) -> Response:
+    return await _streamed(serving, request, {})
+
+
+async def _export(serving: Serving, request: Request) -> Response:
+    """As `/v1/sql`, as a file to be saved."""
+    return await _streamed(serving, request, {"content-disposition": "attachment"})
+
+
+async def _streamed(serving: Serving, request: Request, headers: dict[str, str]) -> Response:
+    visit = serving.visit(request)
+    question = await asked(request, serving.settings.body_bytes)
+    media_type = media_type_of(request, question.format)
+    encoding = encoding_of(request, media_type)
+    if encoding:
+        headers["content-encoding"] = encoding
+    if "content-disposition" in headers:
+        headers["content-disposition"] += f'; filename="rows.{SUFFIXES[media_type]}"'
+    headers |= {"vary": "Accept, Accept-Encoding", "cache-control": "no-store"}
+
+    def work(pipe: Pipe) -> None:
+        result = answer(visit.lake, question, visit.seconds)
+        try:
+            send_result(result, pipe, media_type, encoding)
+        finally:
+            serving.telemetry.read(result.stats.bytes_read, result.stats.rows)
+
+    return Streamed(serving, visit, request, work, media_type, headers)
+
+
+async def _explain(serving: Serving, request: Request) -> Response:
+    question = await asked(request, serving.settings.body_bytes)
+    times = {
+        name: value
+        for name in ("time", "start", "end", "step")
+        if (value := getattr(question, name)) is not None
+    }
+
+    def work(visit: Visit) -> str:
+        found = visit.lake.explain(
+            question.query, language=question.language, params=question.params, **times
+        )
+        return str(found)
+
+    text = await serving.query(request, work)
+    return Response(text, media_type="text/plain")
+
+
+async def _tables(serving: Serving, request: Request) -> Response:
+    def work(visit: Visit) -> list[dict[str, Any]]:
+        found = []
+        for name in TABLES:
+            snapshot = visit.lake.catalog.snapshot(visit.caller.organization, name)
+            found.append(
+                {
+                    "name": name,
+                    "segments": snapshot.segments,
+                    "columns": {
+                        column: " | ".join(summary.types)
+                        for column, summary in snapshot.columns.items()
+                    },
+                }
+            )
+        return found
+
+    return _json(await serving.query(request, work))
+
+
+async def _segments(serving: Serving, request: Request) -> Response:
+    form = Form(request.query_params.multi_items())
+
+    def work(visit: Visit) -> list[dict[str, Any]]:
+        segments = visit.lake.segments(
+            form.text("table") or "logs", form.time("start"), form.time("end")
+        )
+        limit = form.limit() or len(segments)
+        return [
+            {
+                "id": one.id,
+                "key": one.key,
+                "rows": one.rows,
+                "bytes": one.bytes,
+                "start": isoformat(one.min_timestamp_ns),
+                "end": isoformat(one.max_timestamp_ns),
+                "level": one.level,
+                "resolution_ns": one.resolution_ns,
+            }
+            for one in segments[:limit]
+        ]
+
+    return _json(await serving.query(request, work))
+
+
+async def _metrics(serving: Serving, request: Request) -> Response:
+    form = Form(request.query_params.multi_items())
+
+    def work(visit: Visit) -> list[dict[str, Any]]:
+        return visit.lake.metrics(form.time("start"), form.time("end")).to_pylist()
+
+    return _json(await serving.query(request, work))
+
+
+async def _rejected(serving: Serving, request: Request) -> Response:
+    visit = serving.visit(request, AccessScope.ADMIN)
+    return _json(list(await serving.thread(visit.lake.rejected)))
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type=_JSON)

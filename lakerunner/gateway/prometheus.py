@@ -1,0 +1,264 @@
+"""Prometheus' HTTP API over `Lake.promql`: what Grafana, promtool and client libraries speak.
+
+Paths, parameters, statuses and the shape of answers are those of
+https://prometheus.io/docs/prometheus/latest/querying/api/.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from starlette.responses import Response
+from starlette.routing import Route
+
+import lakerunner
+from lakerunner.errors import ConfigurationError, ErrorCode, LakerunnerError
+from lakerunner.gateway.forms import form_of
+from lakerunner.gateway.problems import headers_of, problem_of
+from lakerunner.gateway.sample_json import data_json, metric_objects, numbers_first
+from lakerunner.model.times import isoformat, to_nanoseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from lakerunner.gateway.forms import Form
+    from lakerunner.gateway.serving import Serving, Visit
+    from lakerunner.query.promql.answering import SampleResult
+
+_ERROR_TYPES = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    422: "execution",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+_FIRST_SERVER_ERROR = 500
+_NS_PER_MS = 1_000_000
+_PROMETHEUS = "3.0.0"
+"""The version that clients are told: they look at it to see what the API can do."""
+
+_BOUNDS = {"histogram": "le", "summary": "quantile"}
+"""The label that tells the parts of a metric of each type apart."""
+
+_TYPES = {
+    "gauge": "gauge",
+    "sum": "counter",
+    "histogram": "histogram",
+    "exponential_histogram": "histogram",
+    "summary": "summary",
+}
+
+
+class Answered(NamedTuple):
+    """What an endpoint found.
+
+    Attributes:
+        data: The member `data`, as JSON.
+        warnings: What may be wrong with it.
+        infos: What may be odd about it.
+    """
+
+    data: bytes
+    warnings: Sequence[str] = ()
+    infos: Sequence[str] = ()
+
+
+def prometheus_routes(serving: Serving) -> list[Route]:
+    """The routes below `/api/v1`."""
+
+    def route(path: str, work: Callable[[Visit, Form, Mapping[str, str]], Answered]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                form = await form_of(request, serving.settings.body_bytes)
+                found = await serving.query(
+                    request, lambda visit: work(visit, form, request.path_params)
+                )
+            except Exception as error:  # noqa: BLE001 - each is told in this API's own words
+                return _failure(error, serving)
+            return _success(found)
+
+        return Route(path, endpoint, methods=["GET", "POST"], name=path)
+
+    def static(path: str, data: Any) -> Route:
+        return route(path, lambda _visit, _form, _parts: Answered(msgspec.json.encode(data)))
+
+    return [
+        route("/api/v1/query", _query),
+        route("/api/v1/query_range", _query_range),
+        route("/api/v1/series", _series),
+        route("/api/v1/labels", _labels),
+        route("/api/v1/label/{name:path}/values", _label_values),
+        route("/api/v1/metadata", _metadata),
+        static("/api/v1/query_exemplars", []),
+        static("/api/v1/rules", {"groups": []}),
+        static("/api/v1/alerts", {"alerts": []}),
+        static("/api/v1/targets", {"activeTargets": [], "droppedTargets": []}),
+        static("/api/v1/status/buildinfo", _build()),
+        static("/api/v1/status/flags", {}),
+        static("/api/v1/status/config", {"yaml": ""}),
+        static("/api/v1/status/runtimeinfo", {"storageRetention": ""}),
+    ]
+
+
+def _build() -> dict[str, str]:
+    return {
+        "version": _PROMETHEUS,
+        "revision": lakerunner.__version__,
+        "branch": "lakerunner",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    }
+
+
+def _success(found: Answered) -> Response:
+    parts = [b'{"status":"success","data":', found.data]
+    for name, notes in (("warnings", found.warnings), ("infos", found.infos)):
+        if notes:
+            parts.append(b',"%s":%s' % (name.encode(), msgspec.json.encode(list(notes))))
+    return Response(b"".join([*parts, b"}"]), media_type="application/json")
+
+
+def _failure(error: Exception, serving: Serving) -> Response:
+    problem = problem_of(error)
+    if problem.status >= _FIRST_SERVER_ERROR and not isinstance(error, LakerunnerError):
+        serving.log.error("a request failed", exc_info=error)
+    status, kind = problem.status, _ERROR_TYPES.get(problem.status, "internal")
+    if problem.code in (ErrorCode.QUERY_TIMEOUT, ErrorCode.QUERY_BUSY):
+        status, kind = 503, "timeout"
+    elif 400 <= status < _FIRST_SERVER_ERROR and status not in _ERROR_TYPES:  # noqa: PLR2004 - as HTTP calls it
+        status, kind = 400, "bad_data"
+    message = problem.message
+    if problem.code == ErrorCode.QUERY_SYNTAX:
+        message = f'invalid parameter "query": {message}'
+    body = {"status": "error", "errorType": kind, "error": message}
+    return Response(msgspec.json.encode(body), status, headers_of(problem), "application/json")
+
+
+def _query(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
+    at = form.time("time")
+    return _evaluated(visit, form, {"time": datetime.now(UTC) if at is None else at})
+
+
+def _query_range(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
+    start, end = form.needed_time("start"), form.needed_time("end")
+    return _evaluated(
+        visit, form, {"start": start, "end": end, "step": form.needed_seconds("step")}
+    )
+
+
+def _evaluated(visit: Visit, form: Form, times: dict[str, Any]) -> Answered:
+    seconds = form.seconds("timeout")
+    result = visit.lake.promql(
+        form.needed("query"),
+        **times,
+        lookback=form.seconds("lookback_delta"),
+        timeout=visit.seconds if seconds is None else min(seconds, visit.seconds),
+    )
+    data, cut = data_json(numbers_first(result.to_arrow()), result.kind, form.limit())
+    if form.text("stats"):
+        data = data[:-1] + b',"stats":' + _stats(result) + b"}"
+    warnings = (*result.warnings, *(["results truncated due to limit"] if cut else []))
+    return Answered(data, warnings, result.infos)
+
+
+def _stats(result: SampleResult) -> bytes:
+    stats = result.stats
+    timings = {
+        "evalTotalTime": stats.seconds,
+        "resultSortTime": 0,
+        "queryPreparationTime": stats.planning_seconds,
+        "innerEvalTime": stats.execution_seconds,
+        "execQueueTime": 0,
+        "execTotalTime": stats.seconds,
+    }
+    samples = {"totalQueryableSamples": stats.rows_scanned, "peakSamples": stats.rows_scanned}
+    return msgspec.json.encode({"timings": timings, "samples": samples})
+
+
+def _found(visit: Visit, form: Form, *, bounds: bool) -> pa.Table:
+    """The series that fulfil any of the selectors, one row each."""
+    start, end = form.time("start"), form.time("end")
+    matchers = form.texts("match[]")
+    result = visit.lake.series(matchers, start=start, end=_included(end), bounds=bounds)
+    found: pa.Table = result.to_arrow()
+    return found
+
+
+def _included(end: str | None) -> str | None:
+    """The end of a range as ours are, which do not hold their end, of one that does."""
+    if end is None:
+        return None
+    return isoformat(to_nanoseconds(end, now_ns=time.time_ns()) + _NS_PER_MS)
+
+
+def _series(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
+    if not form.texts("match[]"):
+        raise ConfigurationError("no match[] parameter provided")
+    found = metric_objects(_found(visit, form, bounds=True)).to_pylist()
+    return _listed([msgspec.Raw(one.encode()) for one in found], form)
+
+
+def _labels(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
+    given = bool(form.texts("match[]"))
+    names = set(_found(visit, form, bounds=given).schema.names)
+    if not given:  # then it would take all points of all histograms to say what their types tell
+        types = set(visit.lake.metrics().to_arrow()["type"].to_pylist())
+        names |= {label for kind, label in _BOUNDS.items() if kind in types}
+    return _listed(sorted(names), form)
+
+
+def _label_values(visit: Visit, form: Form, parts: Mapping[str, str]) -> Answered:
+    name = _unescaped(parts["name"])
+    bounds = name in _BOUNDS.values() or bool(form.texts("match[]"))
+    table = _found(visit, form, bounds=bounds)
+    if name not in table.schema.names:
+        return Answered(b"[]")
+    values = pc.unique(table[name].drop_null()).sort().to_pylist()
+    return _listed(values, form)
+
+
+def _unescaped(name: str) -> str:
+    """A label's name as it is: clients write `U__` before one that they had to escape."""
+    if not name.startswith("U__"):
+        return name
+    parts = name[3:].replace("__", "\0").split("_")
+    # Between two underscores stands the number of a character in hex.
+    whole = "".join(chr(int(part, 16)) if place % 2 else part for place, part in enumerate(parts))
+    return whole.replace("\0", "_")
+
+
+def _listed(values: list[Any], form: Form) -> Answered:
+    limit = form.limit()
+    if 0 < limit < len(values):
+        return Answered(msgspec.json.encode(values[:limit]), ["results truncated due to limit"])
+    return Answered(msgspec.json.encode(values))
+
+
+def _metadata(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
+    wanted = form.text("metric")
+    described: dict[str, list[dict[str, str]]] = {}
+    for row in visit.lake.metrics().to_arrow().to_pylist():
+        counter = row["type"] != "sum" or row["is_monotonic"]
+        entry = {
+            "type": _TYPES.get(row["type"], "unknown") if counter else "gauge",
+            "help": row["description"] or "",
+            "unit": row["unit"] or "",
+        }
+        known = described.setdefault(row["name"], [])
+        if (not wanted or row["name"] == wanted) and entry not in known:
+            known.append(entry)
+    each = form.limit("limit_per_metric")
+    found = {name: one[: each or None] for name, one in described.items() if one}
+    limit = form.limit()
+    if limit:
+        found = dict(list(found.items())[:limit])
+    return Answered(msgspec.json.encode(found))

@@ -1,0 +1,139 @@
+"""What all endpoints share: who asks, which lake that is, and work in threads that is counted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import anyio
+import msgspec
+from anyio.to_thread import run_sync
+
+from lakerunner.errors import ConfigurationError
+from lakerunner.gateway.access import Access, AccessScope, AccessSettings, Caller, Refused
+from lakerunner.gateway.quotas import Quotas, QuotaSettings
+from lakerunner.gateway.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from starlette.requests import Request
+
+    from lakerunner.lake import Lake
+
+T = TypeVar("T")
+
+_BODY_BYTES = 4 * 1024 * 1024
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the HTTP interface.
+
+    Attributes:
+        access: Who may ask.
+        quotas: How much.
+        threads: Requests that are worked on at the same time.
+        body_bytes: How long the body of a request may be.
+        lookback_seconds: How old a sample may be that an instant selector of PromQL still sees.
+    """
+
+    access: AccessSettings = AccessSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    threads: int = 64
+    body_bytes: int = _BODY_BYTES
+    lookback_seconds: float = 300.0
+
+
+def read_settings(settings: GatewaySettings | Mapping[str, Any] | None) -> GatewaySettings:
+    """Settings from a mapping, as a file holds them.
+
+    Raises:
+        ConfigurationError: One is unknown or wrong; the message names it.
+
+    Example:
+        >>> read_settings({"quotas": {"queries": 2}}).quotas.queries
+        2
+    """
+    if settings is None:
+        return GatewaySettings()
+    if isinstance(settings, GatewaySettings):
+        return settings
+    try:
+        return msgspec.convert(settings, GatewaySettings)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"settings of the gateway: {error}") from error
+
+
+class Visit(NamedTuple):
+    """One request that is let in.
+
+    Attributes:
+        caller: Who asks.
+        lake: Bound to the organization of that.
+        seconds: What a query may take.
+    """
+
+    caller: Caller
+    lake: Lake
+    seconds: float
+
+
+class Serving:
+    """A lake behind HTTP. Safe across threads and tasks.
+
+    Args:
+        lake: Not bound to an organization, unless all callers are of that one.
+        settings: See `GatewaySettings`.
+    """
+
+    def __init__(self, lake: Lake, settings: GatewaySettings) -> None:
+        self.lake = lake
+        self.settings = settings
+        self.telemetry = Telemetry()
+        self.log = logging.getLogger("lakerunner.gateway")
+        self.quotas = Quotas(settings.quotas)
+        self._access = Access(settings.access)
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    def visit(self, request: Request, wanted: AccessScope = AccessScope.READ) -> Visit:
+        """Let a request in.
+
+        Raises:
+            Refused: It shows nothing that would let it in, or not for this.
+            TooMany: Its organization asks for more than it may.
+        """
+        caller = self._access.caller(request.headers, request.cookies)
+        request.state.caller = caller
+        if not caller.scope.allows(wanted):
+            raise Refused(f"this needs the scope {wanted}", 403)
+        self.quotas.request(caller.organization)
+        lake = self.lake.for_organization(caller.organization)
+        return Visit(caller, lake, self.settings.quotas.query_seconds)
+
+    async def query(self, request: Request, work: Callable[[Visit], T]) -> T:
+        """Let a request in, and do its work in a thread as a query of its organization."""
+        visit = self.visit(request)
+        with self.counted(visit, request):
+            return await self.thread(partial(work, visit))
+
+    @contextmanager
+    def counted(self, visit: Visit, request: Request) -> Iterator[None]:
+        """Count a query of an organization for as long as the context lasts."""
+        started = time.perf_counter()
+        failed = True
+        with self.quotas.query(visit.caller.organization):
+            try:
+                yield
+                failed = False
+            finally:
+                seconds = time.perf_counter() - started
+                self.telemetry.query(request.scope.get("path", ""), seconds, failed=failed)
+
+    async def thread(self, work: Callable[[], T]) -> T:
+        """Do what blocks, in one of so many threads."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self.settings.threads)
+        return await run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
