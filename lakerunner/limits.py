@@ -261,3 +261,6 @@ SETBACK_PAUSE_NS_MOST: Final = 6 * 3600 * 10**9
 SETBACK_KEPT_NS: Final = 30 * 86_400 * 10**9
 """Age in nanoseconds from which a note of a failure is deleted: nobody has tried the task since, so
 there is no such task any more."""
+
+RETENTION_NS: Final = 30 * 86_400 * 10**9
+"""How long rows are kept where a setting says `default`, in nanoseconds."""

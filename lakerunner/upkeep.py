@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING
 
 from lakerunner.damage import find_damage, set_aside_segment
 from lakerunner.recover import recover_catalog
-from lakerunner.retain import collect_orphans
+from lakerunner.retain import Retention
+from lakerunner.retain.orphans import collect_orphans
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Closable, time_range
+from lakerunner.tasks import Manner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
 
     from lakerunner.damage import DamagedSegment
     from lakerunner.discretion import Discretion
     from lakerunner.model.progress import Progress
     from lakerunner.model.recovery import RecoveryReport
+    from lakerunner.model.report import WorkReport
     from lakerunner.model.source import Rejection
     from lakerunner.model.times import TimeLike
     from lakerunner.scope import Scope
@@ -82,6 +86,38 @@ class Upkeep(Closable):
         self._scope.require_writable("set_aside")
         with self._discretion.applied():
             return set_aside_segment(self._scope, segment_id, reason)
+
+    def retain(
+        self,
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+    ) -> WorkReport:
+        """Drop windows whose rows are all expired; see `lakerunner.retain.Retention`.
+
+        A lake that is bound to one organization drops only that one's.
+
+        Args:
+            dry_run: Only say what would be done, in `planned` of the report.
+            progress: Called after each window.
+            executor: Where windows are dropped.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/retain", config={"retention": {"logs": "30d"}})
+            >>> _ = lake.ingest(b'{"time": "2020-01-01T00:00:00Z", "message": "hello"}')
+            >>> lake.retain().rows_removed
+            1
+        """
+        self._require_open("retain")
+        self._scope.require_writable("retain")
+        with self._discretion.applied():
+            worker = Retention.within(self._scope)
+            return worker.run(Manner(executor=executor, progress=progress), dry_run=dry_run)
 
     def collect_orphans(self, *, dry_run: bool = False, force: bool = False) -> Sequence[str]:
         """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.

@@ -28,6 +28,7 @@ from lakerunner.compute.defects import check_engine
 from lakerunner.compute.driving import mark_threads, refuse_fork
 from lakerunner.compute.failures import planning_failures, running_failures
 from lakerunner.compute.file_scan import choose_file_scan
+from lakerunner.compute.hidden import marked, with_reads, without
 from lakerunner.compute.json_functions import json_functions
 from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
 from lakerunner.compute.planned import PlannedQuery
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from datafusion import Expr
 
     from lakerunner.compute.file_scan import FileScan
+    from lakerunner.compute.hidden import Hidden
     from lakerunner.compute.table import Recast, Table
 
 _LOG = logging.getLogger(__name__)
@@ -187,6 +189,24 @@ class Session:
             places = _shown_places if any(table.named for table in tables) else None
             return PlannedQuery(self._context, frame, text, tables, computed, places)
 
+    def marks(self, file: str, schema: Any, hidden: Sequence[Hidden]) -> PlannedQuery:
+        """For each row of a file, in their order, which conditions are true: boolean columns.
+
+        Args:
+            file: Its URL.
+            schema: Canonical columns that conditions may speak of.
+            hidden: The conditions; the columns come in their order.
+
+        Raises:
+            QuerySyntaxError: A condition cannot be read.
+        """
+        refuse_fork()
+        text = "; ".join(one.condition for one in hidden)
+        with planning_failures(text):
+            read = with_reads(schema, hidden)
+            frame = marked(self.file_scan.frame("rows", read, [file], ScanMode.SWEEP), hidden)
+            return PlannedQuery(self._context, frame, text, [], {})
+
     def thawed(self, frozen: bytes, text: str, tables: Sequence[Table]) -> PlannedQuery:
         """A query from what `PlannedQuery.frozen` made of it, here or in another process.
 
@@ -219,7 +239,9 @@ class Session:
         own = pa.schema(
             [one.with_type(recast.types.get(one.name, one.type)) for one in table.schema]
         )
-        frame = self.file_scan.frame(table.name, own, recast.files, table.mode)
+        read = with_reads(own, recast.hidden)
+        frame = self.file_scan.frame(table.name, read, recast.files, table.mode)
+        frame = without(frame, recast.hidden)
         columns = [_column(name) for name in own.names]
         for index, field in enumerate(table.schema):
             if field.name in recast.types:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lakerunner.compute.hidden import Hidden
 
 NAMED_FIRST, NAMED_LAST = "__own_names", "__own_names_end"
 """Columns around those of `Table.named`. A `*` returns them all in a row, which is left out of the
@@ -28,7 +29,7 @@ class ScanMode(StrEnum):
 
 
 class Recast(NamedTuple):
-    """Files that hold some columns as numbers where the table has text.
+    """Files that hold some columns as numbers where the table has text, or rows that are not seen.
 
     They are scanned as they are, and cast above the scan. A scan that casts would also cast what it
     knows of a file's bounds, and 96 < 100 while '100' < '96': it would skip files that matter.
@@ -37,11 +38,13 @@ class Recast(NamedTuple):
         files: URLs of the files.
         types: Arrow type of the columns concerned, by name.
         named: As `Table.named_from`, for these files.
+        hidden: Rows of these files that nobody sees.
     """
 
     files: tuple[str, ...]
     types: Mapping[str, Any]
     named: Mapping[str, str] = MappingProxyType({})
+    hidden: tuple[Hidden, ...] = ()
 
 
 class Table(NamedTuple):

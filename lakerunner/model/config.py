@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -35,6 +35,21 @@ _READ_SHARE = 10
 _DECODE_SHARE = 0.6
 _PART = 7  # of the bytes that decoding takes; what takes more is cut again
 _RECORD = 13  # of the same: what one record takes that is nothing but one text
+
+
+Kept: TypeAlias = "str | dict[str, str | dict[str, str]]"
+"""How long rows are kept: a duration, `forever` or `default`; for all, or by table; and for tables
+of several resolutions by these."""
+
+
+class OrganizationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of one organization, which go before those of the lake.
+
+    Attributes:
+        retention: How long its rows are kept; tables that are not named are kept as the lake says.
+    """
+
+    retention: Kept = {}
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +86,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `local` means those that are files of this machine or are copied to it, `all` also those
             that are read from a bucket in place, which are fetched once more for it, and `none`
             none.
+        retention: How long rows are kept, by their own times: `"30d"`, `"forever"`, or `"default"`
+            for 30 days; for all, or by table, and for `metrics_rollup` by resolution. What is not
+            named is kept for ever. See `lakerunner.policies.retention`.
+        organizations: Settings of single organizations.
 
     Example:
         >>> Config(memory_bytes=1024 * MIB).batch_bytes // MIB
@@ -97,6 +116,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_workers_each: int = QUERY_WORKERS_EACH
     query_wait_seconds: float = QUERY_WAIT_SECONDS
     query_verify: Literal["local", "all", "none"] = "local"
+    retention: Kept = {}
+    organizations: dict[str, OrganizationSettings] = {}
 
     def __post_init__(self) -> None:
         for name in (

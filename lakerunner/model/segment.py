@@ -78,6 +78,10 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         checksums: Of its column chunks and of what follows them; see
             `lakerunner.segments.checksums`. Empty in the footer, which cannot know its own, and
             where only the footer is known.
+        oldest: For a segment made of others, the lowest epoch of those whose rows it has; 0 where
+            that is its own. See `lakerunner.model.deletion`.
+        applied: Ids of the deletions of which it has no rows any more, though it is old enough.
+        statement: What it states instead of rows, as JSON; only in tables of a lake's own.
     """
 
     id: str
@@ -107,6 +111,9 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str = ""
     epoch: int = 0
     checksums: str = ""
+    oldest: int = 0
+    applied: tuple[str, ...] = ()
+    statement: str = ""
 
 
 def encode_segment(segment: Segment) -> bytes:

@@ -49,6 +49,9 @@ class Origin(NamedTuple):
         kind: Empty as ingested, else `compact`, `rewrite` or `rollup`.
         epoch: Where the catalog stood before any of them was put, and before what they are made of
             was read: `Fence.begin` says.
+        oldest: The lowest epoch of the segments whose rows they have; 0 where that is `epoch`.
+        applied: Deletions of which none of the rows are any more.
+        statement: What they state instead of rows.
     """
 
     organization: str
@@ -63,6 +66,9 @@ class Origin(NamedTuple):
     made_by: str = ""
     kind: str = ""
     epoch: int = 0
+    oldest: int = 0
+    applied: tuple[str, ...] = ()
+    statement: str = ""
 
 
 class MadeSegment(NamedTuple):

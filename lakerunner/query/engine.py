@@ -14,6 +14,7 @@ from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
 from lakerunner.model.predicate import EVERYTHING, Compare
 from lakerunner.model.times import TimeRange
+from lakerunner.policies.retention import read_retention
 from lakerunner.query.backing import Backing
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.plan import Planner
@@ -92,6 +93,7 @@ class QueryEngine:
         self._catalog = catalog
         self._organization = check_organization(organization)
         self._config = read_config(config)
+        self._rules = read_retention(self._config)
         if isolation is not None:
             self._config = read_config(
                 {**msgspec.structs.asdict(self._config), "query_isolation": isolation}
@@ -313,7 +315,7 @@ class QueryEngine:
         heavy = isolation == "auto" and is_heavy_text(query.text, query.mention.words, _TABLES)
         if isolation != "process" and not heavy:
             session = self._backing.session()
-            planner = Planner(session, files, self._catalog, self._organization)
+            planner = Planner(session, files, self._catalog, self._organization, self._rules)
             with allowance.turn():
                 plan = planner.plan(query)
                 known = query.needs() is not None  # then nothing in it meets pairs of rows
@@ -322,7 +324,7 @@ class QueryEngine:
                 allowance.left()
                 return plan, planner, files
         remote = self._backing.worker_session(allowance)
-        planner = Planner(remote, files, self._catalog, self._organization)
+        planner = Planner(remote, files, self._catalog, self._organization, self._rules)
         return planner.plan(query), planner, files
 
     def for_organization(self, organization: str) -> QueryEngine:

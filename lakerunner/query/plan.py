@@ -16,6 +16,7 @@ from lakerunner.limits import CLOCK_SLACK_NS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.bounds import hull, time_range, widen
 from lakerunner.query.exactness import inexact_column, rounded_columns
+from lakerunner.query.hiding import SEEN, Hiding, hiding
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
 from lakerunner.query.scan_mode import choose_mode
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.contract import Plan, QuerySession
+    from lakerunner.compute.hidden import Hidden
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
+    from lakerunner.policies.retention import RetentionRules
     from lakerunner.query.own_columns import OwnColumn
     from lakerunner.query.query import Mention, Query
 
@@ -53,6 +56,7 @@ class TablePlan(NamedTuple):
         own: Attributes that the query calls by their own names.
         doubles: Columns that are read as doubles, though some segments have integers.
         columns: What is read of its files.
+        hiding: What is not seen of its rows.
     """
 
     name: str
@@ -63,9 +67,12 @@ class TablePlan(NamedTuple):
     own: tuple[OwnColumn, ...] = ()
     doubles: frozenset[str] = frozenset()
     columns: frozenset[str] = frozenset()
+    hiding: Hiding = SEEN
 
     def verdict(self, segment: Segment) -> Verdict:
         """Whether the query needs a segment, and why."""
+        if reason := self.hiding.reason(segment):
+            return Verdict(keep=False, reason=reason)
         segment = with_own_columns(segment, self.own)
         verdicts = [judge(predicate, segment) for predicate in self.predicates]
         kept = next((one for one in verdicts if one.keep), None)
@@ -121,15 +128,22 @@ class Planner:
         files: Where their segments are.
         catalog: Which segments there are.
         organization: Whose rows are seen; no others ever are.
+        rules: How long rows are kept: older ones are not seen, whether they are gone or not.
     """
 
     def __init__(
-        self, session: QuerySession, files: SegmentFiles, catalog: Catalog, organization: str
+        self,
+        session: QuerySession,
+        files: SegmentFiles,
+        catalog: Catalog,
+        organization: str,
+        rules: RetentionRules,
     ) -> None:
         self._session = session
         self._files = files
         self._catalog = catalog
         self._organization = organization
+        self._rules = rules
 
     def plan(self, query: Query) -> QueryPlan:
         """Find out what a query needs, and plan it over just that.
@@ -171,8 +185,9 @@ class Planner:
         known = scans is not None
         views, scans = self._look(query, mention, snapshots, scans)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
+        hidden = hiding(self._catalog, self._organization, self._rules, snapshots)
         tables = tuple(
-            self._prune(_unpruned(name, snapshot, views[name]), scans, slack_ns)
+            self._prune(_unpruned(name, snapshot, views[name], hidden[name]), scans, slack_ns)
             for name, snapshot in snapshots.items()
         )
         for _ in range(_ATTEMPTS):
@@ -239,12 +254,13 @@ class Planner:
         bounds = hull(map(time_range, predicates))
         if bounds.start_ns >= bounds.end_ns:
             return plan
-        near = self._segments(plan, bounds)
+        near = self._segments(plan, plan.hiding.within(bounds))
         refuse_unsent(plan.own, near, lambda: self.all_segments(plan))
         _refuse_inexact(plan, near)
         kept = tuple(one for one in near if plan.verdict(one).keep)
         described = [with_own_columns(one, plan.own) for one in kept]
-        return plan._replace(segments=kept, mode=choose_mode(mine, described))
+        columns |= plan.hiding.reads(kept)
+        return plan._replace(segments=kept, mode=choose_mode(mine, described), columns=columns)
 
     def _segments(self, plan: TablePlan, bounds: TimeRange) -> Sequence[Segment]:
         return self._catalog.segments(
@@ -257,15 +273,16 @@ class Planner:
 
     def _table(self, plan: TablePlan, views: Mapping[str, View]) -> Table:
         view = views[plan.name]
-        alike: dict[tuple[_Items, _Items], list[str]] = {}
+        alike: dict[tuple[_Items, _Items, tuple[Hidden, ...]], list[str]] = {}
         for segment in plan.segments:
             types, named = view.own_types(segment), view.own_expressions(segment)
-            key = (tuple(types.items()), tuple(named.items()))
+            key = (tuple(types.items()), tuple(named.items()), plan.hiding.of(segment))
             alike.setdefault(key, []).append(self._files.url(segment))
-        plain = next((key for key in alike if not key[0]), ((), ()))
+        plain = next((key for key in alike if not key[0] and not key[2]), ((), (), ()))
         files = tuple(alike.pop(plain, ()))
         recast = tuple(
-            Recast(tuple(urls), dict(types), dict(named)) for (types, named), urls in alike.items()
+            Recast(tuple(urls), dict(types), dict(named), hidden)
+            for (types, named, hidden), urls in alike.items()
         )
         return Table(
             plan.name,
@@ -281,9 +298,9 @@ class Planner:
         )
 
 
-def _unpruned(name: str, snapshot: Snapshot, view: View) -> TablePlan:
+def _unpruned(name: str, snapshot: Snapshot, view: View, hiding: Hiding) -> TablePlan:
     doubles = frozenset(name for name, kind in view.mixed.items() if kind == "double")
-    return TablePlan(name, snapshot, own=view.own, doubles=doubles)
+    return TablePlan(name, snapshot, own=view.own, doubles=doubles, hiding=hiding)
 
 
 def _refuse_inexact(plan: TablePlan, segments: Sequence[Segment]) -> None:

@@ -20,7 +20,7 @@ from lakerunner.catalog.bucket import BucketCatalog, log
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.model.source import Source, SourceState
-from lakerunner.retain import collect_orphans
+from lakerunner.retain.orphans import collect_orphans
 from lakerunner.store import durable, open_store, remote
 from lakerunner.store.urls import locate
 from lakerunner.store.wrapper import WrapperStore

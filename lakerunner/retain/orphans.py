@@ -1,4 +1,4 @@
-"""Remove what is no longer needed: for now, what crashes left behind."""
+"""Delete what crashes left behind: files that no commit names."""
 
 from __future__ import annotations
 

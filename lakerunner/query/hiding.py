@@ -1,0 +1,91 @@
+"""What of a lake's files queries do not see: rows that expired, and rows that are to be deleted."""
+
+from __future__ import annotations
+
+import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.catalog.deletions import concerned, pending_deletions
+from lakerunner.compute.hidden import deleted_in, expired_in
+from lakerunner.model.times import MIN_NS, TimeRange
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lakerunner.catalog.base import Catalog
+    from lakerunner.compute.hidden import Hidden
+    from lakerunner.model.commit import Snapshot
+    from lakerunner.model.deletion import Deletion
+    from lakerunner.model.segment import Segment
+    from lakerunner.policies.retention import RetentionRules
+
+
+class Hiding(NamedTuple):
+    """What one query does not see of one table.
+
+    Attributes:
+        bounds: By resolution in nanoseconds, the first nanosecond that is kept; that of 0 counts
+            for all others.
+        deletions: What is to be deleted of the table, in the state that the query sees.
+    """
+
+    bounds: Mapping[int, int] = MappingProxyType({})
+    deletions: Sequence[Deletion] = ()
+
+    def within(self, wanted: TimeRange) -> TimeRange:
+        """A time range without what is expired whatever its resolution."""
+        earliest_ns = min(self.bounds.values(), default=MIN_NS)
+        return TimeRange(max(wanted.start_ns, earliest_ns), wanted.end_ns)
+
+    def of(self, segment: Segment) -> tuple[Hidden, ...]:
+        """What is not seen of a segment; nothing, for nearly all of them."""
+        expired = expired_in(self._bound_ns(segment), segment)
+        found = [deleted_in(one, segment) for one in concerned(self.deletions, segment)]
+        return tuple(found if expired is None else [expired, *found])
+
+    def reads(self, segments: Sequence[Segment]) -> frozenset[str]:
+        """Columns that are read of segments to know what is not seen."""
+        if not self.deletions:
+            return frozenset()
+        hidden = (one for segment in segments for one in self.of(segment))
+        return frozenset(name for one in hidden for name, _ in one.reads)
+
+    def reason(self, segment: Segment) -> str:
+        """Why no row of a segment is seen; empty if some may be."""
+        expired = segment.max_timestamp_ns < self._bound_ns(segment)
+        return "all its rows are expired" if expired else ""
+
+    def _bound_ns(self, segment: Segment) -> int:
+        return self.bounds.get(segment.resolution_ns, self.bounds.get(0, MIN_NS))
+
+
+SEEN = Hiding()
+"""Every row is seen."""
+
+
+def hiding(
+    catalog: Catalog,
+    organization: str,
+    rules: RetentionRules,
+    snapshots: Mapping[str, Snapshot],
+) -> dict[str, Hiding]:
+    """What a query that begins now does not see.
+
+    Args:
+        catalog: What knows of deletions.
+        organization: Whose rows it sees.
+        rules: How long rows are kept.
+        snapshots: The states that it sees, by table.
+
+    Raises:
+        CatalogVersionError: A newer lakerunner asked for a deletion: to answer would be wrong.
+    """
+    now_ns = time.time_ns()
+    return {
+        table: Hiding(
+            rules.bounds(organization, table, now_ns=now_ns),
+            pending_deletions(catalog, organization, table, sequence=snapshot.sequence),
+        )
+        for table, snapshot in snapshots.items()
+    }
