@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakerunner.model.commit import Unchanged
 from lakerunner.model.deletion import DELETED, DELETIONS, Deletion, Proof, applies, statement_of
-from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,14 +46,10 @@ def proofs(catalog: Catalog, organization: str) -> Sequence[Proof]:
 
 
 def concerned(deletions: Iterable[Deletion], segment: Segment) -> Sequence[Deletion]:
-    """Deletions of which a segment may have rows: whoever rewrites it must leave these out."""
-    return [one for one in deletions if applies(one, segment)]
+    """Deletions of which a segment may have rows.
 
-
-def no_new_deletions(sequence: int) -> Unchanged:
-    """What a commit must demand that replaces segments by others with the same rows.
-
-    Args:
-        sequence: Where the catalog stood before its writer asked what is to be deleted.
+    A merge of it with others would mix these with rows that are not concerned, so merges wait until
+    it was rewritten. What a merge makes has `oldest` as the least of `age_of` its inputs, and
+    `applied` as all deletions that were pending when it began.
     """
-    return Unchanged(sequence, DELETIONS, MIN_NS, MAX_NS)
+    return [one for one in deletions if applies(one, segment)]

@@ -189,11 +189,13 @@ class Session:
             places = _shown_places if any(table.named for table in tables) else None
             return PlannedQuery(self._context, frame, text, tables, computed, places)
 
-    def marks(self, file: str, schema: Any, hidden: Sequence[Hidden]) -> PlannedQuery:
-        """For each row of a file, in their order, which conditions are true: boolean columns.
+    def marks(self, files: Sequence[str], schema: Any, hidden: Sequence[Hidden]) -> PlannedQuery:
+        """For each row of a file, which conditions are true: boolean columns.
+
+        They come in the order of the file if the session has one thread.
 
         Args:
-            file: Its URL.
+            files: Its URL; nothing to try the conditions.
             schema: Canonical columns that conditions may speak of.
             hidden: The conditions; the columns come in their order.
 
@@ -204,7 +206,7 @@ class Session:
         text = "; ".join(one.condition for one in hidden)
         with planning_failures(text):
             read = with_reads(schema, hidden)
-            frame = marked(self.file_scan.frame("rows", read, [file], ScanMode.SWEEP), hidden)
+            frame = marked(self.file_scan.frame("rows", read, files, ScanMode.SWEEP), hidden)
             return PlannedQuery(self._context, frame, text, [], {})
 
     def thawed(self, frozen: bytes, text: str, tables: Sequence[Table]) -> PlannedQuery:

@@ -64,6 +64,7 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
         done_ns: When, by the clock of whoever did it.
         rows: Rows that it removed; of a complete deletion, all that were removed.
         segments: Segments that had such rows and were replaced; of a complete one, how many.
+        clean: Ids of segments that were read and have no such rows.
         complete: Whether no live segment has rows of it any more.
     """
 
@@ -72,6 +73,7 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
     done_ns: int
     rows: int
     segments: int
+    clean: tuple[str, ...] = ()
     complete: bool = False
 
     def __str__(self) -> str:

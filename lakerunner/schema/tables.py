@@ -7,14 +7,15 @@ to know of one is here: to add a table is to add an entry to `TABLES`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from lakerunner.errors import ConfigurationError, did_you_mean
+from lakerunner.model.deletion import DELETED, DELETIONS
 from lakerunner.model.signal import Signal
 from lakerunner.schema.canonical import ID_COLUMNS, LOGS, METRICS, REPEATING, SERVICE, SPANS
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from lakerunner.schema.types import TIMESTAMP
 
 
 class TableSpec(NamedTuple):
@@ -59,6 +60,16 @@ TABLE_OF: dict[Signal, TableSpec] = {
     Signal.METRICS: TABLES["metrics"],
 }
 """The table that takes the rows of each kind of telemetry."""
+
+_STATEMENTS = pa.schema(
+    [("organization", pa.string()), ("timestamp", TIMESTAMP), ("statement", pa.string())]
+)
+
+OWN_TABLES: dict[str, TableSpec] = {
+    name: TableSpec(name, _STATEMENTS, ("timestamp",), ids=(), repeating=frozenset())
+    for name in (DELETIONS, DELETED)
+}
+"""Tables that a lake keeps for itself. No query can name them, and no input is in them."""
 
 
 def table_spec(name: str) -> TableSpec:
