@@ -111,6 +111,10 @@ CATALOG_GRACE_NS: Final = 600 * 10**9
 """Nanoseconds, by the clock of the store, that a superseded object of a bucket catalog stays: for
 readers who are about to read it, who else would begin again. More keep more of its log."""
 
+CATALOG_CACHE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of a bucket catalog's checkpoints that an open catalog keeps, of those that are read piece
+by piece. More save requests where many objects are looked up again."""
+
 CATALOG_CONNECT_S: Final = 10
 """Seconds a catalog server has to accept a connection, and a caller waits for a free one."""
 

@@ -138,6 +138,19 @@ class Catalog(ABC):
         """The state of those of the given sources that the catalog knows, of any organization."""
 
     @abstractmethod
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Forget that objects were taken or set aside; what came from them stays.
+
+        One atomic, durable step in the order of commits. Each object costs a catalog up to 20
+        bytes for as long as it is remembered. So it is for objects that are gone from where they
+        are ingested from, and can never be listed there again: one that is still there is ingested
+        once more. `recover` remembers all that a segment still names. Unknown ones are ignored.
+
+        Raises:
+            CatalogMismatchError: The catalog is being recovered. Nothing was changed.
+        """
+
+    @abstractmethod
     def snapshot(self, organization: str, table: str) -> Snapshot:
         """The current state of one table. Cost does not grow with the number of segments."""
 

@@ -277,6 +277,14 @@ class MemoryCatalog(Catalog):
             known = self._state.sources
             return {source: known[source] for source in sources if source in known}
 
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Delete what is known of them."""
+        with self._state.lock:
+            refuse_unfinished(self._state.standing)
+            for source in sources:
+                self._state.sources.pop(source, None)
+                self._state.rejections.pop(source, None)
+
     def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table from its running totals."""
         with self._state.lock:

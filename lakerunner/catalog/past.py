@@ -191,6 +191,10 @@ class PastCatalog(Catalog):
         """Refuse."""
         raise ReadOnlyError(f"purge of {len(segment_ids)} segments: the past cannot be changed")
 
+    def forget(self, sources: Sequence[Source]) -> NoReturn:
+        """Refuse."""
+        raise ReadOnlyError(f"to forget {len(sources)} sources: the past cannot be changed")
+
     def head(self) -> Head:
         """The state that is shown, of the incarnation of today."""
         return replace(self.inner.head(), sequence=self.at.sequence)

@@ -174,6 +174,15 @@ class CatalogMachine(RuleBasedStateMachine):
         assert list(self.catalog.condemn(ids, 0)) == free
         self.model.condemned |= set(free)
 
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        """Objects can be forgotten, and then they can be taken again."""
+        known = st.sampled_from(sorted(self.seen)) if self.seen else st.nothing()
+        some = data.draw(st.lists(known | sources(), max_size=3))
+        self.seen |= set(some)
+        self.catalog.forget(some)
+        self.model.forget(some)
+
     @rule()
     def reopen(self) -> None:
         """Whatever was acknowledged is there when the catalog is opened again."""

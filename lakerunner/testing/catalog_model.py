@@ -25,6 +25,7 @@ class CatalogModel:
 
     def __init__(self) -> None:
         self.history: list[tuple[int, Commit]] = []
+        self.events: list[Commit | frozenset[Source]] = []  # commits, and sources to forget
         self.purged: set[str] = set()
         self.condemned: set[str] = set()
         self.floor = 0  # the last removal that was purged
@@ -37,6 +38,11 @@ class CatalogModel:
     def apply(self, sequence: int, commit: Commit) -> None:
         """Note that a commit was applied under this number."""
         self.history.append((sequence, commit))
+        self.events.append(commit)
+
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Note that sources were forgotten."""
+        self.events.append(frozenset(sources))
 
     def added(self) -> dict[str, tuple[int, Segment]]:
         """Every segment that is not purged, with the commit that added it."""
@@ -143,10 +149,13 @@ class CatalogModel:
     def sources(self) -> dict[Source, SourceState]:
         """The state of every source that was ever named."""
         states: dict[Source, SourceState] = {}
-        for _, commit in self.history:
-            for rejection in commit.rejected:
+        for event in self.events:
+            if isinstance(event, frozenset):
+                states = {one: state for one, state in states.items() if one not in event}
+                continue
+            for rejection in event.rejected:
                 states.setdefault(rejection.source, SourceState.REJECTED)
-            for taken in commit.taken:
+            for taken in event.taken:
                 states[taken.source] = SourceState.TAKEN
         return states
 
@@ -163,7 +172,11 @@ class CatalogModel:
         """What is set aside, in order."""
         aside: dict[Source, tuple[str, Sequence[Rejection]]] = {}
         taken_before: set[Source] = set()
-        for _, commit in self.history:
+        for commit in self.events:
+            if isinstance(commit, frozenset):
+                aside = {one: reasons for one, reasons in aside.items() if one not in commit}
+                taken_before -= commit
+                continue
             named = {rejection.source for rejection in commit.rejected} - taken_before
             taken = {entry.source for entry in commit.taken}
             for source in taken | named:

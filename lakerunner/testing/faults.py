@@ -350,6 +350,11 @@ class FaultyCatalog(Catalog):
         with self.plan.call("catalog.purge"):
             self.inner.purge(segment_ids)
 
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Forget sources."""
+        with self.plan.call("catalog.forget"):
+            self.inner.forget(sources)
+
     def head(self) -> Head:
         """Say where the catalog stands."""
         with self.plan.call("catalog.head"):

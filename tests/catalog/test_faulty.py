@@ -29,6 +29,7 @@ CALLS: dict[str, Callable[[Catalog], object]] = {
     "catalog.removed": lambda catalog: catalog.removed(0),
     "catalog.head": lambda catalog: catalog.head(),
     "catalog.condemn": lambda catalog: catalog.condemn(["unknown"], 0),
+    "catalog.forget": lambda catalog: catalog.forget([]),
     "catalog.settle": lambda catalog: catalog.settle("lake", 0, whole=True),
     "catalog.purge": lambda catalog: catalog.purge(["unknown"]),
 }

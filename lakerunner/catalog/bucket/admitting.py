@@ -21,6 +21,7 @@ from lakerunner.catalog.bucket.digests import commit_digest, segment_digest
 from lakerunner.catalog.bucket.records import (
     CommitRecord,
     CondemnRecord,
+    ForgetRecord,
     PurgedSegment,
     PurgeRecord,
     SettleRecord,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog.change import CommitChange
     from lakerunner.model.commit import Commit, Unchanged
     from lakerunner.model.segment import Segment
+    from lakerunner.model.source import Source
 
 _KNOWN = (Kind.LIVE, Kind.REMOVED)
 
@@ -57,6 +59,7 @@ class Admission:
     def __init__(self, state: State) -> None:
         self._state = state
         self._claims: dict[bytes, Claim] = {}
+        self._sources: dict[bytes, SourceState | None] = {}
         self._added: dict[str, Segment] = {}
         self._numbers = dict(state.delta.numbers)
         self._head = state.delta.head
@@ -80,7 +83,7 @@ class Admission:
         sources = {one.source: source_digest(one.source) for one in commit.taken}
         sources |= {one.source: source_digest(one.source) for one in commit.rejected}
         own = commit_digest(commit.id)
-        claims = self._look_up([own, *added.values(), *wanted.values(), *sources.values()])
+        claims = self._look_up([own, *added.values(), *wanted.values()])
         if known := claims.get(own):
             return known.value
         refuse_strangers(commit, self._head)
@@ -90,11 +93,7 @@ class Admission:
             for name, digest in wanted.items()
             if (claim := claims.get(digest)) and claim.kind is Kind.LIVE
         }
-        states = {
-            source: SourceState.TAKEN if claim.kind is Kind.TAKEN else SourceState.REJECTED
-            for source, digest in sources.items()
-            if (claim := claims.get(digest))
-        }
+        states = self._states(sources)
         kinds = {name: claims[digest].kind for name, digest in added.items() if digest in claims}
         taken = [one.source for one in commit.taken]
         refuse_conflicts(
@@ -163,6 +162,23 @@ class Admission:
             self._head = head
             self.records.append(SettleRecord(lake, incarnation, whole))
 
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Admit that sources may be taken again, if any of them is known.
+
+        Raises:
+            CatalogMismatchError: The catalog is being recovered.
+        """
+        refuse_unfinished(self._head)
+        digests = {source: source_digest(source) for source in sources}
+        if known := tuple(self._states(digests)):
+            self._sources |= dict.fromkeys((digests[source] for source in known), None)
+            self.records.append(ForgetRecord(known))
+
+    def _states(self, digests: Mapping[Source, bytes]) -> dict[Source, SourceState]:
+        left = [digest for digest in digests.values() if digest not in self._sources]
+        found = {**(self._state.sources(left) if left else {}), **self._sources}
+        return {source: state for source, digest in digests.items() if (state := found.get(digest))}
+
     def _look_up(self, digests: Sequence[bytes]) -> dict[bytes, Claim]:
         own = {digest: self._claims[digest] for digest in digests if digest in self._claims}
         return self._state.claims([d for d in digests if d not in own]) | own
@@ -223,7 +239,8 @@ class Admission:
             number = self._numbers.setdefault(key, len(self._numbers))
             claims |= {segment_digest(one.id): Claim.removed(number) for one in part.remove}
             claims |= {segment_digest(one.id): Claim.live(number) for one in part.add}
-        claims |= {source_digest(r.source): Claim.source(taken=False) for r in commit.rejected}
-        claims |= {source_digest(t.source): Claim.source(taken=True) for t in commit.taken}
+        states = self._sources
+        states |= {source_digest(one.source): SourceState.REJECTED for one in commit.rejected}
+        states |= {source_digest(one.source): SourceState.TAKEN for one in commit.taken}
         self._head = replace(self._head, sequence=sequence)
         return sequence

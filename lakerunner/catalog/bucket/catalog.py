@@ -21,7 +21,6 @@ from lakerunner.catalog.bucket.writer import Writer
 from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CatalogError, StoreError
 from lakerunner.limits import CATALOG_GRACE_NS
-from lakerunner.model.source import SourceState
 from lakerunner.model.times import MAX_NS, MIN_NS
 from lakerunner.store import open_store
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from lakerunner.model.commit import Commit, Snapshot
     from lakerunner.model.head import Head
     from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source
+    from lakerunner.model.source import Rejection, Source, SourceState
     from lakerunner.model.times import TimeRange
     from lakerunner.store import ObjectStore
 
@@ -42,7 +41,6 @@ CHECKPOINT_EVERY = 100
 """Positions of the log between two checkpoints. Rarer ones make opening a lake slower."""
 
 _LOG = logging.getLogger(__name__)
-_STATES = {Kind.TAKEN: SourceState.TAKEN, Kind.REJECTED: SourceState.REJECTED}
 
 
 class BucketCatalog(Catalog):
@@ -139,12 +137,14 @@ class BucketCatalog(Catalog):
             return {}
         with translated(self.url):
             self._follower.refresh()
-            claims = self._follower.ask(lambda state: state.claims(list(digests.values())))
-        return {
-            source: _STATES[claims[digest].kind]
-            for source, digest in digests.items()
-            if digest in claims
-        }
+            states = self._follower.ask(lambda state: state.sources(list(digests.values())))
+        return {source: states[digest] for source, digest in digests.items() if digest in states}
+
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Forget sources, by an entry of the log."""
+        with translated(self.url):
+            self._writer.change(lambda admission: admission.forget(sources))
+            self._checkpoint_if_due()
 
     def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table from its totals."""

@@ -15,14 +15,21 @@ from lakerunner.catalog.bucket.moments import MomentPart
 from lakerunner.catalog.bucket.records import FORMAT_VERSION
 from lakerunner.catalog.bucket.rejection_part import RejectionPart
 from lakerunner.catalog.bucket.segment_part import SegmentPart
+from lakerunner.catalog.bucket.sources import RunWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lakerunner.catalog.bucket.checkpoints import Checkpoints, PartCache
+    from lakerunner.catalog.bucket.checkpoints import Checkpoints
     from lakerunner.catalog.bucket.delta import Delta, TableDelta
+    from lakerunner.catalog.bucket.parts import PartCache
+    from lakerunner.catalog.bucket.sources import SourceRun
 
 P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart, MomentPart)
+
+
+RUNS_SINCE = 3
+"""Version since which sources that were taken are no claims, but have runs."""
 
 
 class Checkpointer:
@@ -65,6 +72,7 @@ class Checkpointer:
             rejections=self._rejections(base, delta),
             head=delta.head,
             moments=self._moments(base, delta),
+            sources=self._sources(base, delta),
         )
 
     def _table(
@@ -84,7 +92,28 @@ class Checkpointer:
             )
         return TableManifest(table.organization, table.table, parts, table.totals.changed_by(delta))
 
+    def _sources(self, base: Manifest, delta: Delta) -> tuple[SourceRun, ...]:
+        def write(data: bytes) -> str:
+            return self._checkpoints.write_part(delta.position, data, "sources")
+
+        writer = RunWriter(self._cache.sources, write)
+        runs = base.sources
+        if base.version < RUNS_SINCE:
+            older = [digest for name in base.claims for digest in self._cache.claims(name).taken()]
+            runs = writer.extend((), dict.fromkeys(older, True))
+        return writer.extend(runs, delta.taken)
+
     def _claims(self, base: Manifest, delta: Delta) -> tuple[PartName, ...]:
+        if base.version < RUNS_SINCE and base.claims:
+            parts = [*map(self._cache.claims, base.claims), ClaimPart.of(delta.claims)]
+            return self._append(
+                (),
+                _merged_claims(parts, delta, oldest=True),
+                delta.position,
+                load=self._cache.claims,
+                merge=lambda found, oldest: _merged_claims(found, delta, oldest=oldest),
+                encode=ClaimPart.encode,
+            )
         if not delta.claims:
             return base.claims
         return self._append(
@@ -92,9 +121,7 @@ class Checkpointer:
             ClaimPart.of(delta.claims),
             delta.position,
             load=self._cache.claims,
-            merge=lambda found, oldest: ClaimPart.merge(
-                found, oldest=oldest, sequence=delta.sequence, floor=delta.head.floor
-            ),
+            merge=lambda found, oldest: _merged_claims(found, delta, oldest=oldest),
             encode=ClaimPart.encode,
         )
 
@@ -142,3 +169,7 @@ class Checkpointer:
         key = self._checkpoints.write_part(position, encode(part))
         self._cache.add(key, part)
         return (*older[:kept], PartName(key, len(part)))
+
+
+def _merged_claims(parts: Sequence[ClaimPart], delta: Delta, *, oldest: bool) -> ClaimPart:
+    return ClaimPart.merge(parts, oldest=oldest, sequence=delta.sequence, floor=delta.head.floor)

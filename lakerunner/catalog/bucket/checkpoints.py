@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
-import pyarrow as pa
 
-from lakerunner.catalog.bucket.claims import ClaimPart
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError
 from lakerunner.catalog.bucket.log import PREFIX, numbered, position_of
 from lakerunner.catalog.bucket.manifest import Manifest
-from lakerunner.catalog.bucket.moments import MomentPart
 from lakerunner.catalog.bucket.records import decode, encode
-from lakerunner.catalog.bucket.rejection_part import RejectionPart
-from lakerunner.catalog.bucket.segment_part import SegmentPart
 from lakerunner.errors import (
     CatalogError,
     CatalogVersionError,
@@ -25,17 +20,13 @@ from lakerunner.errors import (
 from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
-    from lakerunner.catalog.bucket.manifest import PartName
     from lakerunner.store.base import ObjectMeta, ObjectStore
 
 CHECKPOINTS_PREFIX = f"{PREFIX}checkpoints/"
 PARTS_PREFIX = f"{PREFIX}parts/"
 HINT_KEY = f"{PREFIX}last_checkpoint.json"
-
-Part = SegmentPart | ClaimPart | RejectionPart | MomentPart
-P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart, MomentPart)
 
 
 class _Hint(msgspec.Struct):
@@ -132,9 +123,9 @@ class Checkpoints:
             raise DamagedCheckpointError(f"{key!r} says {manifest.position}", key=key)
         return manifest
 
-    def write_part(self, position: int, data: bytes) -> str:
+    def write_part(self, position: int, data: bytes, kind: str = "parquet") -> str:
         """Put a part of the checkpoint at a position; returns its key, which is unique."""
-        key = f"{PARTS_PREFIX}{position:020d}-{uuid.uuid4().hex}.parquet"
+        key = f"{PARTS_PREFIX}{position:020d}-{uuid.uuid4().hex}.{kind}"
         self._store.put(key, data, PutMode.CREATE)
         return key
 
@@ -147,53 +138,3 @@ class Checkpoints:
             return False
         self._store.put(HINT_KEY, msgspec.json.encode(_Hint(manifest.position)))
         return True
-
-
-class PartCache:
-    """Loads parts once. Loading the same part in two threads at once is wasteful, and harmless.
-
-    Args:
-        store: The lake.
-    """
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self._parts: dict[str, Part] = {}
-
-    def segments(self, name: PartName) -> SegmentPart:
-        """A part with segments."""
-        return self._load(name, SegmentPart, SegmentPart)
-
-    def claims(self, name: PartName) -> ClaimPart:
-        """A part with claims."""
-        return self._load(name, ClaimPart, ClaimPart.decode)
-
-    def rejections(self, name: PartName) -> RejectionPart:
-        """A part with rejections."""
-        return self._load(name, RejectionPart, RejectionPart.decode)
-
-    def moments(self, name: PartName) -> MomentPart:
-        """A part with moments."""
-        return self._load(name, MomentPart, MomentPart.decode)
-
-    def _load(self, name: PartName, kind: type[P], read: Callable[[bytes], P]) -> P:
-        part = self._parts.get(name.key)
-        if part is None:
-            try:
-                part = read(self._store.get(name.key).data)
-            except (ObjectNotFoundError, pa.ArrowException, msgspec.MsgspecError, OSError) as error:
-                raise DamagedCheckpointError(
-                    f"{name.key!r} is missing or damaged: {error}", key=name.key
-                ) from error
-            self._parts[name.key] = part
-        if not isinstance(part, kind) or len(part) != name.rows:
-            raise DamagedCheckpointError(f"{name.key!r} is not what it should be", key=name.key)
-        return part
-
-    def add(self, key: str, part: Part) -> None:
-        """Keep a part that was just written."""
-        self._parts[key] = part
-
-    def keep(self, keys: Collection[str]) -> None:
-        """Forget all parts but these."""
-        self._parts = {key: part for key, part in self._parts.items() if key in keys}

@@ -1,4 +1,4 @@
-"""What may be claimed once in the whole lake, as a part: sources, segment ids, commit ids."""
+"""What is known of ids of segments and commits, and of what is set aside, as a part."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _SCHEMA = pa.schema(
 
 
 class Kind(IntEnum):
-    """What a claim is about; the numbers are part of the format."""
+    """What a claim is about; the numbers are part of the format.
+
+    Sources that were taken have runs of their own since version 3, which moves them there.
+    """
 
     TAKEN = 1
     REJECTED = 2
@@ -55,9 +58,9 @@ class Claim(NamedTuple):
     value: int = 0
 
     @classmethod
-    def source(cls, *, taken: bool) -> Self:
-        """A source that is in the lake or set aside."""
-        return cls(Kind.TAKEN if taken else Kind.REJECTED)
+    def rejected(cls) -> Self:
+        """A source that is set aside."""
+        return cls(Kind.REJECTED)
 
     @classmethod
     def live(cls, table: int) -> Self:
@@ -71,7 +74,7 @@ class Claim(NamedTuple):
 
     @classmethod
     def purged(cls) -> Self:
-        """A segment id that is free again; hides an older claim."""
+        """A segment or source of which nothing is known any more; hides an older claim."""
         return cls(Kind.PURGED)
 
     @classmethod
@@ -133,6 +136,12 @@ class ClaimPart:
             for row, kind, value in zip(rows.tolist(), kinds, values, strict=True)
         ]
 
+    def taken(self) -> list[bytes]:
+        """Sources that were taken: only in parts of before version 3."""
+        rows = np.flatnonzero(self._kind == Kind.TAKEN)
+        pairs = np.stack([half[rows] for half in self._digests], axis=1).astype(">u8").tobytes()
+        return [pairs[at : at + 16] for at in range(0, len(pairs), 16)]
+
     @staticmethod
     def merge(parts: Sequence[ClaimPart], *, oldest: bool, sequence: int, floor: int) -> ClaimPart:
         """One part with the newest claim of each digest.
@@ -155,6 +164,7 @@ class ClaimPart:
         keep[:-1] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
         keep &= (kind != Kind.COMMIT) | (value > sequence - COMMIT_IDS)
         keep &= (kind != Kind.CONDEMNED) | (value >= floor)
+        keep &= kind != Kind.TAKEN
         if oldest:
             keep &= kind != Kind.PURGED
         return ClaimPart(pa.table([high[keep], low[keep], kind[keep], value[keep]], schema=_SCHEMA))

@@ -9,7 +9,12 @@ from msgspec.structs import replace
 
 from lakerunner.catalog.bucket.claims import Claim
 from lakerunner.catalog.bucket.digests import commit_digest, segment_digest
-from lakerunner.catalog.bucket.records import CommitRecord, CondemnRecord, PurgeRecord
+from lakerunner.catalog.bucket.records import (
+    CommitRecord,
+    CondemnRecord,
+    ForgetRecord,
+    PurgeRecord,
+)
 from lakerunner.catalog.ledger import source_digest
 from lakerunner.model.head import Head, epoch_of
 from lakerunner.model.times import MAX_NS, MIN_NS
@@ -105,7 +110,8 @@ class Delta:
         tables: Changes by table.
         numbers: Number of each table, in the order in which the log first names them. All
             processes count alike, so claims may speak of tables by number.
-        claims: What became of sources, segments and commits, by digest.
+        claims: What became of segments, commits, and sources that were set aside, by digest.
+        taken: Whether a source was taken (or else forgotten), by digest.
         rejections: Owner and reasons by digest of the source; None where they were cleared.
         position: The last position it includes.
         sequence: The last commit it includes.
@@ -129,6 +135,7 @@ class Delta:
         self.tables: dict[TableKey, TableDelta] = {}
         self.numbers: dict[TableKey, int] = {key: number for number, key in enumerate(tables)}
         self.claims: dict[bytes, Claim] = {}
+        self.taken: dict[bytes, bool] = {}
         self.rejections: dict[bytes, tuple[str, Sequence[Rejection]] | None] = {}
         self.position = position
         self.sequence = sequence
@@ -156,6 +163,8 @@ class Delta:
                 self._purge(record)
             elif isinstance(record, CondemnRecord):
                 self._condemn(record)
+            elif isinstance(record, ForgetRecord):
+                self._forget(record)
             else:
                 self._head = replace(
                     self._head,
@@ -195,11 +204,18 @@ class Delta:
             reasons.setdefault(source_digest(rejection.source), []).append(rejection)
         for source in record.cleared:
             self.rejections[source_digest(source)] = None
+            self.claims[source_digest(source)] = Claim.purged()
         for digest, rejections in reasons.items():
-            self.claims[digest] = Claim.source(taken=False)
+            self.claims[digest] = Claim.rejected()
             self.rejections[digest] = (commit.organization, rejections)
         for taken in commit.taken:
-            self.claims[source_digest(taken.source)] = Claim.source(taken=True)
+            self.taken[source_digest(taken.source)] = True
+
+    def _forget(self, record: ForgetRecord) -> None:
+        for digest in map(source_digest, record.sources):
+            self.taken[digest] = False
+            self.claims[digest] = Claim.purged()
+            self.rejections[digest] = None
 
     def _purge(self, record: PurgeRecord) -> None:
         for purged in record.segments:

@@ -6,9 +6,10 @@ import logging
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from lakerunner.catalog.bucket.checkpoints import Checkpoints, PartCache
+from lakerunner.catalog.bucket.checkpoints import Checkpoints
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError
 from lakerunner.catalog.bucket.log import LOG_PREFIX, Log, numbered
+from lakerunner.catalog.bucket.parts import PartCache
 from lakerunner.catalog.bucket.state import State
 from lakerunner.errors import CatalogError, CatalogUnavailableError, ObjectNotFoundError
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lakerunner.catalog.bucket.sources import SourceRun
 from lakerunner.catalog.columns import ColumnKey
 from lakerunner.model.head import Head
 from lakerunner.model.times import MIN_NS
@@ -73,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True):
         rejections: Parts from old to new.
         head: Where the catalog stands; its own sequence is not used.
         moments: Parts from old to new.
+        sources: What was taken, in runs from old to new. Before version 3 it was among the claims.
     """
 
     version: int = 1
@@ -86,13 +88,14 @@ class Manifest(msgspec.Struct, frozen=True):
     rejections: tuple[PartName, ...] = ()
     head: Head = Head(0)
     moments: tuple[PartName, ...] = ()
+    sources: tuple[SourceRun, ...] = ()
 
     def parts(self) -> set[str]:
         """Keys of all parts."""
         named = [*self.claims, *self.rejections, *self.moments]
         for table in self.tables:
             named += table.parts
-        return {part.key for part in named}
+        return {part.key for part in named} | {p.key for run in self.sources for p in run.parts}
 
 
 def merge_from(sizes: Sequence[int]) -> int:

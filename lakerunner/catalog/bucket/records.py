@@ -13,7 +13,7 @@ from lakerunner.limits import ZSTD_LEVEL
 from lakerunner.model.commit import Commit
 from lakerunner.model.source import Source
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of log entries, checkpoints and parts. Raise it when an old reader would misread them."""
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -78,6 +78,12 @@ class CondemnRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="condem
     floor: int = 0
 
 
+class ForgetRecord(msgspec.Struct, frozen=True, tag="forget"):
+    """Sources that may be taken again. No commit either."""
+
+    sources: tuple[Source, ...]
+
+
 class SettleRecord(msgspec.Struct, frozen=True, tag="settle"):
     """Whose catalog this is from now on. No commit either."""
 
@@ -86,7 +92,7 @@ class SettleRecord(msgspec.Struct, frozen=True, tag="settle"):
     whole: bool
 
 
-Record = CommitRecord | PurgeRecord | CondemnRecord | SettleRecord
+Record = CommitRecord | PurgeRecord | CondemnRecord | ForgetRecord | SettleRecord
 
 
 class Entry(msgspec.Struct, frozen=True):

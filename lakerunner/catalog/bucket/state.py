@@ -13,16 +13,17 @@ from lakerunner.catalog.bucket.segment_part import PartStack
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.errors import SnapshotExpiredError
 from lakerunner.model.commit import Snapshot
+from lakerunner.model.source import SourceState
 from lakerunner.model.times import isoformat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lakerunner.catalog.base import Place
-    from lakerunner.catalog.bucket.checkpoints import PartCache
     from lakerunner.catalog.bucket.delta import TableKey
     from lakerunner.catalog.bucket.log import Stored
     from lakerunner.catalog.bucket.manifest import TableManifest
+    from lakerunner.catalog.bucket.parts import PartCache
     from lakerunner.catalog.bucket.rejection_part import Reasons
     from lakerunner.model.segment import Segment
     from lakerunner.model.source import Rejection
@@ -115,6 +116,23 @@ class State:
             found |= {digest: hit for digest, hit in zip(left, hits, strict=True) if hit}
             left = [digest for digest, hit in zip(left, hits, strict=True) if hit is None]
         return {digest: claim for digest, claim in found.items() if claim.kind is not Kind.PURGED}
+
+    def sources(self, digests: Sequence[bytes]) -> dict[bytes, SourceState]:
+        """What is known of sources."""
+        taken = {
+            digest: self.delta.taken[digest] for digest in digests if digest in self.delta.taken
+        }
+        left = [digest for digest in dict.fromkeys(digests) if digest not in taken]
+        if left and self.manifest.sources:
+            taken |= self._cache.sources.find(self.manifest.sources, left)
+        found = {digest: SourceState.TAKEN for digest, state in taken.items() if state}
+        aside = self.claims([digest for digest in digests if digest not in found])
+        for digest, claim in aside.items():
+            if claim.kind is Kind.REJECTED:
+                found[digest] = SourceState.REJECTED
+            elif digest not in taken:  # a part of before version 3 says so
+                found[digest] = SourceState.TAKEN
+        return found
 
     def knows(self, commit_ids: Sequence[str]) -> bool:
         """Whether all of these commits were applied."""

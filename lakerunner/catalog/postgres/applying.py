@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 import msgspec
@@ -13,9 +14,10 @@ from lakerunner.catalog.admission import (
     refuse_unfinished,
 )
 from lakerunner.catalog.change import commit_change
+from lakerunner.catalog.postgres.ledger import ADD, TAKEN, digests_of, forget_taken
 from lakerunner.catalog.postgres.lookup import (
+    ASIDE,
     SEGMENTS,
-    SOURCES,
     SegmentRow,
     identities,
     states_of,
@@ -85,15 +87,6 @@ _FORGET_COLUMNS: LiteralString = "DELETE FROM columns WHERE table_number = %(tab
 _ADD_BUCKETS: LiteralString = """
     INSERT INTO buckets (url) SELECT DISTINCT url FROM unnest(%(bucket)s::text[]) AS url
     WHERE NOT EXISTS (SELECT FROM buckets WHERE buckets.url = url.url)"""
-
-_SET_SOURCES: LiteralString = """
-    INSERT INTO sources (bucket, key, etag, taken, rows, sequence)
-    SELECT buckets.number, new.key, new.etag, new.taken, new.rows, %(sequence)s
-    FROM unnest(%(bucket)s::text[], %(key)s::text[], %(etag)s::text[], %(taken)s::boolean[],
-        %(rows)s::bigint[]) AS new (bucket, key, etag, taken, rows)
-    JOIN buckets ON buckets.url = new.bucket
-    ON CONFLICT (bucket, key, etag) DO UPDATE
-    SET taken = excluded.taken, rows = excluded.rows, sequence = excluded.sequence"""
 
 _CLEAR_REJECTIONS: LiteralString = """
     DELETE FROM rejections WHERE number = ANY (ARRAY (
@@ -207,7 +200,11 @@ def _look(transaction: Transaction, commit: Commit, name: str) -> _Found:
         if commit.add:
             connection.execute(_ADD_TABLES, tables)
         numbers = connection.execute(_TABLES, tables)
-        states = connection.execute(SOURCES, identities(sources)) if sources else None
+        states = [
+            connection.execute(statement, values)
+            for statement, values in ((TAKEN, digests_of(sources)), (ASIDE, identities(sources)))
+            if sources
+        ]
         segments = connection.execute(SEGMENTS, {"ids": ids}, binary=True) if ids else None
         condemned = connection.execute(CONDEMNED, {"ids": added}) if added else None
         changed = connection.execute(CHANGED, parts_of(commit)) if commit.unchanged_since else None
@@ -218,7 +215,7 @@ def _look(transaction: Transaction, commit: Commit, name: str) -> _Found:
         head=head,
         known=int(earlier[0]) if earlier else None,
         tables=dict(numbers.fetchall()),
-        states=states_of(sources, states.fetchall() if states else ()),
+        states=states_of(sources, chain.from_iterable(each.fetchall() for each in states)),
         segments={row[0]: SegmentRow(*row) for row in rows},
         condemned={row[0] for row in condemned.fetchall()} if condemned else set(),
         changed=changed_of(commit, changed.fetchall(), head) if changed else [],
@@ -258,18 +255,17 @@ def _change_totals(connection: Link, change: TableChange, values: dict[str, obje
 
 
 def _change_sources(connection: Link, change: CommitChange, values: dict[str, object]) -> None:
-    if not change.touched:
-        return
-    changed = sorted(change.touched)
-    arrays = identities(changed)
-    counts = {
-        "taken": [source in change.taken for source in changed],
-        "rows": [change.taken.get(source, 0) for source in changed],
-    }
-    connection.execute(_ADD_BUCKETS, arrays)
-    connection.execute(_SET_SOURCES, values | arrays | counts)
-    connection.execute(_CLEAR_REJECTIONS, arrays)
+    if change.taken:
+        connection.execute(ADD, digests_of(change.taken))
+    if change.cleared:
+        connection.execute(_CLEAR_REJECTIONS, identities(change.cleared))
     _add_rejections(connection, change.rejected, values)
+
+
+def forget_sources(connection: Link, sources: Sequence[Source]) -> None:
+    """Forget that sources were taken or set aside, in a transaction that holds the head."""
+    forget_taken(connection, sources)
+    connection.execute(_CLEAR_REJECTIONS, identities(sources))
 
 
 def _add_rejections(
@@ -278,4 +274,5 @@ def _add_rejections(
     if rejected:
         arrays = identities(entry.source for entry in rejected)
         payload = {"payload": [msgspec.json.encode(entry) for entry in rejected]}
+        connection.execute(_ADD_BUCKETS, arrays)
         connection.execute(_ADD_REJECTIONS, values | arrays | payload)

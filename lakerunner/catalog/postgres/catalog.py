@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from operator import attrgetter
 from typing import TYPE_CHECKING, LiteralString
 
 import msgspec
+import psycopg
 from msgspec.structs import replace
 
 from lakerunner.catalog.admission import (
     check_commit,
     condemnable,
     refuse_live,
+    refuse_unfinished,
     require_readable,
     settled,
 )
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.ledger import ANY_SIZE, MERGED_AT_ONCE, RECENT
 from lakerunner.catalog.postgres.address import read_address
-from lakerunner.catalog.postgres.applying import apply_commit
+from lakerunner.catalog.postgres.applying import apply_commit, forget_sources
+from lakerunner.catalog.postgres.failures import translate
 from lakerunner.catalog.postgres.leases import PostgresLeases
-from lakerunner.catalog.postgres.lookup import SOURCES, identities, states_of
+from lakerunner.catalog.postgres.ledger import TAKEN, digests_of, pack_ledger
+from lakerunner.catalog.postgres.lookup import ASIDE, identities, states_of
 from lakerunner.catalog.postgres.pool import Pool
 from lakerunner.catalog.postgres.standing import (
     HEAD,
@@ -29,6 +35,7 @@ from lakerunner.catalog.postgres.standing import (
     head_of,
     write_head,
 )
+from lakerunner.errors import CatalogError
 from lakerunner.model.commit import Snapshot
 from lakerunner.model.head import Head
 from lakerunner.model.segment import decode_segment
@@ -111,6 +118,8 @@ _SNAPSHOT: LiteralString = """
 _REJECTIONS: LiteralString = """
     SELECT number, payload FROM rejections WHERE organization = %(organization)s"""
 
+_SOURCES: LiteralString = f"{TAKEN} UNION ALL {ASIDE}"
+
 _TABLES: LiteralString = """
     SELECT organization, name FROM tables WHERE segments > 0"""
 
@@ -119,6 +128,7 @@ _PURGE: LiteralString = """
 
 _FORGET: LiteralString = "DELETE FROM segments WHERE id = ANY(%(ids)s::text[])"
 
+_LOG = logging.getLogger(__name__)
 _BY_TIME = attrgetter("min_timestamp_ns", "id")
 _REJECTION = msgspec.json.Decoder(Rejection)
 
@@ -149,6 +159,7 @@ class PostgresCatalog(Catalog):
         self.url = self._address.url
         self._only_read = only_read
         self._pool = Pool(self._address, only_read=only_read)
+        self._taken = RECENT  # since this process looked whether the ledger is to be packed
 
     @classmethod
     def existing(cls, location: str) -> PostgresCatalog:
@@ -159,7 +170,30 @@ class PostgresCatalog(Catalog):
         """Apply a commit in one transaction, in two round trips."""
         commit = check_commit(commit)
         with self._pool.writing() as transaction:
-            return apply_commit(transaction, commit, self.url)
+            sequence = apply_commit(transaction, commit, self.url)
+        self._taken += len(commit.taken)
+        if commit.taken and self._taken >= RECENT // 4:
+            self._taken = 0
+            self._pack(MERGED_AT_ONCE)
+        return sequence
+
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Delete their digests, wherever they are, in the order of commits."""
+        with self._pool.lent() as connection:
+            try:
+                with connection.transaction():
+                    lock = connection.execute(LOCK_HEAD).fetchall()
+                    refuse_unfinished(head_of(lock[0], self.url))
+                    forget_sources(connection, sources)
+            except psycopg.Error as error:
+                raise translate(error, self._address) from error
+
+    def _pack(self, limit: int, *, at_least: int = 0) -> None:
+        """Pack the ledger of sources; what was committed stands, whatever becomes of it."""
+        try:
+            pack_ledger(self._pool, limit, at_least=at_least)
+        except CatalogError as error:
+            _LOG.warning("the ledger of sources was not packed, a later commit does it: %s", error)
 
     def segments(
         self,
@@ -213,7 +247,8 @@ class PostgresCatalog(Catalog):
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up, all in one statement."""
-        return states_of(sources, self._pool.read(SOURCES, identities(sources)))
+        values = {**digests_of(sources), **identities(sources)}
+        return states_of(sources, self._pool.read(_SOURCES, values))
 
     def snapshot(self, organization: str, table: str) -> Snapshot:
         """Describe a table from the totals that each commit maintains."""
@@ -262,6 +297,7 @@ class PostgresCatalog(Catalog):
             with transaction.changing() as connection:
                 write_head(connection, replace(head, purged=purged))
                 connection.execute(_FORGET, {"ids": list(known)})
+        self._pack(ANY_SIZE)
 
     def head(self) -> Head:
         """Say where the catalog stands."""

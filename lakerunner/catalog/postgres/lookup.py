@@ -5,29 +5,26 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
-from lakerunner.model.source import SourceState
+from lakerunner.model.source import Source, SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from lakerunner.model.source import Source
 
 _INDEXED_BYTES = 800
 """Bytes of one text in an index: with three of them an entry still fits into a third of a page,
 which is all that PostgreSQL allows."""
 
 # OFFSET 0 keeps the inner query as it is: a lookup by the whole key. Joined freely, the server may
-# walk all sources of a bucket for each one, as long as it believes that there are few.
-SOURCES: LiteralString = """
-    SELECT asked.position, found.taken
+# walk all rejections of a bucket for each one, as long as it believes that there are few.
+ASIDE: LiteralString = """
+    SELECT asked.position, false AS taken
     FROM unnest(%(bucket)s::text[], %(key)s::text[], %(etag)s::text[])
         WITH ORDINALITY AS asked (bucket, key, etag, position)
     JOIN buckets ON buckets.url = asked.bucket
-    CROSS JOIN LATERAL (
-        SELECT taken FROM sources
-        WHERE bucket = buckets.number AND key = asked.key AND etag = asked.etag OFFSET 0
-    ) AS found"""
-"""Positions count from 1."""
+    WHERE EXISTS (
+        SELECT FROM rejections
+        WHERE bucket = buckets.number AND key = asked.key AND etag = asked.etag OFFSET 0)"""
+"""Positions of those that are set aside, wholly or in part; they count from 1."""
 
 SEGMENTS: LiteralString = """
     SELECT id, removed, payload FROM segments WHERE id = ANY(%(ids)s::text[])"""
@@ -68,21 +65,27 @@ def fold(text: str) -> str:
     return f"{head}…{blake2b(data, digest_size=32).hexdigest()}"
 
 
+def folded(source: Source) -> Source:
+    """A source with all of its parts folded."""
+    return Source(fold(source.bucket), fold(source.key), fold(source.etag))
+
+
 def identities(sources: Iterable[Source]) -> dict[str, list[str]]:
     """The parts of many sources, folded, as the arrays `bucket`, `key` and `etag`."""
-    folded = [(fold(source.bucket), fold(source.key), fold(source.etag)) for source in sources]
+    all_folded = [folded(source) for source in sources]
     return {
-        "bucket": [bucket for bucket, _, _ in folded],
-        "key": [key for _, key, _ in folded],
-        "etag": [etag for _, _, etag in folded],
+        "bucket": [source.bucket for source in all_folded],
+        "key": [source.key for source in all_folded],
+        "etag": [source.etag for source in all_folded],
     }
 
 
 def states_of(
     sources: Sequence[Source], rows: Iterable[tuple[Any, ...]]
 ) -> dict[Source, SourceState]:
-    """The answer to `SOURCES`, by source."""
+    """The answers to `ledger.TAKEN` and `ASIDE`, by source: what was taken is taken."""
+    known = sorted(rows)
     return {
         sources[position - 1]: SourceState.TAKEN if taken else SourceState.REJECTED
-        for position, taken in rows
+        for position, taken in known
     }

@@ -121,7 +121,7 @@ class Pool:
             query: Its first column is never NULL; `guard` is the row of `lakerunner_catalog`.
             values: Its parameters.
         """
-        with self._lent() as connection:
+        with self.lent() as connection:
             try:
                 rows = connection.execute(
                     _GUARDED.format(query=query), values, binary=True
@@ -143,7 +143,7 @@ class Pool:
         Raises:
             CommitUnknownError: The connection broke while the server was making it durable.
         """
-        with self._lent() as connection:
+        with self.lent() as connection:
             transaction = Transaction(connection)
             try:
                 yield transaction
@@ -158,7 +158,7 @@ class Pool:
 
         A reply that is lost leaves open whether it was applied: only for what can be repeated.
         """
-        with self._lent() as connection:
+        with self.lent() as connection:
             try:
                 cursor = connection.execute(query, values)
                 return cursor.fetchall() if cursor.description else []
@@ -172,7 +172,8 @@ class Pool:
         _close_all(closing)
 
     @contextmanager
-    def _lent(self) -> Iterator[Link]:
+    def lent(self) -> Iterator[Link]:
+        """Lend a connection in autocommit mode; errors of it are left as they are."""
         while True:
             pool = self._connections()
             try:

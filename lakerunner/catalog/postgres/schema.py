@@ -6,19 +6,36 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from psycopg import sql
 
+from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CatalogError, CatalogVersionError, ConfigurationError
+from lakerunner.model.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import LiteralString
 
     from psycopg import Connection
 
-    Step: TypeAlias = Sequence[LiteralString]
-    """Statements that lead from one version to the next."""
+    Step: TypeAlias = Sequence[LiteralString | Callable[[Connection[Any]], None]]
+    """Statements, and calls, that lead from one version to the next."""
 
 _LOCK_SPACE = 0x4C4B5231
 """First half of the advisory lock under which a schema is migrated (`LKR1`)."""
+
+_AT_ONCE = 10_000
+
+
+def _move_sources(connection: Connection[Any]) -> None:
+    """Write the digests of the names of what was taken, some thousands at a time."""
+    query = """SELECT url, key, etag FROM sources JOIN buckets ON number = bucket WHERE taken"""
+    with connection.cursor("moving") as names, connection.cursor() as digests:
+        names.execute(query)
+        while some := names.fetchmany(_AT_ONCE):
+            digests.execute(
+                "INSERT INTO ledger_recent SELECT unnest(%s::bytea[]) ON CONFLICT DO NOTHING",
+                ([source_digest(Source(*one)) for one in some],),
+            )
+
 
 STEPS: Sequence[Step] = (
     (
@@ -123,6 +140,24 @@ STEPS: Sequence[Step] = (
             epoch bigint NOT NULL)""",
         "CREATE INDEX condemned_by_epoch ON condemned (epoch)",
     ),
+    # Tens of millions of sources, by their digests: see `ledger`. What was set aside is in
+    # `rejections` alone. `number` is the run's, times 2**32, and the head of the first digest.
+    (
+        "CREATE TABLE ledger_recent (digest bytea PRIMARY KEY)",
+        """CREATE TABLE ledger_runs (
+            number bigint PRIMARY KEY,
+            size bigint NOT NULL,
+            low bigint NOT NULL,
+            high bigint NOT NULL,
+            target bigint) WITH (fillfactor = 10)""",
+        # A block fills a page, and stays in it.
+        """CREATE TABLE ledger_blocks (
+            number bigint PRIMARY KEY,
+            digests bytea NOT NULL)""",
+        "ALTER TABLE ledger_blocks ALTER COLUMN digests SET STORAGE MAIN",
+        _move_sources,
+        "DROP TABLE sources",
+    ),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 
@@ -197,7 +232,10 @@ def prepare(
             version = _version(connection, schema, name, steps)
         for step in steps[version:]:
             for statement in step:
-                connection.execute(statement)
+                if callable(statement):
+                    statement(connection)
+                else:
+                    connection.execute(statement)
         connection.execute("UPDATE lakerunner_catalog SET version = %s", (len(steps),))
 
 

@@ -11,7 +11,7 @@ from lakerunner.catalog.admission import (
     refuse_unfinished,
 )
 from lakerunner.catalog.change import commit_change
-from lakerunner.catalog.sqlite.ledger import add_taken
+from lakerunner.catalog.sqlite.ledger import add_taken, forget_taken
 from lakerunner.catalog.sqlite.lookup import find_segments, find_sources
 from lakerunner.catalog.sqlite.standing import find_condemned, has_changed, read_head
 from lakerunner.model.segment import decode_segment, encode_segment
@@ -174,6 +174,21 @@ def _change_sources(
             )
             for entry in change.rejected
         ),
+    )
+
+
+def forget_sources(connection: sqlite3.Connection, sources: Sequence[Source]) -> None:
+    """Forget that sources were taken or set aside.
+
+    Raises:
+        CatalogMismatchError: The catalog is being recovered.
+    """
+    refuse_unfinished(read_head(connection))
+    forget_taken(connection, sources)
+    connection.executemany(
+        "DELETE FROM rejections WHERE key = ? AND etag = ?"
+        " AND bucket = (SELECT number FROM buckets WHERE url = ?)",
+        ((one.key, one.etag, one.bucket) for one in sources),
     )
 
 

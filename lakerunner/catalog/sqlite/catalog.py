@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ from lakerunner.catalog.admission import (
 )
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.columns import summarise_counts
-from lakerunner.catalog.sqlite.applying import apply_commit
+from lakerunner.catalog.ledger import ANY_SIZE, MERGED_AT_ONCE, RECENT, pack
+from lakerunner.catalog.sqlite.applying import apply_commit, forget_sources
 from lakerunner.catalog.sqlite.leases import SqliteLeases
-from lakerunner.catalog.sqlite.ledger import RECENT, Packer
+from lakerunner.catalog.sqlite.ledger import SqliteShelf, is_full
 from lakerunner.catalog.sqlite.lookup import KNOWN, find_segments, find_sources, lookup
 from lakerunner.catalog.sqlite.pool import ConnectionPool
 from lakerunner.catalog.sqlite.standing import add_condemned, read_head, write_head
@@ -32,7 +34,7 @@ from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit
@@ -88,11 +90,6 @@ _REJECTIONS = """
     WHERE organization = ?
     ORDER BY rejected_ns, buckets.url, key, etag, rejections.number"""
 
-_MERGED_AT_ONCE = 1 << 20
-"""Digests of a run that a commit may have to wait for; larger ones wait for a purge."""
-
-_ANY_SIZE = 1 << 62
-
 _LOG = logging.getLogger(__name__)
 _BY_TIME = attrgetter("min_timestamp_ns", "id")
 
@@ -126,7 +123,7 @@ class SqliteCatalog(Catalog):
         self.path = _path(location)
         self.url = f"sqlite://{self.path.as_posix()}"
         self._pool = ConnectionPool(self.path)
-        self._taken = 0  # since this process looked whether the ledger is to be packed
+        self._taken = RECENT  # since this process looked whether the ledger is to be packed
 
     @classmethod
     def existing(cls, location: str | os.PathLike[str]) -> SqliteCatalog:
@@ -147,17 +144,36 @@ class SqliteCatalog(Catalog):
         with self._pool.writing() as connection:
             sequence = apply_commit(connection, commit)
         self._taken += len(commit.taken)
-        if self._taken >= RECENT // 4:
+        if commit.taken and self._taken >= RECENT // 4:
             self._taken = 0
-            self._pack(_MERGED_AT_ONCE)
+            with self._pool.reading() as connection:
+                due = is_full(connection, RECENT)
+            if due:
+                self._pack(MERGED_AT_ONCE)
         return sequence
 
-    def _pack(self, limit: int, *, all_of_it: bool = False) -> None:
-        """Pack the ledger of sources; what was committed stands, whatever becomes of it."""
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Delete their digests, wherever they are."""
+        with self._pool.writing() as connection:
+            forget_sources(connection, sources)
+
+    def _pack(self, limit: int, *, at_least: int = 0) -> None:
+        """Pack the ledger of sources; what was committed stands, whatever becomes of it.
+
+        Others see the old state or the new one of each slice. One process packs at a time.
+        """
         try:
-            Packer(self._pool.writing, self._pool.queue).pack(limit, all_of_it=all_of_it)
+            with self._pool.queue.alone():
+                pack(self._shelf, limit, at_least=at_least)
+        except BlockingIOError:
+            return
         except (CatalogError, OSError) as error:
             _LOG.warning("the ledger of sources was not packed, a later commit does it: %s", error)
+
+    @contextmanager
+    def _shelf(self) -> Iterator[SqliteShelf]:
+        with self._pool.writing() as connection:
+            yield SqliteShelf(connection)
 
     def segments(
         self,
@@ -274,7 +290,7 @@ class SqliteCatalog(Catalog):
             purged = max([head.purged, *(row.removed or 0 for row in known.values())])
             write_head(connection, replace(head, purged=purged))
             connection.executemany("DELETE FROM segments WHERE id = ?", ((i,) for i in known))
-        self._pack(_ANY_SIZE)
+        self._pack(ANY_SIZE)
 
     def head(self) -> Head:
         """Say where the catalog stands."""

@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
-from lakerunner.catalog.ledger import (
-    BLOCK_DIGESTS,
-    DIGEST_BYTES,
-    blocks,
-    head_of,
-    holds,
-    source_digest,
-    to_merge,
-    union,
-)
+from lakerunner.catalog.ledger import HEADS, Run, Shelf, head_of, holds, source_digest, without
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from lakerunner.catalog.sqlite.queueing import WriterQueue
+    from lakerunner.catalog.ledger import Block
     from lakerunner.model.source import Source
 
-    Writing: TypeAlias = Callable[[], AbstractContextManager[sqlite3.Connection]]
-    """Lends a connection for a transaction: see `pool.ConnectionPool.writing`."""
-
-RECENT = 32_768
-"""Digests in the tree before they are packed. More make each commit touch more pages."""
-
-SLICE = 262_144
-"""Digests that one transaction of a merge writes: some 4 MB, and what others wait for."""
-
-_HEADS = 1 << 32
-
 _FIND = """
-    SELECT digests FROM ledger_blocks WHERE number <= ? AND number >= ?
+    SELECT number, digests FROM ledger_blocks WHERE number <= ? AND number >= ?
     ORDER BY number DESC LIMIT 1"""
 
-_RANGE = """
-    SELECT digests FROM ledger_blocks WHERE number < ? AND number >= coalesce(
-        (SELECT max(number) FROM ledger_blocks WHERE number <= ? AND number >= ?), ?)
-    ORDER BY number"""
+_RUNS = "SELECT number, size, low, high, target FROM ledger_runs ORDER BY number"
 
 
 def find_taken(connection: sqlite3.Connection, sources: Iterable[Source]) -> set[Source]:
@@ -53,22 +27,25 @@ def find_taken(connection: sqlite3.Connection, sources: Iterable[Source]) -> set
     handful, wherever its digest lies.
     """
     digests = {source_digest(source): source for source in sources}
-    query = "SELECT number FROM ledger_runs WHERE whole ORDER BY number DESC"
-    runs = [number for (number,) in connection.execute(query)]
-    found = set()
-    for wanted, source in sorted(digests.items()):
-        new = "SELECT 1 FROM ledger_recent WHERE digest = ?"
-        if connection.execute(new, (wanted,)).fetchone() or any(
-            _in_run(connection, run, wanted) for run in runs
-        ):
-            found.add(source)
-    return found
+    runs = [Run(*row) for row in connection.execute(_RUNS)]
+    new = "SELECT 1 FROM ledger_recent WHERE digest = ?"
+    return {
+        source
+        for wanted, source in sorted(digests.items())
+        if connection.execute(new, (wanted,)).fetchone()
+        or any(holds(data, wanted) for _, data in _blocks_of(connection, runs, wanted))
+    }
 
 
-def _in_run(connection: sqlite3.Connection, run: int, wanted: bytes) -> bool:
-    first = run * _HEADS
-    row = connection.execute(_FIND, (first + head_of(wanted), first)).fetchone()
-    return row is not None and holds(row[0], wanted)
+def _blocks_of(
+    connection: sqlite3.Connection, runs: Sequence[Run], wanted: bytes
+) -> Iterator[tuple[int, bytes]]:
+    """The block of each run that may hold a digest, and its number."""
+    head = head_of(wanted)
+    for run in reversed(runs):
+        if run.low <= head < run.high:
+            first = run.number * HEADS
+            yield from connection.execute(_FIND, (first + head, first))
 
 
 def add_taken(connection: sqlite3.Connection, sources: Iterable[Source]) -> None:
@@ -79,131 +56,81 @@ def add_taken(connection: sqlite3.Connection, sources: Iterable[Source]) -> None
     )
 
 
-class Packer:
-    """Packs what was taken into runs, and merges runs, outside of any commit.
+def is_full(connection: sqlite3.Connection, size: int) -> bool:
+    """Whether at least so many digests were not packed yet."""
+    query = "SELECT 1 FROM ledger_recent LIMIT 1 OFFSET ?"
+    return connection.execute(query, (size - 1,)).fetchone() is not None
 
-    In each transaction a bounded number of digests is written. Whoever looks meanwhile sees the
-    old runs, until the new one takes their place. One process packs at a time; one that dies leaves
-    a run that is not whole, which the next one deletes.
+
+def forget_taken(connection: sqlite3.Connection, sources: Iterable[Source]) -> None:
+    """Note that sources are not taken, whether they were or not."""
+    runs = [Run(*row) for row in connection.execute(_RUNS)]
+    for unwanted in sorted(map(source_digest, sources)):
+        connection.execute("DELETE FROM ledger_recent WHERE digest = ?", (unwanted,))
+        for number, data in list(_blocks_of(connection, runs, unwanted)):
+            if holds(data, unwanted):
+                connection.execute(
+                    "UPDATE ledger_blocks SET digests = ? WHERE number = ?",
+                    (without(data, {unwanted}), number),
+                )
+
+
+class SqliteShelf(Shelf):
+    """The ledger as a packer sees it. Whoever looks beside it sees a whole transaction, or none.
 
     Args:
-        writing: Lends a connection that is the only writer.
-        queue: Says who packs.
+        connection: The only writer, in a transaction.
     """
 
-    def __init__(self, writing: Writing, queue: WriterQueue) -> None:
-        self._writing = writing
-        self._queue = queue
+    block_digests: ClassVar[int] = 240
 
-    def pack(self, limit: int, *, all_of_it: bool = False) -> None:
-        """Pack and merge if it is due, unless somebody else does so now.
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
 
-        Args:
-            limit: Digests of a run that is not merged any more.
-            all_of_it: Pack however few there are.
-        """
-        with suppress(BlockingIOError), self._queue.alone():
-            self._sweep()
-            while self._pack_recent(1 if all_of_it else RECENT):
-                pass
-            while self._merge(limit):
-                pass
+    def runs(self) -> list[Run]:
+        """All runs."""
+        return [Run(*row) for row in self._connection.execute(_RUNS)]
 
-    def _pack_recent(self, at_least: int) -> bool:
-        with self._writing() as connection:
-            query = "SELECT digest FROM ledger_recent ORDER BY digest LIMIT ?"
-            found = [digest for (digest,) in connection.execute(query, (SLICE,))]
-            if len(found) < at_least:
-                return False
-            run = _new_run(connection, len(found))
-            _write(connection, run, found)
-            connection.execute("DELETE FROM ledger_recent WHERE digest <= ?", (found[-1],))
-            connection.execute("UPDATE ledger_runs SET whole = 1 WHERE number = ?", (run,))
-        return True
+    def put_run(self, run: Run) -> None:
+        """Replace the row of a run."""
+        self._connection.execute(
+            "REPLACE INTO ledger_runs (number, size, low, high, target) VALUES (?, ?, ?, ?, ?)", run
+        )
 
-    def _merge(self, limit: int) -> bool:
-        with self._writing() as connection:
-            query = "SELECT number, size FROM ledger_runs WHERE whole ORDER BY number"
-            runs = connection.execute(query).fetchall()
-            count = to_merge([size for _, size in runs], limit)
-            if not count:
-                return False
-            merged = [number for number, _ in runs[-count:]]
-            total = sum(size for _, size in runs[-count:])
-            run = _new_run(connection, 0)
-        size = 0
-        parts = max(1, -(-total // SLICE))
-        bounds = [part * _HEADS // parts for part in range(parts + 1)]
-        for low, high in pairwise(bounds):
-            with self._writing() as connection:
-                size += _write(connection, run, _between(connection, merged, low, high))
-        with self._writing() as connection:
-            connection.execute(
-                "UPDATE ledger_runs SET whole = 1, size = ? WHERE number = ?", (size, run)
-            )
-            connection.executemany(
-                "UPDATE ledger_runs SET whole = 0 WHERE number = ?", [(one,) for one in merged]
-            )
-        self._sweep()
-        return True
+    def drop_run(self, number: int) -> None:
+        """Delete the row of a run."""
+        self._connection.execute("DELETE FROM ledger_runs WHERE number = ?", (number,))
 
-    def _sweep(self) -> None:
-        """Delete runs that were merged, or never finished."""
-        while True:
-            with self._writing() as connection:
-                query = "SELECT number FROM ledger_runs WHERE NOT whole LIMIT 1"
-                row = connection.execute(query).fetchone()
-                if row is None:
-                    return
-                first = row[0] * _HEADS
-                deleted = connection.execute(
-                    "DELETE FROM ledger_blocks WHERE number IN (SELECT number FROM ledger_blocks"
-                    " WHERE number >= ? AND number < ? LIMIT ?)",
-                    (first, first + _HEADS, max(1, SLICE // BLOCK_DIGESTS)),
-                ).rowcount
-                if not deleted:
-                    connection.execute("DELETE FROM ledger_runs WHERE number = ?", row)
+    def take_recent(self, at_least: int, limit: int) -> Sequence[bytes]:
+        """Take the lowest digests of the tree."""
+        query = "SELECT digest FROM ledger_recent ORDER BY digest LIMIT ?"
+        found = [digest for (digest,) in self._connection.execute(query, (limit,))]
+        if len(found) < max(at_least, 1):
+            return []
+        self._connection.execute("DELETE FROM ledger_recent WHERE digest <= ?", (found[-1],))
+        return found
 
+    def after(self, run: int, head: int, number: int) -> int:
+        """Walk over so many numbers of blocks."""
+        row = self._connection.execute(
+            "SELECT number FROM ledger_blocks WHERE number >= ? AND number < ?"
+            " ORDER BY number LIMIT 1 OFFSET ?",
+            (run * HEADS + head, (run + 1) * HEADS, number),
+        ).fetchone()
+        return row[0] % HEADS if row else HEADS
 
-def _new_run(connection: sqlite3.Connection, size: int) -> int:
-    run = connection.execute(
-        "INSERT INTO ledger_runs (size, whole) VALUES (?, 0)", (size,)
-    ).lastrowid
-    assert run is not None  # noqa: S101 - an INSERT always has one
-    return run
+    def take_blocks(self, run: int, low: int, high: int) -> Sequence[bytes]:
+        """Read, then delete."""
+        bounds = run * HEADS + low, run * HEADS + high
+        where = "FROM ledger_blocks WHERE number >= ? AND number < ?"
+        rows = self._connection.execute(f"SELECT digests {where} ORDER BY number", bounds)
+        found = [digests for (digests,) in rows]
+        self._connection.execute(f"DELETE {where}", bounds)
+        return found
 
-
-def _write(connection: sqlite3.Connection, run: int, digests: Sequence[bytes]) -> int:
-    """Write digests of one part of a run; returns how many there are."""
-    found = union(digests)
-    connection.executemany(
-        "INSERT INTO ledger_blocks (number, digests) VALUES (?, ?)",
-        ((run * _HEADS + block.head, block.data) for block in blocks(found)),
-    )
-    return len(found)
-
-
-def _between(
-    connection: sqlite3.Connection, runs: Sequence[int], low: int, high: int
-) -> list[bytes]:
-    """Digests of several runs whose heads lie in `[low, high)`."""
-    found = []
-    for run in runs:
-        first = run * _HEADS
-        rows = connection.execute(_RANGE, (first + high, first + low, first, first + low))
-        data = b"".join(digests for (digests,) in rows)
-        found.append(data[_position(data, low) : _position(data, high)])
-    return found
-
-
-def _position(data: bytes, head: int) -> int:
-    """Where digests of a head or a greater one begin, by bisection."""
-    low, high = 0, len(data) // DIGEST_BYTES
-    while low < high:
-        middle = (low + high) // 2
-        at = middle * DIGEST_BYTES
-        if head_of(data[at : at + DIGEST_BYTES]) < head:
-            low = middle + 1
-        else:
-            high = middle
-    return low * DIGEST_BYTES
+    def put_blocks(self, run: int, found: Iterable[Block]) -> None:
+        """Insert all of them."""
+        self._connection.executemany(
+            "INSERT INTO ledger_blocks (number, digests) VALUES (?, ?)",
+            ((run * HEADS + block.head, block.data) for block in found),
+        )

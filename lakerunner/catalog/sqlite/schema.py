@@ -164,6 +164,22 @@ STEPS: Sequence[Step] = (
             FROM sources JOIN buckets ON buckets.number = bucket WHERE taken""",
         "DROP TABLE sources",
     ),
+    # A merge moves digests on by and by: each run says which of its share it still has, or has got
+    # already. A merge of the version before that was not finished is begun anew.
+    (
+        """DELETE FROM ledger_blocks
+            WHERE number >> 32 IN (SELECT number FROM ledger_runs WHERE NOT whole)""",
+        "DELETE FROM ledger_runs WHERE NOT whole",
+        "ALTER TABLE ledger_runs RENAME TO old_runs",
+        """CREATE TABLE ledger_runs (
+            number INTEGER PRIMARY KEY,
+            size INTEGER NOT NULL,
+            low INTEGER NOT NULL,
+            high INTEGER NOT NULL,
+            target INTEGER)""",
+        "INSERT INTO ledger_runs SELECT number, size, 0, 4294967296, NULL FROM old_runs",
+        "DROP TABLE old_runs",
+    ),
 )
 """Step `n` leads from version `n` to `n + 1`. Steps are only ever appended."""
 

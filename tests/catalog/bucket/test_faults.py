@@ -115,6 +115,9 @@ class Insistent(Catalog):
     def purge(self, segment_ids: Sequence[str]) -> None:
         self.insist(lambda catalog: catalog.purge(segment_ids))
 
+    def forget(self, sources: Sequence[Source]) -> None:
+        self.insist(lambda catalog: catalog.forget(sources))
+
     def head(self) -> Head:
         return self.insist(lambda catalog: catalog.head())
 

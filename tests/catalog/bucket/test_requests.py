@@ -47,9 +47,9 @@ def test_a_checkpoint_is_a_part_for_each_table_and_few_more(store: CountingStore
         add(catalog, number)
     store.reset()
     add(catalog, 9)
-    # The entry, segments, claims, times, the manifest and the hint; the hint was read before. Then
-    # manifests, parts, log and what waits are listed for what can be deleted: nothing, as yet.
-    assert requests(store.reset()) == Counts(put=6, get=1, list=1 + 3)
+    # The entry, segments, claims, times, sources, the manifest and the hint, which was read before.
+    # Then manifests, parts, log and what waits are listed for what can be deleted: nothing, as yet.
+    assert requests(store.reset()) == Counts(put=7, get=1, list=1 + 3)
     assert not catalog.checkpoint()
 
 
@@ -63,7 +63,7 @@ def test_the_cost_of_a_commit_does_not_grow_with_the_history(store: CountingStor
             add(catalog, number)
         costs.append(store.counts - before)
     puts = {cost.put for cost in costs[1:]}
-    assert puts == {320 + 4 * 64}
+    assert puts == {320 + 5 * 64}
     assert costs[2].bytes_written < 1.5 * costs[1].bytes_written
     assert costs[2].get == 64  # of the hint: no part is ever read back
 

@@ -245,8 +245,8 @@ def test_more_callers_than_connections(url: str, monkeypatch: pytest.MonkeyPatch
     with PostgresCatalog(url) as catalog, ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda _: ids(catalog), range(100))) == [[]] * 100
         with (
-            catalog._pool._lent(),
-            catalog._pool._lent(),
+            catalog._pool.lent(),
+            catalog._pool.lent(),
             pytest.raises(CatalogUnavailableError, match="all 2 connections"),
         ):
             ids(catalog)

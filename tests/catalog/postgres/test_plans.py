@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lakerunner.catalog.postgres import PostgresCatalog, applying, catalog, leases, lookup
+from lakerunner.catalog.postgres import (
+    PostgresCatalog,
+    applying,
+    catalog,
+    leases,
+    ledger,
+    lookup,
+)
 from lakerunner.model.times import TimeRange
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
 
@@ -28,7 +35,14 @@ PLANS = [
     ),
     (catalog.SEGMENTS_REMOVED, [("segments_removed", "removed_ns")]),
     (catalog.SEQUENCE_AT, [("commits_by_time", "committed_ns"), ("commits_pkey", "sequence")]),
-    (lookup.SOURCES, [("sources_pkey", "bucket key etag")]),
+    (
+        ledger.TAKEN,
+        [
+            ("ledger_recent_pkey", "digest"),
+            ("ledger_blocks_pkey", "number number"),
+        ],
+    ),
+    (lookup.ASIDE, [("rejections_by_source", "bucket key etag")]),
     (lookup.SEGMENTS, [("segments_pkey", "id")]),
     (
         applying._CLEAR_REJECTIONS,
@@ -39,7 +53,7 @@ PLANS = [
     (leases._RENEW, [("leases_pkey", "kind key")]),
     (leases._SWEEP, [("leases_expired", "expires"), ("leases_pkey", "kind key")]),
 ]
-BIG = {"segments", "sources", "leases"}
+BIG = {"segments", "ledger_recent", "ledger_blocks", "rejections", "leases"}
 NAME = re.compile(r"(\w+) (?:=|<=|>=|<|>) ")
 KINDS = {"kept": "interval", "time": "interval", "limit": "bigint"}
 
@@ -56,7 +70,7 @@ def test_plans(url: str, statement: str, expected: list[tuple[str, str]]) -> Non
     for number, name in enumerate(names, 1):
         kind = f"::{KINDS[name]}" if name in KINDS else ""
         statement = statement.replace(f"%({name})s", f"${number}{kind}")
-    with PostgresCatalog(url) as one, one._pool._lent() as connection:
+    with PostgresCatalog(url) as one, one._pool.lent() as connection:
         query = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement}"
         ((answer,),) = connection.execute(query.encode()).fetchall()
     plan = answer if isinstance(answer, list) else json.loads(answer)
@@ -88,7 +102,7 @@ def rows_read(one: PostgresCatalog, time_range: TimeRange) -> int:
         "sequence": None,
     }
     query = f"EXPLAIN (ANALYZE, FORMAT JSON) {catalog.SEGMENTS_NOW}"
-    with one._pool._lent() as connection:
+    with one._pool.lent() as connection:
         ((answer,),) = connection.execute(query.encode(), values).fetchall()
     scans = [node for node in nodes(answer[0]["Plan"]) if node.get("Relation Name") == "segments"]
     return sum(

@@ -103,7 +103,7 @@ def check(url: str, commits: int) -> None:
         assert len(ids(catalog)) == 10 * commits
         rows = catalog._pool.read("SELECT count(*), max(sequence) FROM commits", {})
         assert rows == [(commits, commits)]
-        assert catalog._pool.read("SELECT count(*) FROM sources", {}) == [(commits,)]
+        assert catalog._pool.read("SELECT count(*) FROM ledger_recent", {}) == [(commits,)]
 
 
 @pytest.mark.parametrize("acknowledged", [1, 20, 60])
@@ -118,7 +118,7 @@ def test_killed_in_the_middle_of_commits(url: str, acknowledged: int) -> None:
         sequence = catalog.commit(make_commit("after"))  # waits for what is still under way
         assert sequence - 1 in {last, last + 1}
         missing = sequence - 1
-        rows = catalog._pool.read("SELECT count(*) FROM sources", {})
+        rows = catalog._pool.read("SELECT count(*) FROM ledger_recent", {})
         assert rows == [(missing,)]
         assert catalog.snapshot(ORGANIZATION, "logs").segments == 10 * missing
 

@@ -103,5 +103,5 @@ def test_a_commit_is_two_round_trips(server: PostgresServer, url: str) -> None:
 
 
 def test_nothing_is_compiled(url: str) -> None:
-    with PostgresCatalog(url) as catalog, catalog._pool._lent() as connection:
+    with PostgresCatalog(url) as catalog, catalog._pool.lent() as connection:
         assert connection.execute("SHOW jit").fetchall() == [("off",)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lakerunner.catalog import ledger
 from lakerunner.catalog.ledger import blocks, digest, holds, source_digest, to_merge, union
-from lakerunner.catalog.sqlite import SqliteCatalog, ledger
+from lakerunner.catalog.sqlite import SqliteCatalog
 from lakerunner.catalog.sqlite import catalog as sqlite_catalog
+from lakerunner.catalog.sqlite.ledger import SqliteShelf
 from lakerunner.errors import CommitConflictError
 from lakerunner.model.source import SourceState
 from lakerunner.testing.values import make_commit, make_source
@@ -59,10 +61,10 @@ def test_what_was_taken_stays_taken_while_it_is_packed(path: Path) -> None:
                 known = catalog.sources(some(0, start + 100))
                 assert set(known) == set(some(0, start + 50))
                 assert set(known.values()) == {SourceState.TAKEN}
-        runs = rows(path, "SELECT size FROM ledger_runs WHERE whole ORDER BY number")
+        runs = rows(path, "SELECT size FROM ledger_runs ORDER BY number")
         assert 1 <= len(runs) <= 6
         assert to_merge([size for (size,) in runs], 1 << 20) == 0
-        assert rows(path, "SELECT count(*) FROM ledger_runs WHERE NOT whole") == [(0,)]
+        assert rows(path, "SELECT count(*) FROM ledger_runs WHERE target") == [(0,)]
         (packed,) = rows(path, "SELECT sum(length(digests)) / 16 FROM ledger_blocks")[0]
         (recent,) = rows(path, "SELECT count(*) FROM ledger_recent")[0]
         assert packed + recent == 3000
@@ -71,24 +73,30 @@ def test_what_was_taken_stays_taken_while_it_is_packed(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_packer_that_died_is_cleared_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_that_was_stopped_is_gone_on_with(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with SqliteCatalog(path) as catalog:
-        for start in range(0, 400, 50):
-            catalog.commit(make_commit(f"c{start}", take=some(start, start + 50)))
         with monkeypatch.context() as patch:
+            real, calls = SqliteShelf.after, iter([True] * 3)
 
-            def die(*_: object) -> None:
+            def die(*arguments: Any) -> int:
+                if next(calls, False):
+                    return real(*arguments)
                 raise KeyboardInterrupt
 
-            patch.setattr(ledger, "_between", die)
+            patch.setattr(SqliteShelf, "after", die)
             with pytest.raises(KeyboardInterrupt):
-                fill(catalog, 400, 4000)
+                fill(catalog, 0, 4000)
         (committed,) = rows(path, "SELECT count(*) FROM commits")[0]
-        assert rows(path, "SELECT count(*) FROM ledger_runs WHERE NOT whole") == [(1,)]
+        ((low, high),) = rows(path, "SELECT min(low), max(low) FROM ledger_runs WHERE target")
+        assert 0 < low == high < ledger.HEADS
         assert len(catalog.sources(some(0, 4000))) == 50 * committed
+        catalog.forget(some(0, 50))
+        assert len(catalog.sources(some(0, 4000))) == 50 * (committed - 1)
         catalog.purge([])
-        assert rows(path, "SELECT count(*) FROM ledger_runs WHERE NOT whole") == [(0,)]
-        assert len(catalog.sources(some(0, 4000))) == 50 * committed
+        assert rows(path, "SELECT count(*) FROM ledger_runs WHERE target") == [(0,)]
+        assert len(catalog.sources(some(0, 4000))) == 50 * (committed - 1)
 
 
 @pytest.mark.usefixtures("small")
@@ -111,7 +119,7 @@ def test_an_identity_takes_less_than_twenty_bytes(path: Path) -> None:
         before = used(path)
         for start in range(0, 200_000, 20_000):
             catalog.commit(make_commit(f"c{start}", take=some(start, start + 20_000)))
-        catalog._pack(1 << 62, all_of_it=True)
+        catalog._pack(1 << 62, at_least=1)
         assert len(catalog.sources(some(199_000, 201_000))) == 1000
     assert (used(path) - before) / 200_000 < 20
 
@@ -141,7 +149,7 @@ def test_an_older_file_keeps_its_sources(path: Path) -> None:
 
 def test_blocks_hold_what_was_put_in(path: Path) -> None:
     digests = [source_digest(one) for one in some(0, 5000)]
-    found = list(blocks(union([b"".join(digests[:3000]), b"".join(digests[2000:])])))
+    found = list(blocks(union([b"".join(digests[:3000]), b"".join(digests[2000:])]), 240))
     assert sum(len(block.data) for block in found) == 16 * 5000
     heads = [block.head for block in found]
     assert heads == sorted(set(heads))

@@ -1,0 +1,204 @@
+"""The ledger of sources in a database: new digests in a tree, all others in packed runs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar, LiteralString
+
+import psycopg
+
+from lakerunner.catalog.ledger import HEADS, Run, Shelf, head_of, pack, source_digest, without
+from lakerunner.catalog.postgres.failures import translate
+from lakerunner.catalog.postgres.lookup import folded
+from lakerunner.limits import CATALOG_BUSY_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lakerunner.catalog.ledger import Block
+    from lakerunner.catalog.postgres.pool import Link, Pool
+    from lakerunner.model.source import Source
+
+# The block of each run that may hold a digest: the last one that begins at or before it. A digest
+# across the border of two others is none.
+_BLOCK: LiteralString = """
+    SELECT number, digests FROM ledger_blocks
+    WHERE number <= run.number * 4294967296 + asked.head AND number >= run.number * 4294967296
+    ORDER BY number DESC LIMIT 1"""
+
+_ASKED: LiteralString = """
+    FROM unnest(%(digests)s::bytea[], %(heads)s::bigint[])
+        WITH ORDINALITY AS asked (digest, head, position)"""
+
+_RECENT: LiteralString = "FROM ledger_recent WHERE digest = asked.digest"
+
+_RUNS: LiteralString = f"""
+    FROM ledger_runs AS run CROSS JOIN LATERAL ({_BLOCK}) AS block
+    WHERE run.low <= asked.head AND run.high > asked.head
+        AND mod(position(asked.digest IN block.digests), 16) = 1"""
+
+TAKEN: LiteralString = f"""
+    SELECT asked.position, true AS taken {_ASKED}
+    WHERE EXISTS (SELECT 1 {_RECENT} OFFSET 0) OR EXISTS (SELECT 1 {_RUNS})"""
+"""Positions of those that were taken; they count from 1."""
+
+ADD: LiteralString = """
+    INSERT INTO ledger_recent SELECT unnest(%(digests)s::bytea[]) ON CONFLICT DO NOTHING"""
+
+_FORGET_RECENT: LiteralString = """
+    DELETE FROM ledger_recent WHERE digest = ANY(%(digests)s::bytea[])"""
+
+_HOLDING: LiteralString = f"""
+    SELECT holding.*, asked.digest {_ASKED}
+    CROSS JOIN LATERAL (SELECT block.* {_RUNS}) AS holding"""
+
+_SET_BLOCKS: LiteralString = """
+    UPDATE ledger_blocks SET digests = new.digests
+    FROM unnest(%(numbers)s::bigint[], %(blocks)s::bytea[]) AS new (number, digests)
+    WHERE ledger_blocks.number = new.number"""
+
+_SLICE_LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%s::int, hashtext(current_schema()))"
+_TRY_LOCK: LiteralString = "SELECT pg_try_advisory_lock(%s::int, hashtext(current_schema()))"
+_UNLOCK: LiteralString = "SELECT pg_advisory_unlock(%s::int, hashtext(current_schema()))"
+
+_PACKER = 0x4C4B5032
+"""First half of the advisory lock of whoever packs."""
+
+_SLICE = 0x4C4B5033
+"""First half of the advisory lock of whoever changes blocks, for one transaction."""
+
+
+def digests_of(sources: Iterable[Source]) -> dict[str, list[bytes] | list[int]]:
+    """The arrays that statements on the ledger take."""
+    digests = [source_digest(folded(source)) for source in sources]
+    return {"digests": digests, "heads": [head_of(digest) for digest in digests]}
+
+
+def forget_taken(connection: Link, sources: Iterable[Source]) -> None:
+    """Note that sources are not taken, in a transaction that no other one packs beside."""
+    values = digests_of(sources)
+    connection.execute(_SLICE_LOCK, (_SLICE,))
+    connection.execute(_FORGET_RECENT, values)
+    found: dict[int, tuple[bytes, set[bytes]]] = {}
+    for number, data, digest in connection.execute(_HOLDING, values):
+        found.setdefault(number, (data, set()))[1].add(digest)
+    if found:
+        blocks = [without(data, unwanted) for data, unwanted in found.values()]
+        connection.execute(_SET_BLOCKS, {"numbers": list(found), "blocks": blocks})
+
+
+def pack_ledger(pool: Pool, limit: int, *, at_least: int = 0) -> None:
+    """Pack and merge what is due, unless somebody else does so now.
+
+    Args:
+        pool: Lends a connection. With it ends the right to pack, so whoever dies is followed.
+        limit: Digests of a run that is not merged any more.
+        at_least: Digests that are packed; see `ledger.pack`.
+
+    Raises:
+        CatalogUnavailableError: The server cannot be reached, or is busy.
+    """
+    with pool.lent() as connection:
+
+        @contextmanager
+        def begin() -> Iterator[PostgresShelf]:
+            with connection.transaction():
+                connection.execute(_SLICE_LOCK, (_SLICE,))
+                yield PostgresShelf(connection)
+
+        try:
+            if not connection.execute(_TRY_LOCK, (_PACKER,)).fetchall()[0][0]:
+                return
+            try:
+                if pack(begin, limit, at_least=at_least):
+                    _reuse(connection)
+            finally:
+                if not connection.closed:
+                    connection.execute(_UNLOCK, (_PACKER,))
+        except psycopg.Error as error:
+            raise translate(error, pool.address) from error
+
+
+def _reuse(connection: Link) -> None:
+    """Let the room of what was deleted be used again, before the server comes round to it."""
+    busy = f"SET statement_timeout = {CATALOG_BUSY_MS}"
+    connection.execute("SET statement_timeout = 0")
+    connection.execute("VACUUM (TRUNCATE false) ledger_blocks")
+    connection.execute("VACUUM (TRUNCATE false) ledger_recent")
+    connection.execute(busy.encode())
+
+
+class PostgresShelf(Shelf):
+    """The ledger as a packer sees it. A statement beside it sees a whole transaction, or none.
+
+    Args:
+        connection: In a transaction that holds the lock on blocks.
+    """
+
+    block_digests: ClassVar[int] = 496
+
+    def __init__(self, connection: Link) -> None:
+        self._connection = connection
+
+    def runs(self) -> list[Run]:
+        """All runs."""
+        query: LiteralString = "SELECT number, size, low, high, target FROM ledger_runs"
+        return sorted(Run(*row) for row in self._connection.execute(query))
+
+    def put_run(self, run: Run) -> None:
+        """Replace the row of a run."""
+        self._connection.execute(
+            "INSERT INTO ledger_runs (number, size, low, high, target)"
+            " VALUES (%(number)s, %(size)s, %(low)s, %(high)s, %(target)s)"
+            " ON CONFLICT (number) DO UPDATE SET size = excluded.size, low = excluded.low,"
+            " high = excluded.high, target = excluded.target",
+            run._asdict(),
+        )
+
+    def drop_run(self, number: int) -> None:
+        """Delete the row of a run."""
+        self._connection.execute("DELETE FROM ledger_runs WHERE number = %s", (number,))
+
+    def take_recent(self, at_least: int, limit: int) -> Sequence[bytes]:
+        """Take the lowest digests of the tree: those that are there now, and no others."""
+        enough: LiteralString = "SELECT count(*) FROM (SELECT FROM ledger_recent LIMIT %s) AS few"
+        wanted = max(at_least, 1)
+        if self._connection.execute(enough, (wanted,)).fetchall() < [(wanted,)]:
+            return []
+        rows = self._connection.execute(
+            "DELETE FROM ledger_recent WHERE digest = ANY (ARRAY ("
+            "SELECT digest FROM ledger_recent ORDER BY digest LIMIT %s)) RETURNING digest",
+            (limit,),
+            binary=True,
+        )
+        return [digest for (digest,) in rows]
+
+    def after(self, run: int, head: int, number: int) -> int:
+        """Walk over so many numbers of blocks."""
+        rows = self._connection.execute(
+            "SELECT number FROM ledger_blocks WHERE number >= %s AND number < %s"
+            " ORDER BY number LIMIT 1 OFFSET %s",
+            (run * HEADS + head, (run + 1) * HEADS, number),
+        ).fetchall()
+        return rows[0][0] % HEADS if rows else HEADS
+
+    def take_blocks(self, run: int, low: int, high: int) -> Sequence[bytes]:
+        """Delete them, and sort what comes back."""
+        rows = self._connection.execute(
+            "DELETE FROM ledger_blocks WHERE number >= %s AND number < %s"
+            " RETURNING number, digests",
+            (run * HEADS + low, run * HEADS + high),
+            binary=True,
+        )
+        return [digests for _, digests in sorted(rows)]
+
+    def put_blocks(self, run: int, found: Iterable[Block]) -> None:
+        """Insert all of them at once."""
+        numbers, data = [], []
+        for block in found:
+            numbers.append(run * HEADS + block.head)
+            data.append(block.data)
+        self._connection.execute(
+            "INSERT INTO ledger_blocks SELECT * FROM unnest(%s::bigint[], %s::bytea[])",
+            (numbers, data),
+        )
