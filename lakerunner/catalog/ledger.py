@@ -232,7 +232,7 @@ class Shelf(ABC):
 
 def pack(
     begin: Callable[[], AbstractContextManager[Shelf]], limit: int, *, at_least: int = 0
-) -> bool:
+) -> None:
     """Pack and merge what is due, a bounded number of digests in each transaction.
 
     A merge moves digests from its runs to the new one in the order of digests, and each run says
@@ -243,17 +243,11 @@ def pack(
         begin: Begins a transaction, and makes it durable.
         limit: Digests of a run that is not merged any more.
         at_least: Digests that are packed; `RECENT` if 0.
-
-    Returns:
-        Whether there was anything to do.
     """
     due = True
-    steps = 0
     while due:
         with begin() as shelf:
             due = _step(shelf, limit, at_least or RECENT)
-        steps += due
-    return steps > 0
 
 
 def _step(shelf: Shelf, limit: int, at_least: int) -> bool:

@@ -105,13 +105,13 @@ def pack_ledger(pool: Pool, limit: int, *, at_least: int = 0) -> None:
             with connection.transaction():
                 connection.execute(_SLICE_LOCK, (_SLICE,))
                 yield PostgresShelf(connection)
+            _reuse(connection)
 
         try:
             if not connection.execute(_TRY_LOCK, (_PACKER,)).fetchall()[0][0]:
                 return
             try:
-                if pack(begin, limit, at_least=at_least):
-                    _reuse(connection)
+                pack(begin, limit, at_least=at_least)
             finally:
                 if not connection.closed:
                     connection.execute(_UNLOCK, (_PACKER,))
@@ -120,7 +120,11 @@ def pack_ledger(pool: Pool, limit: int, *, at_least: int = 0) -> None:
 
 
 def _reuse(connection: Link) -> None:
-    """Let the room of what was deleted be used again, before the server comes round to it."""
+    """Let the next slice use the room of what this one deleted: nothing is there twice for long.
+
+    The server would come round to it, when a merge has doubled the table. It looks at pages that
+    changed since the last time, and at a small index.
+    """
     busy = f"SET statement_timeout = {CATALOG_BUSY_MS}"
     connection.execute("SET statement_timeout = 0")
     connection.execute("VACUUM (TRUNCATE false) ledger_blocks")
