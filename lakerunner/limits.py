@@ -51,6 +51,31 @@ ID_FILTER_BITS: Final = 65_536
 description, so a larger one makes planning of all queries slower; a column of more ids than a
 quarter of it has none."""
 
+FILTER_ROWS: Final = 65_536
+"""Rows of one section of a token filter: what a search reads around a word that it finds. Smaller
+sections read less, and take more bits a word, for each may be wrong."""
+
+FILTER_SECTIONS: Final = 8
+"""Sections up to which a segment is read in vain no more often than `FILTER_FALSE_SHARE` says."""
+
+FILTER_FALSE_SHARE: Final = 0.01
+"""Share of segments in which a token filter takes an absent word for present. A tenth of it costs
+half as many bytes again."""
+
+FILTER_CHUNK_BYTES: Final = 16_384
+"""Bytes of a token filter that are read for one word."""
+
+FILTER_GRAMS: Final = 32_768
+"""Distinct runs of three bytes within words, beyond which a section has no filter of them: in
+random text there are so many that they exclude nothing."""
+
+FILTER_CACHE_BYTES: Final = 128 * MIB
+"""Bytes of token filters that a query engine keeps between queries."""
+
+FILTER_TOKENS: Final = 256
+"""Values of a list and alternatives of a condition that are looked for in token filters; of more
+nothing is known. Each costs some microseconds a segment."""
+
 BLOOM_FALSE_SHARE: Final = 0.01
 """Share of absent trace ids that a Parquet Bloom filter lets pass. Costs about 10 bits an id."""
 

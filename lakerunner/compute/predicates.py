@@ -25,7 +25,11 @@ from lakerunner.model.predicate import (
     EVERYTHING,
     And,
     Compare,
+    Contains,
+    HasWord,
     IsIn,
+    Like,
+    Matches,
     NotNull,
     Opaque,
     Operator,
@@ -33,6 +37,8 @@ from lakerunner.model.predicate import (
     Predicate,
     StartsWith,
 )
+from lakerunner.schema.patterns import regex_pieces
+from lakerunner.schema.words import word_in_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,6 +86,11 @@ _STRICT_FUNCTIONS = frozenset(
     {"abs", "character_length", "contains", "date_bin", "date_part", "date_trunc", "ends_with"}
     | {"length", "lower", "regexp_like", "round", "starts_with", "substr", "trim", "btrim", "upper"}
 )
+
+
+_LIKES = frozenset({"like", "not like", "ilike", "not ilike"})
+_MATCHES = frozenset({"~", "~*", "!~", "!~*"})
+_HOLDING = frozenset({"contains", "ends_with"})
 
 
 class _Side(NamedTuple):
@@ -154,6 +165,8 @@ class PredicateReader:
             return And(parts) if (operator == "AND") is not side.negated else Or(parts)
         if operator in _INVERSE:
             return self._compare(expression, _INVERSE[operator] if side.negated else operator, side)
+        if operator in _MATCHES:
+            return self._matches(expression, side)
         if operator in _STRICT_OPERATORS:
             return self._with_values(operands, _opaque(expression, side))
         return _opaque(expression, side)
@@ -204,18 +217,50 @@ class PredicateReader:
         text = constant(pattern)
         if text is None:
             return NOTHING
-        # The kind of an ILIKE is `Like` too; only its operator tells.
-        plain = operator_of(expression) == "like" and not expression.to_variant().escape_char()
+        # The kind of an ILIKE is `Like` too, and so is that of what is negated: the operator tells.
+        operator = operator_of(expression)
         column = self._column(tested)
-        prefix = _literal_prefix(text) if isinstance(text, str) else ""
-        if column is not None and plain and not side.negated and prefix:
-            return And((StartsWith(column, prefix), _opaque(expression, side)))
-        return self._with_values([tested], _opaque(expression, side))
+        plain = operator in _LIKES and not expression.to_variant().escape_char()
+        if column is None or not plain or not isinstance(text, str):
+            return self._with_values([tested], _opaque(expression, side))
+        negated = operator.startswith("not ") is not side.negated
+        any_case = operator.endswith("ilike")
+        like = Like(column, text, any_case, negated)
+        prefix = "" if any_case or negated else _literal_prefix(text)
+        return And((StartsWith(column, prefix), like)) if prefix else like
+
+    def _matches(self, expression: Expr, side: _Side) -> Predicate:
+        tested, pattern = operands_of(expression)
+        text, column = constant(pattern), self._column(tested)
+        if text is None:
+            return NOTHING
+        if column is None or not isinstance(text, str):
+            return self._with_values([tested, pattern], _opaque(expression, side))
+        operator = operator_of(expression)
+        negated = operator.startswith("!") is not side.negated
+        if not negated and operator == "~" and (word := word_in_pattern(text)) is not None:
+            return HasWord(column, word)
+        matches = Matches(column, text, operator.endswith("*"), negated)
+        known = None if negated or matches.any_case else regex_pieces(text)
+        if known is None or known.any_case:
+            return matches
+        # What an expression begins with is known of its first piece, in each alternative.
+        prefixes = [branch[0].text if branch[0].start else "" for branch in known.branches]
+        if not all(prefixes):
+            return matches
+        return And((Or(tuple(StartsWith(column, one) for one in prefixes)), matches))
 
     def _function(self, expression: Expr, side: _Side) -> Predicate:
-        if operator_of(expression) not in _STRICT_FUNCTIONS:
+        operator, operands = operator_of(expression), operands_of(expression)
+        if operator not in _STRICT_FUNCTIONS:
             return _opaque(expression, side)
-        return self._with_values(operands_of(expression), _opaque(expression, side))
+        if operator in _HOLDING and len(operands) == 2:  # noqa: PLR2004 - a text, and a part of it
+            column, text = self._column(operands[0]), constant(operands[1])
+            if column is not None and isinstance(text, str):
+                if operator == "contains":
+                    return Contains(column, text, side.negated)
+                return Like(column, f"%{escape_like(text)}", negated=side.negated)
+        return self._with_values(operands, _opaque(expression, side))
 
     def _with_values(self, operands: Iterable[Expr], *parts: Predicate) -> Predicate:
         """The given parts, and that the columns have values which the operands need one of."""
@@ -265,6 +310,16 @@ class PredicateReader:
 def _opaque(expression: Expr, side: _Side) -> Opaque:
     text = str(expression).removeprefix("Expr(").removesuffix(")")[:_MAX_TEXT]
     return Opaque(f"NOT ({text})" if side.negated else text)
+
+
+def escape_like(text: str) -> str:
+    r"""A LIKE pattern that only one text matches.
+
+    Example:
+        >>> print(escape_like("50%_"))
+        50\\%\\_
+    """
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _literal_prefix(pattern: str) -> str:

@@ -349,7 +349,9 @@ class _Batch:
         sources = tuple(payload.source for payload in payloads)
         name = self._task.batch_id
         origin = Origin(self._task.account, name, sources, epoch=self._task.epoch)
-        for made in make_segments(table, kind.table, origin, self._task.config.window_ns):
+        config = self._task.config
+        filters = config.word_filters == "ingest"
+        for made in make_segments(table, kind.table, origin, config.window_ns, filters=filters):
             with _putting():
                 writer.add(made)
         aside = [

@@ -67,6 +67,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         attempts: How often what may succeed later is tried in all; what a store of a service has
             tried `limits.ATTEMPTS` times is not tried again.
         backoff_seconds: Pause before the second attempt; it doubles with each further one.
+        word_filters: When segments get filters of the words and values in them, by which searches
+            leave them out: at `ingest`, when they are merged (`compact`), or `never`.
         query_memory_bytes: What the sorts, joins and aggregations of one query engine may hold in
             memory, in bytes; beyond it they spill to disk.
         query_cache_bytes: Segments that a query engine keeps as local files between queries, in
@@ -105,6 +107,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     removed_grace_ns: int = REMOVED_GRACE_NS
     attempts: int = ATTEMPTS
     backoff_seconds: float = BACKOFF_SECONDS
+    word_filters: Literal["ingest", "compact", "never"] = "ingest"
     query_memory_bytes: int = QUERY_MEMORY_BYTES
     query_cache_bytes: int = QUERY_CACHE_BYTES
     query_threads: int = 0

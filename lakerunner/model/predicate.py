@@ -36,6 +36,43 @@ class StartsWith(msgspec.Struct, frozen=True):
     prefix: str
 
 
+class Contains(msgspec.Struct, frozen=True):
+    """`contains(column, text)`; negated, that the column has a value which does not."""
+
+    column: str
+    text: str
+    negated: bool = False
+
+
+class Like(msgspec.Struct, frozen=True):
+    """`column LIKE pattern`, with a backslash before what is no wildcard; `ILIKE` in any case."""
+
+    column: str
+    pattern: str
+    any_case: bool = False
+    negated: bool = False
+
+
+class Matches(msgspec.Struct, frozen=True):
+    """`column ~ pattern`: a part of the text matches a regular expression of the engine."""
+
+    column: str
+    pattern: str
+    any_case: bool = False
+    negated: bool = False
+
+
+class HasWord(msgspec.Struct, frozen=True):
+    """The text has a word, regardless of the case of ASCII; see `lakerunner.schema.words`.
+
+    Several words in `word`, with anything between them, must follow one another in the text with
+    nothing between them that is in a word.
+    """
+
+    column: str
+    word: str
+
+
 class NotNull(msgspec.Struct, frozen=True):
     """`column IS NOT NULL`; also what any strict function of a column implies."""
 
@@ -60,7 +97,10 @@ class Opaque(msgspec.Struct, frozen=True):
     text: str
 
 
-Predicate: TypeAlias = "Compare | IsIn | StartsWith | NotNull | And | Or | Opaque"
+Condition: TypeAlias = "Compare | IsIn | StartsWith | Contains | Like | Matches | HasWord | NotNull"
+"""A condition on one column, `column`. Each needs a value there."""
+
+Predicate: TypeAlias = "Condition | And | Or | Opaque"
 
 EVERYTHING = And(())
 """The predicate that every row satisfies."""

@@ -38,6 +38,28 @@ class ColumnStats(msgspec.Struct, frozen=True, omit_defaults=True):
     filter: str = ""
 
 
+class FilterSection(msgspec.Struct, frozen=True, array_like=True):
+    """Where the token filter of some rows of a segment lies; see `segments.token_filter`.
+
+    Attributes:
+        rows: How many rows it is of; those of the sections before it come first.
+        start: Where it begins in the file, in bytes.
+        words: Chunks, bytes of each, and bits a token of its filter of words and values.
+        grams: The same of the filter of parts of words, which follows.
+        facts: What else holds for its texts; see `schema.words`.
+        low: Smallest value of each column of the declared order; None where nothing is known.
+        high: Largest value of each.
+    """
+
+    rows: int
+    start: int
+    words: tuple[int, int, int]
+    grams: tuple[int, int, int]
+    facts: int = 0
+    low: tuple[StatValue | None, ...] = ()
+    high: tuple[StatValue | None, ...] = ()
+
+
 class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     """One immutable Parquet file: one organization, one table, one window, one sort order.
 
@@ -82,6 +104,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
             that is its own. See `lakerunner.model.deletion`.
         applied: Ids of the deletions of which it has no rows any more, though it is old enough.
         statement: What it states instead of rows, as JSON; only in tables of a lake's own.
+        filters: The sections of its token filter in order; empty if it has none.
     """
 
     id: str
@@ -114,6 +137,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     oldest: int = 0
     applied: tuple[str, ...] = ()
     statement: str = ""
+    filters: tuple[FilterSection, ...] = ()
 
 
 def encode_segment(segment: Segment) -> bytes:

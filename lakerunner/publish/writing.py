@@ -175,7 +175,7 @@ class SegmentWriter:
 
 
 def make_segments(
-    table: pa.Table, spec: TableSpec, origin: Origin, window_ns: int
+    table: pa.Table, spec: TableSpec, origin: Origin, window_ns: int, *, filters: bool = True
 ) -> Iterator[MadeSegment]:
     """Sort rows, cut them at windows, and encode one segment for each window.
 
@@ -184,6 +184,7 @@ def make_segments(
         spec: The table they belong to.
         origin: Where they come from.
         window_ns: Length of a window in nanoseconds, unless the table has its own.
+        filters: Whether they get token filters.
 
     Yields:
         Each segment, in order of time.
@@ -196,7 +197,9 @@ def make_segments(
     window_ns = spec.window_ns or window_ns
     for window in lay_out(whole, window_ns, spec.sort):
         rows = window.table
-        file = OpenSegment(rows.schema, window.sort, spec.ids, forecast_table(rows, spec.ids))
+        forecast = forecast_table(rows, spec.ids)
+        texts = spec.texts if filters else None
+        file = OpenSegment(rows.schema, window.sort, spec.ids, forecast, texts=texts)
         file.write(rows)
         described = _describe(file, window.start_ns, window_ns, window.sort, spec, origin)
         yield MadeSegment(described, file)
@@ -216,6 +219,7 @@ class SegmentStream:
         window_start_ns: Start of the window that holds all rows.
         window_ns: Its length in nanoseconds.
         forecast: What is known of the rows beforehand; nothing need be.
+        filters: Whether it gets a token filter.
 
     Example:
         >>> from lakerunner.schema.tables import TABLES
@@ -236,13 +240,16 @@ class SegmentStream:
         window_start_ns: int,
         window_ns: int,
         forecast: Forecast | None = None,
+        *,
+        filters: bool = True,
     ) -> None:
         self._spec = spec
         self._origin = origin
         self._window = window_start_ns, window_ns
         self._sort = tuple(name for name in spec.sort if name in schema.names)
         known = Forecast() if forecast is None else forecast
-        self._file = OpenSegment(schema, self._sort, spec.ids, known, _Spool())
+        texts = spec.texts if filters else None
+        self._file = OpenSegment(schema, self._sort, spec.ids, known, _Spool(), texts)
 
     @property
     def rows(self) -> int:
@@ -330,5 +337,6 @@ def _describe(
         columns=columns,
         created_ns=created_ns,
         format_version=SEGMENT_FORMAT_VERSION,
+        filters=file.filters(),
         **origin._asdict(),
     )

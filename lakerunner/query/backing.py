@@ -16,6 +16,7 @@ from lakerunner.compute.worker import WorkerPool, WorkerSession
 from lakerunner.compute.worker.messages import WorkerSettings
 from lakerunner.errors import ConfigurationError
 from lakerunner.limits import WORKER_NICE, WORKER_SPARE_BYTES
+from lakerunner.query.token_filters import FilterReader
 
 if TYPE_CHECKING:
     from lakerunner.model.config import Config
@@ -32,11 +33,15 @@ class Backing:
     Args:
         store: Where the segments are.
         config: Settings; those whose names start with `query_` are used here.
+
+    Attributes:
+        filters: Reads token filters.
     """
 
     def __init__(self, store: ObjectStore, config: Config) -> None:
         self._store = store
         self._config = config
+        self.filters = FilterReader(store)
         self._lock = threading.RLock()
         self._session: Session | None = None
         self._files: SegmentFiles | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakerunner.model.predicate import And, Compare, IsIn, NotNull, Opaque, Or, StartsWith
+from lakerunner.model.predicate import And, Compare, IsIn, NotNull, Or
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def time_range(predicate: Predicate) -> TimeRange:
             return _compared(operator, value)
         case IsIn("timestamp", values) if all(isinstance(value, int) for value in values):
             return hull(_compared("=", int(value)) for value in values)
-        case Compare() | IsIn() | StartsWith() | NotNull() | Opaque():
+        case _:
             return TimeRange()
 
 

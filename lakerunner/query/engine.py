@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
+    from lakerunner.compute.contract import QuerySession
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
     from lakerunner.model.config import Config
@@ -315,7 +316,7 @@ class QueryEngine:
         heavy = isolation == "auto" and is_heavy_text(query.text, query.mention.words, _TABLES)
         if isolation != "process" and not heavy:
             session = self._backing.session()
-            planner = Planner(session, files, self._catalog, self._organization, self._rules)
+            planner = self._planner(session)
             with allowance.turn():
                 plan = planner.plan(query)
                 known = query.needs() is not None  # then nothing in it meets pairs of rows
@@ -324,8 +325,12 @@ class QueryEngine:
                 allowance.left()
                 return plan, planner, files
         remote = self._backing.worker_session(allowance)
-        planner = Planner(remote, files, self._catalog, self._organization, self._rules)
+        planner = self._planner(remote)
         return planner.plan(query), planner, files
+
+    def _planner(self, session: QuerySession) -> Planner:
+        files, filters = self._backing.files(), self._backing.filters
+        return Planner(session, files, self._catalog, self._organization, self._rules, filters)
 
     def for_organization(self, organization: str) -> QueryEngine:
         """An engine over the same lake for another organization.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lakerunner.compute.table import Recast, ScanMode, Table
@@ -20,6 +21,7 @@ from lakerunner.query.hiding import SEEN, Hiding, hiding
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
 from lakerunner.query.scan_mode import choose_mode
+from lakerunner.query.token_filters import Sought, wanted_sections
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from lakerunner.policies.retention import RetentionRules
     from lakerunner.query.own_columns import OwnColumn
     from lakerunner.query.query import Mention, Query
+    from lakerunner.query.token_filters import FilterReader
 
 _ATTEMPTS = 5
 
@@ -57,6 +60,7 @@ class TablePlan(NamedTuple):
         doubles: Columns that are read as doubles, though some segments have integers.
         columns: What is read of its files.
         hiding: What is not seen of its rows.
+        sections: By segment, what its token filter says; see `query.token_filters`.
     """
 
     name: str
@@ -68,9 +72,17 @@ class TablePlan(NamedTuple):
     doubles: frozenset[str] = frozenset()
     columns: frozenset[str] = frozenset()
     hiding: Hiding = SEEN
+    sections: Mapping[str, int] = MappingProxyType({})
 
     def verdict(self, segment: Segment) -> Verdict:
         """Whether the query needs a segment, and why."""
+        verdict = self.described_verdict(segment)
+        if verdict.keep and self.sections.get(segment.id) == 0:
+            return Verdict(keep=False, reason="its token filter excludes what is looked for")
+        return verdict
+
+    def described_verdict(self, segment: Segment) -> Verdict:
+        """Whether it does as far as the description of the segment says, and why."""
         if reason := self.hiding.reason(segment):
             return Verdict(keep=False, reason=reason)
         segment = with_own_columns(segment, self.own)
@@ -129,6 +141,7 @@ class Planner:
         catalog: Which segments there are.
         organization: Whose rows are seen; no others ever are.
         rules: How long rows are kept: older ones are not seen, whether they are gone or not.
+        filters: Reads the token filters of their segments.
     """
 
     def __init__(
@@ -138,8 +151,10 @@ class Planner:
         catalog: Catalog,
         organization: str,
         rules: RetentionRules,
+        filters: FilterReader,
     ) -> None:
         self._session = session
+        self._filters = filters
         self._files = files
         self._catalog = catalog
         self._organization = organization
@@ -257,7 +272,12 @@ class Planner:
         near = self._segments(plan, plan.hiding.within(bounds))
         refuse_unsent(plan.own, near, lambda: self.all_segments(plan))
         _refuse_inexact(plan, near)
-        kept = tuple(one for one in near if plan.verdict(one).keep)
+        kept = tuple(one for one in near if plan.described_verdict(one).keep)
+        own = {one.name: one for one in plan.own}
+        sought = Sought(predicates, TABLES[plan.name].texts, own)
+        sections = wanted_sections(sought, kept, self._filters)
+        plan = plan._replace(sections=sections)
+        kept = tuple(one for one in kept if sections.get(one.id) != 0)
         described = [with_own_columns(one, plan.own) for one in kept]
         columns |= plan.hiding.reads(kept)
         return plan._replace(segments=kept, mode=choose_mode(mine, described), columns=columns)
@@ -327,4 +347,9 @@ def _joined(kept: TablePlan, later: TablePlan) -> TablePlan:
     by_id = {segment.id: segment for segment in (*kept.segments, *later.segments)}
     segments = sorted(by_id.values(), key=lambda one: (one.min_timestamp_ns, one.id))
     predicates = tuple(dict.fromkeys([*kept.predicates, *later.predicates]))
-    return kept._replace(segments=tuple(segments), predicates=predicates)
+    # What one of both sees a reason to read is not excluded by the other.
+    sections = {
+        segment.id: kept.sections.get(segment.id, -1) | later.sections.get(segment.id, -1)
+        for segment in segments
+    }
+    return kept._replace(segments=tuple(segments), predicates=predicates, sections=sections)

@@ -12,8 +12,11 @@ from typing import NamedTuple, TypeAlias
 from lakerunner.model.predicate import (
     And,
     Compare,
+    Condition,
+    Contains,
     IsIn,
-    NotNull,
+    Like,
+    Matches,
     Opaque,
     Operator,
     Or,
@@ -24,6 +27,7 @@ from lakerunner.model.predicate import (
 from lakerunner.model.segment import ColumnStats, Segment, StatValue
 from lakerunner.model.times import isoformat
 from lakerunner.schema.id_filter import may_hold
+from lakerunner.schema.patterns import matching
 from lakerunner.schema.tables import TABLES
 from lakerunner.schema.types import TIMESTAMP
 
@@ -92,9 +96,7 @@ def _objection(predicate: Predicate, segment: Segment) -> str | None:
             return _column_objection(predicate, segment)
 
 
-def _column_objection(
-    predicate: Compare | IsIn | StartsWith | NotNull, segment: Segment
-) -> str | None:
+def _column_objection(predicate: Condition, segment: Segment) -> str | None:
     column = predicate.column
     stats = _stats(column, segment)
     reason = None
@@ -108,6 +110,8 @@ def _column_objection(
         reason = _is_in(column, predicate.values, stats)
     elif isinstance(predicate, StartsWith):
         reason = _starts_with(column, predicate.prefix, stats)
+    elif isinstance(predicate, Contains | Like | Matches) and stats.type == "string":
+        reason = _matches(predicate, stats.values)
     return reason
 
 
@@ -238,6 +242,25 @@ def _starts_with(column: str, prefix: str, stats: ColumnStats) -> str | None:
     if isinstance(low, str) and low > prefix and not low.startswith(prefix):
         return f"{column}: {_starts(column, low)} after {prefix!r}"
     return None
+
+
+def _matches(predicate: Contains | Like | Matches, values: tuple[str, ...] | None) -> str | None:
+    if values is None:
+        return None
+    found: tuple[bool, bool] | None
+    if isinstance(predicate, Contains):
+        wanted = f"contains {predicate.text!r}"
+        held = [predicate.text in value for value in values]
+        found = any(held), not all(held)
+    else:
+        like = isinstance(predicate, Like)
+        wanted = f"matches {predicate.pattern!r}"
+        found = matching(values, predicate.pattern, like=like, any_case=predicate.any_case)
+    if found is None or found[predicate.negated]:
+        return None
+    if predicate.negated:
+        return f"{predicate.column}: each of its {len(values)} values {wanted}"
+    return f"{predicate.column}: none of its {len(values)} values {wanted}"
 
 
 def _not_among(operator: Operator, wanted: list[Value], known: tuple[str, ...]) -> str:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lakerunner.compute.predicates import escape_like
 from lakerunner.compute.scans import Scan
 from lakerunner.errors import UnsupportedQueryError
 from lakerunner.model.predicate import (
     EVERYTHING,
     And,
     Compare,
+    Contains,
+    HasWord,
     IsIn,
+    Like,
+    Matches,
     NotNull,
     Opaque,
     Or,
@@ -24,6 +29,7 @@ from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange
 from lakerunner.query.query import Mention, Query
 from lakerunner.schema.tables import table_spec
 from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.words import word_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -170,7 +176,9 @@ class _Text:
         if isinstance(predicate, NotNull):
             return f"{column} IS NOT NULL"
         if isinstance(predicate, StartsWith):
-            return f"{column} LIKE {_literal(_escaped(predicate.prefix) + '%')}"
+            return f"{column} LIKE {_literal(escape_like(predicate.prefix) + '%')}"
+        if isinstance(predicate, Contains | Like | Matches | HasWord):
+            return _search(column, predicate)
         if isinstance(predicate, IsIn):
             values = [self._value(predicate.column, value) for value in predicate.values]
             return f"{column} IN ({', '.join(values)})" if values else "FALSE"
@@ -193,8 +201,20 @@ def _literal(value: Value) -> str:
     return f"'{escaped}'"
 
 
-def _escaped(prefix: str) -> str:
-    return prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def _search(column: str, predicate: Contains | Like | Matches | HasWord) -> str:
+    if isinstance(predicate, HasWord):
+        pattern = word_pattern(predicate.word)
+        # All of no words are in every text.
+        return f"{column} IS NOT NULL" if pattern is None else f"{column} ~ {_literal(pattern)}"
+    if isinstance(predicate, Contains):
+        said = "NOT " if predicate.negated else ""
+        return f"{said}contains({column}, {_literal(predicate.text)})"
+    said = "NOT " if predicate.negated else ""
+    if isinstance(predicate, Like):
+        word = "ILIKE" if predicate.any_case else "LIKE"
+        return f"{column} {said}{word} {_literal(predicate.pattern)}"
+    operator = "!~" if predicate.negated else "~"
+    return f"{column} {operator}{'*' * predicate.any_case} {_literal(predicate.pattern)}"
 
 
 def _quoted(name: str) -> str:

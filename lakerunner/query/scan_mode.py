@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 
 from lakerunner.compute.table import ScanMode
 from lakerunner.limits import PAGE_ROWS
-from lakerunner.model.predicate import And, Compare, IsIn, Opaque, Or, StartsWith
+from lakerunner.model.predicate import (
+    And,
+    Compare,
+    Contains,
+    HasWord,
+    IsIn,
+    Like,
+    Matches,
+    Opaque,
+    Or,
+    StartsWith,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +110,10 @@ def _searches(predicate: Predicate) -> bool:
             return any(_searches(part) for part in parts)
         case Or(parts):
             return bool(parts) and all(_searches(part) for part in parts)
+        case Contains() | Like() | Matches():
+            return not predicate.negated
+        case HasWord():
+            return True
         case Opaque(text):
             return any(mark in text for mark in _SEARCH) and not text.startswith("NOT ")
         case _:

@@ -26,6 +26,7 @@ class TableSpec(NamedTuple):
         schema: Its canonical columns in order; attribute columns follow them, in name order.
         sort: Declared order of a segment: ascending, NULLs last. Columns of the schema.
         ids: Columns that are looked up by single values; segments carry filters for them.
+        texts: Columns of prose, whose words are looked for; `search` looks there.
         repeating: Text columns of few distinct values, stored and read as dictionaries.
         window_ns: Length of a window of its own, in nanoseconds; None for `Config.window_ns`.
         aliases: What people may call it as well, where they name a table.
@@ -39,6 +40,7 @@ class TableSpec(NamedTuple):
     schema: pa.Schema
     sort: tuple[str, ...]
     ids: tuple[str, ...] = ID_COLUMNS
+    texts: tuple[str, ...] = ()
     repeating: frozenset[str] = REPEATING
     window_ns: int | None = None
     aliases: tuple[str, ...] = ()
@@ -47,8 +49,14 @@ class TableSpec(NamedTuple):
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
-        TableSpec("logs", LOGS, (SERVICE, "timestamp")),
-        TableSpec("spans", SPANS, (SERVICE, "timestamp"), aliases=("traces",)),
+        TableSpec("logs", LOGS, (SERVICE, "timestamp"), texts=("body",)),
+        TableSpec(
+            "spans",
+            SPANS,
+            (SERVICE, "timestamp"),
+            texts=("name", "status_message"),
+            aliases=("traces",),
+        ),
         TableSpec("metrics", METRICS, ("metric_name", "series_id", "timestamp")),
     )
 }

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lakerunner.segments.token_filter import is_whole
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -25,8 +27,8 @@ try:
 except ImportError:  # some platforms have no wheel of it
     crc32 = zlib.crc32
 
-FOOTER = "the footer"
-"""What the part of a file behind its columns is called in messages."""
+FOOTER, FILTER = "the footer", "the token filter"
+"""What the parts of a file that are no columns are called in messages."""
 
 _PLACE, _WIDTH = 8, 4
 
@@ -63,11 +65,25 @@ def damaged_parts(file: Any, segment: Segment, columns: Collection[str] | None =
     Args:
         file: Something to seek and read in: `pa.BufferReader`, `pa.OSFile`.
         segment: Its description.
-        columns: Columns that are looked at beside the footer; None for all.
+        columns: Columns that are looked at beside the footer; None for all, and the token filter.
 
     Returns:
-        Names of columns, and `FOOTER`; nothing if all is well.
+        Names of columns, `FOOTER` and `FILTER`; nothing if all is well.
     """
+    filters = _damaged_filter(file, segment) if columns is None else []
+    return [*_damaged_rows(file, segment, columns), *filters]
+
+
+def _damaged_filter(file: Any, segment: Segment) -> list[str]:
+    for section in segment.filters:
+        file.seek(section.start)
+        for count, width, _ in (section.words, section.grams):
+            if not all(is_whole(bytes(file.read(width)), number) for number in range(count)):
+                return [FILTER]
+    return []
+
+
+def _damaged_rows(file: Any, segment: Segment, columns: Collection[str] | None) -> list[str]:
     if not segment.checksums:
         return _damaged_pages(file, columns)
     try:

@@ -25,10 +25,11 @@ from lakerunner.limits import (
     SEGMENT_FORMAT_VERSION,
     ZSTD_LEVEL,
 )
-from lakerunner.model.segment import Segment, decode_segment, encode_segment
+from lakerunner.model.segment import FilterSection, Segment, decode_segment, encode_segment
 from lakerunner.schema.names import OVERFLOW
 from lakerunner.schema.tables import table_spec
 from lakerunner.segments.stats import TableStats
+from lakerunner.segments.token_filter import TokenFilterWriter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -128,6 +129,7 @@ class OpenSegment:
         ids: Columns that get filters.
         forecast: What is known of the rows beforehand.
         sink: Where the file goes; memory if not given.
+        texts: Columns whose words a token filter tells; None makes none.
 
     Attributes:
         stats: Statistics of the rows written so far.
@@ -140,14 +142,18 @@ class OpenSegment:
         ids: Collection[str] = (),
         forecast: Forecast = _NOTHING_KNOWN,
         sink: Sink | None = None,
+        texts: Collection[str] | None = None,
     ) -> None:
         self.stats = TableStats(ids)
+        self._filter = None if texts is None else TokenFilterWriter(texts, sort)
         self._schema = schema
         self._without_nan = sorted(forecast.without_nan)
         self._pending: list[pa.Table] = []
         self._sink: Any = pa.BufferOutputStream() if sink is None else sink
+        # Arrow counts what it writes to a file of Python: filters have to go the same way.
+        self._file: Any = self._sink if sink is None else pa.PythonFile(sink, mode="w")
         self._writer = pq.ParquetWriter(
-            self._sink,
+            self._file,
             schema,
             compression="zstd",
             compression_level=ZSTD_LEVEL,
@@ -188,6 +194,8 @@ class OpenSegment:
         self.stats.add(table)
         if wrong := self.stats.hold_nan(self._without_nan):
             raise SegmentError(f"column '{wrong[0]}' was said to hold no NaN, and holds one")
+        if self._filter is not None:
+            self._filter.add(table, self._file)
         width = max(1, table.nbytes // max(1, table.num_rows))
         most = max(PAGE_ROWS, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // width))
         start = 0
@@ -207,17 +215,29 @@ class OpenSegment:
             self._pending.clear()
             self._writer.write_table(group, row_group_size=max(1, group.num_rows))
 
+    def filters(self) -> tuple[FilterSection, ...]:
+        """Write what is left of the rows, and their token filter; to be called before the end.
+
+        Returns:
+            What the description says of the filter.
+        """
+        # Before the last rows: what lies behind all columns is read whenever a file is opened.
+        sections = () if self._filter is None else self._filter.finish(self._file)
+        self._write_group()
+        return sections
+
     def finish(self, segment: Segment) -> pa.Buffer:
         """Write the description and return the file; to be called once."""
         self._write_group()
         self._writer.add_key_value_metadata({FOOTER_KEY.decode(): encode_segment(segment).decode()})
         self._writer.close()
+        self._file.flush()
         data: pa.Buffer = self._sink.getvalue()
         return data
 
 
 def encode(table: pa.Table, segment: Segment) -> pa.Buffer:
-    """Write a sorted table as a segment file.
+    """Write a sorted table as a segment file, without a token filter.
 
     Args:
         table: Rows in the order `segment.sort` declares.

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 import operator as op
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
 import msgspec
 import pyarrow as pa
 import pytest
+from datafusion import SessionContext
 from hypothesis import example, given
 
 from lakerunner.model.predicate import (
     And,
     Compare,
+    Condition,
+    Contains,
     IsIn,
+    Like,
+    Matches,
     NotNull,
     Opaque,
     Operator,
@@ -43,7 +49,7 @@ TYPES = {
     "real": pa.float64(),
     "flag": pa.bool_(),
 }
-TEXTS = st.text("ab\x00é\U0001f600", max_size=3)
+TEXTS = st.text("abAKk\u212a\x00é\U0001f600", max_size=3)
 INTEGERS = st.integers(-3, 3) | st.sampled_from([BIG, BIG + 1, -BIG - 1, 2**63 - 1, -(2**63)])
 REALS = st.sampled_from([-1.5, -0.0, 0.0, 0.5, 2.0, float(BIG), 1e300]) | st.floats(width=16)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -69,24 +75,28 @@ COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
 OPERATORS: st.SearchStrategy[Operator] = st.sampled_from([*COMPARE])
 
 
+LIKES = st.sampled_from(["a%", "%b", "%A_", "_", "%", "", "ab", r"a\%", r"\x", "é%", "%k%"])
+REGEXES = st.sampled_from(["^a", "b$", "^(a|b)$", "a.*b", "[^a]", "^$", r"\w", "k", "(?i)A|é", "("])
+
+
 @st.composite
 def leaves(draw: st.DrawFn) -> Predicate:
     column = draw(st.sampled_from([*TYPES, "absent"]))
     value = LITERALS.get(column, TEXTS)
     kinds = ["compare", "in", "not null", "opaque"]
     if column in ("text", "word", "trace_id", "absent"):
-        kinds.append("starts")
-    match draw(st.sampled_from(kinds)):
-        case "compare":
-            return Compare(column, draw(OPERATORS), draw(value))
-        case "in":
-            return IsIn(column, tuple(draw(st.lists(value, max_size=3))))
-        case "starts":
-            return StartsWith(column, draw(TEXTS))
-        case "not null":
-            return NotNull(column)
-        case _:
-            return Opaque("?")
+        kinds += ["starts", "contains", "like", "matches"]
+    makers: dict[str, Callable[[], Predicate]] = {
+        "compare": lambda: Compare(column, draw(OPERATORS), draw(value)),
+        "in": lambda: IsIn(column, tuple(draw(st.lists(value, max_size=3)))),
+        "starts": lambda: StartsWith(column, draw(TEXTS)),
+        "contains": lambda: Contains(column, draw(TEXTS), draw(st.booleans())),
+        "like": lambda: Like(column, draw(LIKES), draw(st.booleans()), draw(st.booleans())),
+        "matches": lambda: Matches(column, draw(REGEXES), draw(st.booleans()), draw(st.booleans())),
+        "not null": lambda: NotNull(column),
+        "opaque": lambda: Opaque("?"),
+    }
+    return makers[draw(st.sampled_from(kinds))]()
 
 
 PREDICATES: st.SearchStrategy[Predicate] = st.recursive(
@@ -112,17 +122,39 @@ def may_be_true(predicate: Predicate, row: dict[str, Any]) -> bool:
             return row.get(predicate.column) is not None and holds(predicate, row)
 
 
-def holds(predicate: Compare | IsIn | StartsWith | NotNull, row: dict[str, Any]) -> bool:
+@cache
+def engine() -> SessionContext:
+    return SessionContext()
+
+
+@lru_cache(maxsize=4096)
+def searched(value: str, operator: str, pattern: str) -> bool:
+    """What the engine says of one value; what it refuses may be anything."""
+    said = [text.replace("'", "''") for text in (value, pattern)]
+    try:
+        found = engine().sql(f"SELECT '{said[0]}' {operator} '{said[1]}' AS found").to_pydict()
+    except Exception:  # noqa: BLE001 - a pattern that is none, or half a character
+        return True
+    return bool(found["found"][0])
+
+
+def holds(predicate: Condition, row: dict[str, Any]) -> bool:
     value = row[predicate.column]
+    held = True
     match predicate:
-        case NotNull():
-            return True
+        case Contains(_, text, negated):
+            held = (text in value) is not negated
+        case Like(_, pattern, any_case, negated):
+            held = searched(value, f"{'NOT ' * negated}{'I' * any_case}LIKE", pattern)
+        case Matches(_, pattern, any_case, negated):
+            held = searched(value, f"{'!' * negated}~{'*' * any_case}", pattern)
         case StartsWith(_, prefix):
-            return str(value).startswith(prefix)
+            held = str(value).startswith(prefix)
         case IsIn(_, values):
-            return any(compare(value, "=", one) for one in values)
+            held = any(compare(value, "=", one) for one in values)
         case Compare(_, operator, other):
-            return compare(value, operator, other)
+            held = compare(value, operator, other)
+    return held
 
 
 def compare(value: Any, operator: Operator, other: Any) -> bool:

@@ -16,7 +16,11 @@ from lakerunner.model.predicate import (
     EVERYTHING,
     And,
     Compare,
+    Contains,
+    HasWord,
     IsIn,
+    Like,
+    Matches,
     NotNull,
     Opaque,
     Or,
@@ -96,7 +100,23 @@ def holds(predicate: Predicate, row: dict[str, Any]) -> bool | None:
     if isinstance(predicate, StartsWith | IsIn):
         by_prefix = isinstance(predicate, StartsWith) and value.startswith(predicate.prefix)
         return by_prefix or (isinstance(predicate, IsIn) and value in predicate.values)
-    return compares(predicate, value)
+    if isinstance(predicate, Compare):
+        return compares(predicate, value)
+    return searches(predicate, value)
+
+
+def searches(predicate: Contains | Like | Matches | HasWord, value: str) -> bool:
+    """Whether a text is found by one of the few searches that are tried."""
+    match predicate:
+        case Contains(_, text, negated):
+            return (text in value) is not negated
+        case Like(_, pattern, any_case, negated) | Matches(_, pattern, any_case, negated):
+            flags = re.DOTALL | (re.IGNORECASE if any_case else 0)
+            if isinstance(predicate, Like):
+                pattern = f"^{pattern.replace('%', '.*')}$"
+            return bool(re.search(pattern, value, flags)) is not negated
+        case HasWord(_, word):
+            return word.lower() in re.findall("[0-9a-z]+", value.lower())
 
 
 def compares(predicate: Compare, value: Any) -> bool:
@@ -113,6 +133,7 @@ def compares(predicate: Compare, value: Any) -> bool:
     return truth[predicate.operator]
 
 
+SEARCHED = st.sampled_from(["a", "B", "x", "%a%", "it%"])
 OPERATORS = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 NUMBERS = st.integers(-4, 4)
 TIMES = st.builds(lambda hour, off: START + hour * HOUR + off, NUMBERS, st.integers(0, HOUR))
@@ -123,6 +144,10 @@ LEAVES = (
     | st.builds(Compare, st.just("attr_nowhere"), st.just("="), st.sampled_from(TEXTS))
     | st.builds(IsIn, st.just("attr_text"), st.lists(st.sampled_from(TEXTS)).map(tuple))
     | st.builds(StartsWith, st.just("attr_text"), st.sampled_from(TEXTS))
+    | st.builds(Contains, st.just("attr_text"), st.sampled_from(TEXTS), st.booleans())
+    | st.builds(Like, st.just("attr_text"), SEARCHED, st.booleans(), st.booleans())
+    | st.builds(Matches, st.just("attr_text"), SEARCHED, st.booleans(), st.booleans())
+    | st.builds(HasWord, st.just("attr_text"), st.sampled_from(["a", "B", "it", "x"]))
     | st.builds(NotNull, st.sampled_from(["attr_text", "attr_number", "attr_nowhere"]))
 )
 PREDICATES = st.recursive(
