@@ -23,6 +23,7 @@ CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counte
 
 LAZY_INITS = {
     "lakerunner/__init__.py": "importing it must stay cheap; PEP 562 needs `__getattr__` there",
+    "lakerunner/gateway/__init__.py": "it needs an extra, and says which if that is missing",
     "lakerunner/testing/__init__.py": "it names suites that need an extra, which may be missing",
 }
 """The only `__init__.py` files with code, and why."""
