@@ -1,5 +1,6 @@
 """`lakerunner promql`."""
 
+import time
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOpt
 from lakerunner.cli.output import Output, write
 from lakerunner.cli.query import OutputFile, OutputOption, describe
 from lakerunner.cli.screen import answers, messages
+from lakerunner.model.times import to_nanoseconds
 from lakerunner.printable import printable
 
 _MARKS = "abcdefghijkl"
@@ -74,10 +76,6 @@ def promql(  # noqa: PLR0913 - each is an option of the command
 
 def _step(start: str, end: str) -> float:
     """A step that gives about a hundred samples: whole seconds, at least one."""
-    import time  # noqa: PLC0415 - the option of that name is only in the way here
-
-    from lakerunner.model.times import to_nanoseconds  # noqa: PLC0415
-
     now_ns = time.time_ns()
     span = to_nanoseconds(end, now_ns=now_ns) - to_nanoseconds(start, now_ns=now_ns)
     return float(max(1, span // 100_000_000_000))
@@ -123,12 +121,11 @@ def draw(table: pa.Table, title: str) -> Text:
 
 
 def _labels(table: pa.Table) -> pa.ChunkedArray:
-    """The labels of each row as one text."""
-    parts = [
-        pc.binary_join_element_wise(name, table[name], "=")
-        for name in table.schema.names
-        if name not in ("timestamp", "value", "histogram")
-    ]
-    if not parts:
-        return pa.chunked_array([pa.array(["value"] * table.num_rows)])
-    return pc.binary_join_element_wise(*parts, " ", null_handling="skip")
+    """The labels of each row as one text; of a row without labels, an empty one."""
+    texts = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    names = [one for one in table.schema.names if one not in ("timestamp", "value", "histogram")]
+    for name in names:
+        part = pc.binary_join_element_wise(name, table[name], "=")
+        # Not with `null_handling="skip"`, which leaves out rows where all parts are NULL.
+        texts = pc.coalesce(pc.binary_join_element_wise(texts, part, " "), texts, part)
+    return texts.fill_null("" if names else "value")

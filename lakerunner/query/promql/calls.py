@@ -87,7 +87,7 @@ def _scalar(run: Evaluator, node: Call, times: NDArray[np.int64]) -> Value:
 
 def _timestamp(run: Evaluator, node: Call, times: NDArray[np.int64]) -> Value:
     inner = unwrap(node.args[0])
-    if isinstance(inner, Selector):
+    if isinstance(inner, Selector) and not inner.mode:
         samples = run.read(inner.matchers)
         at = instant(samples, run.scope.moved(times, inner.moment), run.grid.lookback_ms)
         vector = pick(samples, at)

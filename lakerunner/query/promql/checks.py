@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.query.promql.functions import AGGREGATIONS, FUNCTIONS, Signature
+from lakerunner.query.promql.functions import AGGREGATIONS, EXTENDED, FUNCTIONS, Signature
 from lakerunner.query.promql.lexer import syntax_error
 from lakerunner.query.promql.syntax import (
     COMPARISONS,
@@ -28,6 +28,7 @@ from lakerunner.query.promql.syntax import (
     ValueType,
     children,
     quote,
+    unwrap,
 )
 
 if TYPE_CHECKING:
@@ -72,10 +73,8 @@ def check(text: str, node: Node) -> None:
     match node:
         case Selector():
             _check_selector(text, node)
-        case Subquery(expr=expr):
-            if type_of(expr) is not ValueType.VECTOR:
-                message = "subquery is only allowed on instant vector, got "
-                raise syntax_error(text, node.place, f"{message}{type_of(expr)} instead")
+        case Subquery():
+            _check_subquery(text, node)
         case Unary(expr=expr):
             if type_of(expr) not in _SIMPLE:
                 message = "unary expression only allowed on expressions of type scalar or instant "
@@ -96,6 +95,15 @@ def _check_selector(text: str, node: Selector) -> None:
     if not any(map(_is_selective, node.matchers)):
         message = "vector selector must contain at least one non-empty matcher"
         raise syntax_error(text, node.place, message)
+
+
+def _check_subquery(text: str, node: Subquery) -> None:
+    if node.mode:
+        message = f"{node.mode} modifier is not defined for subqueries"
+        raise syntax_error(text, node.place, message)
+    if type_of(node.expr) is not ValueType.VECTOR:
+        message = "subquery is only allowed on instant vector, got "
+        raise syntax_error(text, node.place, f"{message}{type_of(node.expr)} instead")
 
 
 def _is_selective(matcher: Matcher) -> bool:
@@ -159,9 +167,19 @@ def _check_call(text: str, node: Call) -> None:
         wanted = signature.args[min(place, len(signature.args) - 1)]
         if type_of(arg) is not wanted:
             _wrong_type(text, arg, f'call to function "{node.name}"', wanted)
+        _check_mode(text, node, arg)
     if node.name == "info" and len(node.args) > 1 and not isinstance(node.args[1], Selector):
         message = 'expected label selectors only in second argument of function "info"'
         raise syntax_error(text, node.args[1].place, message)
+
+
+def _check_mode(text: str, node: Call, arg: Node) -> None:
+    """Refuse a function that is not defined over anchored or smoothed ranges."""
+    inner = unwrap(arg)
+    mode = inner.selector.mode if isinstance(inner, Range) else ""
+    if mode and node.name not in EXTENDED[mode]:
+        message = f"{mode} modifier can only be used with: {', '.join(EXTENDED[mode])}"
+        raise syntax_error(text, arg.place, f"{message} - not with {node.name}")
 
 
 def _check_arity(text: str, node: Call, signature: Signature) -> int:

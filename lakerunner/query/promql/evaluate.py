@@ -18,6 +18,7 @@ from lakerunner.query.promql.binary import (
 )
 from lakerunner.query.promql.calls import INSTANT_CALLS
 from lakerunner.query.promql.checks import type_of
+from lakerunner.query.promql.extended import Extended, smoothed_instant
 from lakerunner.query.promql.grid import Grid, Read, Scope, reads
 from lakerunner.query.promql.histogram_calls import HISTOGRAM_CALLS
 from lakerunner.query.promql.histograms import Hint
@@ -187,11 +188,11 @@ class Evaluator:
     def _selected(self, node: Selector, times: NDArray[np.int64]) -> Vector:
         if node.mode == "anchored":
             raise QueryExecutionError("anchored modifier can only be used with range selectors")
-        if node.mode == "smoothed":
-            raise QueryExecutionError("smoothed instant selectors are not supported")
         samples = self.read(node.matchers)
-        at = instant(samples, self.scope.moved(times, node.moment), self.grid.lookback_ms)
-        return pick(samples, at)
+        moved = self.scope.moved(times, node.moment)
+        if node.mode == "smoothed":
+            return smoothed_instant(samples, moved, self.grid.lookback_ms)
+        return pick(samples, instant(samples, moved, self.grid.lookback_ms))
 
     def notes_at(self, node: Node) -> Notes:
         """Where a function notes what is odd about an argument."""
@@ -203,7 +204,7 @@ class Evaluator:
         match inner:
             case Range(selector=selector):
                 if selector.mode:
-                    raise QueryExecutionError(f"{selector.mode} range selectors are not supported")
+                    raise QueryExecutionError(f"a range that is {selector.mode} is no answer")
                 ends = self.scope.moved(times, selector.moment)
                 length = self.scope.length_ms(inner.length)
                 return Windows.over(self.read(selector.matchers), ends, length)
@@ -216,6 +217,20 @@ class Evaluator:
                 vector = self.vector(inner.expr, at).compact().unique()
                 return Windows.over(vector.samples(at), ends, length)
         raise TypeError(node)
+
+    def extended(self, node: Node, times: NDArray[np.int64]) -> Extended | None:
+        """The samples of a range that is anchored or smoothed; None if it is neither."""
+        inner = unwrap(node)
+        if not isinstance(inner, Range) or not inner.selector.mode:
+            return None
+        selector = inner.selector
+        return Extended.over(
+            self.read(selector.matchers),
+            self.scope.moved(times, selector.moment),
+            self.scope.length_ms(inner.length),
+            self.grid.lookback_ms,
+            smoothed=selector.mode == "smoothed",
+        )
 
     def range_samples(self, node: Node, times: NDArray[np.int64]) -> Samples:
         """The samples of a range at a single time."""

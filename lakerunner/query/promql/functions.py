@@ -81,3 +81,9 @@ AGGREGATIONS: dict[str, ValueType | None] = {
 
 PICKING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 """Aggregations that give back some of the series they are given, instead of new ones."""
+
+EXTENDED = {
+    "anchored": ("changes", "delta", "increase", "rate", "resets"),
+    "smoothed": ("delta", "increase", "rate"),
+}
+"""The functions that are defined over ranges with each modifier."""

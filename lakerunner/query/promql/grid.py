@@ -158,11 +158,15 @@ def _spans(
     match node:
         case Selector():
             moved = scope.moved(ends, node.moment)
-            yield node.matchers, int(moved.min()) - scope.grid.lookback_ms, int(moved.max())
+            reach = scope.grid.lookback_ms
+            ahead = reach if node.mode == "smoothed" else 0
+            yield node.matchers, int(moved.min()) - reach, int(moved.max()) + ahead
         case Range(selector=selector):
             moved = scope.moved(ends, selector.moment)
             length = scope.length_ms(node.length)
-            yield selector.matchers, int(moved.min()) - length, int(moved.max())
+            reach = scope.grid.lookback_ms if selector.mode else 0
+            ahead = reach if selector.mode == "smoothed" else 0
+            yield selector.matchers, int(moved.min()) - length - reach, int(moved.max()) + ahead
         case Subquery():
             inner = scope.inner_times(node, ends)
             if len(inner):

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 def _rate(run: Evaluator, node: Call, times: NDArray[np.int64]) -> Value:
+    counter, per_second = node.name != "delta", node.name == "rate"
+    extended = run.extended(node.args[0], times)
+    if extended is not None:
+        return extended.grown(counter=counter, per_second=per_second)
     windows = run.windows(node.args[0], times)
-    return rates.extrapolated(
-        windows,
-        run.notes_at(node.args[0]),
-        counter=node.name != "delta",
-        per_second=node.name == "rate",
-    )
+    notes = run.notes_at(node.args[0])
+    return rates.extrapolated(windows, notes, counter=counter, per_second=per_second)
 
 
 def _last_change(run: Evaluator, node: Call, times: NDArray[np.int64]) -> Value:
@@ -46,7 +46,8 @@ def _last_change(run: Evaluator, node: Call, times: NDArray[np.int64]) -> Value:
 
 def _counted(run: Evaluator, node: Call, times: NDArray[np.int64]) -> Value:
     """Functions of all samples, numbers and histograms alike."""
-    windows = run.windows(node.args[0], times)
+    extended = run.extended(node.args[0], times)
+    windows = run.windows(node.args[0], times) if extended is None else extended.windows()
     value = _OF_ALL[node.name](windows)
     return windows.vector(windows.lengths > 0, value).drop_names()
 

@@ -133,13 +133,11 @@ def _labels_of(streams: pa.Table, keys: Mapping[str, str], prefix: str) -> dict[
 
 def _joined(parts: Sequence[pa.Array]) -> LabelColumn:
     """One label of several attributes: their values one after the other, as Prometheus does it."""
-    if len(parts) == 1:
-        return LabelColumn.from_texts(parts[0])
-    joined = pc.binary_join_element_wise(*parts, ";", null_handling="skip")
-    nothing = pc.and_(parts[0].is_null(), parts[1].is_null())
-    for part in parts[2:]:
-        nothing = pc.and_(nothing, part.is_null())
-    return LabelColumn.from_texts(pc.if_else(nothing, None, joined))
+    joined = parts[0]
+    for part in parts[1:]:
+        # Not with `null_handling="skip"`, which leaves out rows where all parts are NULL.
+        joined = pc.coalesce(pc.binary_join_element_wise(joined, part, ";"), joined, part)
+    return LabelColumn.from_texts(joined)
 
 
 def label_texts(column: pa.ChunkedArray) -> pa.Array:
