@@ -22,6 +22,7 @@ LakerunnerError
 │   ├── LeaseLostError                   somebody else has this work now: leave it
 │   └── CatalogUnavailableError          try again later
 ├── EventsUnavailableError               try again later: a queue of events does not answer
+├── IntakeFullError                      try again later: more is waiting than may wait
 ├── InputError (ValueError)              this object, line or record is set aside
 │   ├── UnknownFormatError               nothing here recognises the object
 │   ├── UnknownOwnerError                no rule says whose the object is
@@ -94,6 +95,7 @@ class ErrorCode(StrEnum):
     QUERY_BUSY = "query_busy"
     CATALOG_MISMATCH = "catalog_mismatch"
     SEGMENT_DAMAGED = "segment_damaged"
+    INTAKE_FULL = "intake_full"
     LEASE_LOST = "lease_lost"
 
 
@@ -267,6 +269,12 @@ class EventsUnavailableError(LakerunnerError):
     """A failure of an event source that may pass: unreachable, throttled, timed out."""
 
     code = ErrorCode.EVENTS_UNAVAILABLE
+
+
+class IntakeFullError(LakerunnerError):
+    """A writer holds as much as it may; `context["retry_after"]` says for how many seconds."""
+
+    code = ErrorCode.INTAKE_FULL
 
 
 class InputError(LakerunnerError, ValueError):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from lakerunner.asking import Asking
 from lakerunner.catalog.past import open_past, present
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
+from lakerunner.intake.settings import WriterOptions, read_writer_settings
+from lakerunner.intake.writer import Writer
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_organization
 from lakerunner.query import QueryEngine
@@ -238,6 +240,32 @@ class Lake(Asking, Upkeep):
                 organization=organization,
                 progress=progress,
             )
+
+    def writer(
+        self,
+        *,
+        journal: str | PathLike[str] | None = None,
+        organization: str | None = None,
+        **settings: Unpack[WriterOptions],
+    ) -> Writer:
+        """A writer, for programs that have telemetry in their hands; see `Writer`.
+
+        Close it before the lake.
+
+        Args:
+            journal: A directory of this machine for what is accepted and not committed yet.
+            organization: Whose rows they are, unless a call says otherwise.
+            settings: See `WriterSettings`: `acknowledge`, `flush_bytes`, `flush_seconds`,
+                `linger_seconds`, `waiting_bytes`, `pressure`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            ConfigurationError: A setting is unknown or wrong.
+        """
+        self._require_open("writer")
+        self._scope.require_writable("writer")
+        whose = self.organization if organization is None else check_organization(organization)
+        return Writer(self._ingestor.take, whose, read_writer_settings(settings), journal)
 
     def rejected(self) -> Sequence[Rejection]:
         """What is set aside, with reasons, in order of time: objects, and segments of the lake.

@@ -26,6 +26,7 @@ _STATUS = {
     ErrorCode.SNAPSHOT_EXPIRED: 410,
     ErrorCode.QUERY_TIMEOUT: 504,
     ErrorCode.QUERY_BUSY: 503,
+    ErrorCode.INTAKE_FULL: 429,
     ErrorCode.STORE_UNAVAILABLE: 503,
     ErrorCode.CATALOG_UNAVAILABLE: 503,
     ErrorCode.EVENTS_UNAVAILABLE: 503,

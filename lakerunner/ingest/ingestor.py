@@ -193,6 +193,26 @@ class Ingestor:
             return msgspec.structs.replace(report, unmatched=(os.fspath(source),))
         return report
 
+    def take(
+        self, store: ObjectStore, objects: Iterable[ObjectMeta], organization: str
+    ) -> IngestReport:
+        """Take objects of a store that the caller has open, each exactly once.
+
+        In the calling thread, for only it may be able to read them.
+
+        Args:
+            store: Where they lie.
+            objects: As the store describes them.
+            organization: Whose rows they are.
+
+        Raises:
+            ConfigurationError: This ingestor is bound to another organization.
+            StoreError: A segment could not be put.
+            CatalogError: A commit failed.
+        """
+        request = read_request(organization=organization, only=self._only)
+        return self._run(Inputs(store, iter(objects)), request, None, inline=True)
+
     def ingest_owned(self, progress: Progress | None = None) -> IngestReport:
         """Take all that is new wherever storage profiles and prefix mappings point.
 
@@ -354,6 +374,7 @@ class Ingestor:
         again: bool = False,
         record: bool = True,
         announced: bool = False,
+        inline: bool = False,
     ) -> IngestReport:
         begun = time.perf_counter()
         rules = self._ownership if record and request.organization is None else None
@@ -380,7 +401,7 @@ class Ingestor:
         tasks = (task._replace(epoch=begin().epoch) for task in owned)
         report, handled = IngestReport(), 0
         replaced = ReplacedVersions(self._catalog, inputs.store.url, self._config)
-        workers = workers_of(self._executor, self._config, "ingest", inline=not record)
+        workers = workers_of(self._executor, self._config, "ingest", inline=inline or not record)
         with workers as (executor, in_flight):
             for outcome in bounded_map(executor, ingest_batch, tasks, in_flight=in_flight):
                 report += commit_outcome(self._fence, outcome, replaced, record=record)
