@@ -12,10 +12,11 @@ catalog. Each worker also stands alone. From the top down, every part imports on
 | `recover` | a lost catalog is made again from the footers of the segments |
 | `retain` | what a crash left behind is found and deleted |
 | `damage` | segments that are not as they were written are found and set aside |
+| `rollup` | `Rollup`: sums of metrics over buckets of time, in tiers |
 | `query` | `QueryEngine`: text, plan, prune, compute, `Result` |
 | `compute` | the one door to DataFusion |
 | `formats`, `generate` | input bytes to Arrow; synthetic telemetry |
-| `segments`, `policies` | rows to Parquet files; pure choices |
+| `segments`, `policies`, `tiers` | rows to Parquet files; pure choices; sums over buckets |
 | `store`, `catalog` | `ObjectStore` and `Catalog`: the contract and one adapter a file |
 | `executors` | tasks on any `concurrent.futures.Executor` |
 | `schema`, `registry` | canonical columns; URL scheme to adapter |
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from lakerunner.opening import open  # noqa: A004 - `lakerunner.open` is the name
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import QueryEngine, Result
+    from lakerunner.rollup import Rollup
     from lakerunner.store import ObjectStore
 
     __version__: str
@@ -62,6 +64,7 @@ __all__ = [
     "QueryEngine",
     "RecoveryReport",
     "Result",
+    "Rollup",
     "Signal",
     "SourceMapping",
     "StorageProfile",
@@ -82,6 +85,7 @@ _HOMES = {
     "QueryEngine": "lakerunner.query",
     "RecoveryReport": "lakerunner.model.recovery",
     "Result": "lakerunner.query",
+    "Rollup": "lakerunner.rollup",
     "Signal": "lakerunner.model.signal",
     "SourceMapping": "lakerunner.model.mapping",
     "StorageProfile": "lakerunner.model.profile",

@@ -13,6 +13,18 @@ WINDOW_NS: Final = 3600 * 10**9
 """Nanoseconds. Default length of a window: no segment crosses one. Longer windows make fewer,
 larger segments after compaction, and coarser pruning and retention."""
 
+ROLLUP_TIERS_NS: Final = tuple(each * 10**9 for each in (10, 60, 300, 1200, 3600))
+"""Nanoseconds. Lengths of the buckets of each tier of a rollup. More tiers cost about a tenth of
+the first one each, and answer more questions without reading points."""
+
+ROLLUP_ROW_BYTES: Final = 600
+"""Bytes of memory that a rollup takes for each point it has at hand. Points beyond the memory
+setting are summed up some metrics at a time."""
+
+ROLLUP_SETTLE_SECONDS: Final = 120.0
+"""Seconds that a rollup which runs all the time waits after the end of a window. More let more late
+points come, and save sums that are made anew."""
+
 MEMORY_BYTES: Final = 512 * MIB
 """Bytes. Default ceiling for the resident memory of one ingesting process."""
 

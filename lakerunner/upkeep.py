@@ -8,11 +8,13 @@ from lakerunner.damage import find_damage, set_aside_segment
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import Retention
 from lakerunner.retain.orphans import collect_orphans
+from lakerunner.rollup import Rollup
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Closable, time_range
 from lakerunner.tasks import Manner
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
     from concurrent.futures import Executor
 
@@ -65,6 +67,57 @@ class Upkeep(Closable):
         with self._discretion.applied():
             name = None if table is None else table_spec(table).name
             return find_damage(self._scope, name, wanted, progress)
+
+    def rollup(
+        self,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        *,
+        dry_run: bool = False,
+        settle_seconds: float | None = None,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
+        again: bool = False,
+    ) -> WorkReport:
+        """Bring the tiers of `metrics_rollup` up to date; see `lakerunner.rollup.Rollup`.
+
+        All organizations' tiers, or those of the one that the lake is bound to.
+
+        Args:
+            start: Only windows that reach beyond it.
+            end: Only windows that begin before it.
+            dry_run: Only say what would be done.
+            settle_seconds: Leave windows alone that ended less than so long ago, unless much came.
+            executor: Where windows are summed up; threads by default.
+            progress: Called after each window.
+            stop: When it is set, no further window is begun.
+            again: Do not wait with what failed before.
+
+        Returns:
+            What was done. It prints as one line; `failed` lists what failed, and why.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            InvalidTimeError: `start` or `end` cannot be read.
+            CatalogMismatchError: The lake was recovered meanwhile; begin again.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/rollup")
+            >>> lake.rollup().tasks
+            0
+        """
+        wanted = time_range(start, end)
+        self._require_open("rollup")
+        manner = Manner(executor=executor, progress=progress, stop=stop, again=again)
+        with self._discretion.applied():
+            worker = Rollup(
+                self._scope.store, self._scope.catalog, self._scope.organization, self._scope.config
+            )
+            return worker.within(self._scope).run(
+                manner, time_range=wanted, dry_run=dry_run, settle_seconds=settle_seconds
+            )
 
     def set_aside(self, segment_id: str, *, reason: str | None = None) -> Rejection:
         """Leave a damaged segment out of all answers; see `lakerunner.damage.set_aside_segment`.

@@ -24,6 +24,7 @@ NAMES = {
     "QueryEngine": "lakerunner.query",
     "RecoveryReport": "lakerunner.model.recovery",
     "Result": "lakerunner.query",
+    "Rollup": "lakerunner.rollup",
     "Signal": "lakerunner.model.signal",
     "SourceMapping": "lakerunner.model.mapping",
     "StorageProfile": "lakerunner.model.profile",

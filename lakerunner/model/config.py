@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
@@ -23,6 +24,7 @@ from lakerunner.limits import (
     QUERY_WORKERS,
     QUERY_WORKERS_EACH,
     REMOVED_GRACE_NS,
+    ROLLUP_TIERS_NS,
     WATCH_SECONDS,
     WINDOW_NS,
 )
@@ -62,6 +64,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch_objects: Objects in one commit at most.
         orphan_grace_ns: Age in nanoseconds below which an uncommitted object is left alone.
         watch_seconds: How long an announced object may wait for others to share a segment with.
+        rollup_tiers_ns: Lengths of the buckets in the tiers of `metrics_rollup`, in nanoseconds,
+            ascending; each is a multiple of the one before.
         removed_grace_ns: How long in nanoseconds a removed segment stays readable, which is as far
             as `Lake.at` looks back. The same for all who use a lake.
         attempts: How often what may succeed later is tried in all; what a store of a service has
@@ -104,6 +108,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_objects: int = BATCH_OBJECTS
     orphan_grace_ns: int = ORPHAN_GRACE_NS
     watch_seconds: float = WATCH_SECONDS
+    rollup_tiers_ns: tuple[int, ...] = ROLLUP_TIERS_NS
     removed_grace_ns: int = REMOVED_GRACE_NS
     attempts: int = ATTEMPTS
     backoff_seconds: float = BACKOFF_SECONDS
@@ -134,6 +139,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("query_threads", "query_cache_bytes", "query_wait_seconds", "watch_seconds"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative", setting=name)
+        tiers = (1, *self.rollup_tiers_ns)
+        if not self.rollup_tiers_ns or any(
+            coarse <= fine or coarse % fine for fine, coarse in pairwise(tiers)
+        ):
+            raise ConfigurationError(
+                "rollup_tiers_ns must name at least one tier, in nanoseconds, and each must be a "
+                "multiple of the one before",
+                setting="rollup_tiers_ns",
+            )
         if self.query_timeout is not None and not self.query_timeout > 0:
             raise ConfigurationError(
                 "query_timeout must be more than 0 seconds, or None", setting="query_timeout"

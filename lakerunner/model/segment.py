@@ -93,6 +93,8 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         resolution_ns: Length of the buckets its rows sum up, in nanoseconds; 0 for rows as sent.
         inputs: Ids of segments of which it is made and which it does not replace, such as the raw
             points below a rollup.
+        beside: Ids of segments whose rows it was made with the help of and does not hold: from the
+            points before a window, counters go on.
         made_by: The rule that made it, with its version; empty for ingestion.
         kind: What made it: empty for ingestion, else `compact`, `rewrite` or `rollup`.
         epoch: Where the catalog stood when its writer began, as its id says, too: what it was made
@@ -130,6 +132,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     attests: tuple[str, ...] = ()
     resolution_ns: int = 0
     inputs: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     made_by: str = ""
     kind: str = ""
     epoch: int = 0

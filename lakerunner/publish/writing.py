@@ -45,6 +45,7 @@ class Origin(NamedTuple):
         attests: What `parents` speak of as committed.
         resolution_ns: Length of the buckets that the rows sum up; 0 for rows as sent.
         inputs: Segments that they are made of and do not replace.
+        beside: Segments that helped to make them and whose rows they do not hold.
         made_by: The rule that made them, with its version.
         kind: Empty as ingested, else `compact`, `rewrite` or `rollup`.
         epoch: Where the catalog stood before any of them was put, and before what they are made of
@@ -63,6 +64,7 @@ class Origin(NamedTuple):
     attests: tuple[str, ...] = ()
     resolution_ns: int = 0
     inputs: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     made_by: str = ""
     kind: str = ""
     epoch: int = 0

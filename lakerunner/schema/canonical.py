@@ -10,6 +10,9 @@ from lakerunner.schema.types import TIMESTAMP
 SERVICE = "resource_service_name"
 """The attribute that says which service sent a row; segments are sorted by it first."""
 
+SKETCH_TYPE = pa.struct([("bins", pa.list_(pa.int32())), ("counts", pa.list_(pa.int64()))])
+"""A quantile sketch; see `lakerunner.schema.sketch`."""
+
 OVERFLOW_TYPE = pa.map_(pa.string(), pa.string())
 
 _TEXT = pa.string()
@@ -144,6 +147,38 @@ METRICS = pa.schema(
         ("span_id", _TEXT),
         ("flags", pa.uint32()),
         *_ORIGIN,
+    ]
+)
+
+METRICS_ROLLUP = pa.schema(
+    [
+        ("organization", _TEXT),
+        ("timestamp", TIMESTAMP),
+        ("resolution_ns", pa.int64()),
+        *[METRICS.field(name) for name in ("metric_name", "metric_type", "unit", "description")],
+        *[METRICS.field(name) for name in ("temporality", "is_monotonic", "series_id")],
+        ("point_count", pa.int64()),
+        ("first_timestamp", TIMESTAMP),
+        ("last_timestamp", TIMESTAMP),
+        ("value_sum", pa.float64()),
+        ("value_min", pa.float64()),
+        ("value_max", pa.float64()),
+        ("value_first", pa.float64()),
+        ("value_last", pa.float64()),
+        ("value_increase", pa.float64()),
+        ("sketch", SKETCH_TYPE),
+        *[METRICS.field(name) for name in ("count", "sum", "min", "max", "bucket_counts")],
+        *[METRICS.field(name) for name in ("explicit_bounds", "scale", "zero_count")],
+        *[METRICS.field(name) for name in ("zero_threshold", "positive_offset")],
+        *[METRICS.field(name) for name in ("positive_bucket_counts", "negative_offset")],
+        METRICS.field("negative_bucket_counts"),
+        ("metadata", _TEXT),
+        ("scope_name", _TEXT),
+        ("scope_version", _TEXT),
+        ("scope_schema_url", _TEXT),
+        ("resource_schema_url", _TEXT),
+        (SERVICE, _TEXT),
+        (OVERFLOW, OVERFLOW_TYPE),
     ]
 )
 

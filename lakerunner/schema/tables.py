@@ -14,7 +14,15 @@ import pyarrow as pa
 from lakerunner.errors import ConfigurationError, did_you_mean
 from lakerunner.model.deletion import DELETED, DELETIONS
 from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import ID_COLUMNS, LOGS, METRICS, REPEATING, SERVICE, SPANS
+from lakerunner.schema.canonical import (
+    ID_COLUMNS,
+    LOGS,
+    METRICS,
+    METRICS_ROLLUP,
+    REPEATING,
+    SERVICE,
+    SPANS,
+)
 from lakerunner.schema.types import TIMESTAMP
 
 
@@ -58,6 +66,9 @@ TABLES: dict[str, TableSpec] = {
             aliases=("traces",),
         ),
         TableSpec("metrics", METRICS, ("metric_name", "series_id", "timestamp")),
+        TableSpec(
+            "metrics_rollup", METRICS_ROLLUP, ("metric_name", "series_id", "timestamp"), ids=()
+        ),
     )
 }
 """Every table by name, in the order in which people are told of them."""

@@ -48,6 +48,7 @@ FULL = Segment(
     attests=("p3",),
     resolution_ns=10**10,
     inputs=("r1", "r2"),
+    beside=("r0",),
     made_by="rollup/1",
 )
 
