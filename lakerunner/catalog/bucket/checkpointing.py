@@ -88,7 +88,7 @@ class Checkpointer:
                 position,
                 load=self._cache.segments,
                 merge=lambda found, oldest: SegmentPart.merge(found, oldest=oldest),
-                encode=lambda part: part.data,
+                encode=SegmentPart.encode,
             )
         return TableManifest(table.organization, table.table, parts, table.totals.changed_by(delta))
 
@@ -168,7 +168,8 @@ class Checkpointer:
             return ()
         key = self._checkpoints.write_part(position, encode(part))
         self._cache.add(key, part)
-        return (*older[:kept], PartName(key, len(part)))
+        index: int = getattr(part, "index", -1)  # only parts with segments have entries apart
+        return (*older[:kept], PartName(key, len(part), index))
 
 
 def _merged_claims(parts: Sequence[ClaimPart], delta: Delta, *, oldest: bool) -> ClaimPart:

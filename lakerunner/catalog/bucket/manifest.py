@@ -20,11 +20,15 @@ FANOUT = 4
 """A part is merged with the older one if that has less than so many times its rows."""
 
 
-class PartName(msgspec.Struct, frozen=True):
-    """A part by its key, with its size in rows."""
+class PartName(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part by its key, with its size in rows.
+
+    Of a part with segments, `index` says where behind their entries the numbers begin.
+    """
 
     key: str
     rows: int
+    index: int = -1
 
 
 class Totals(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -15,17 +16,22 @@ from lakerunner.catalog.bucket.moments import MomentPart
 from lakerunner.catalog.bucket.rejection_part import RejectionPart
 from lakerunner.catalog.bucket.segment_part import SegmentPart
 from lakerunner.catalog.bucket.sources import SourceLedger
-from lakerunner.errors import ObjectNotFoundError
+from lakerunner.errors import ObjectNotFoundError, ObjectRangeError
 from lakerunner.limits import CATALOG_CACHE_BYTES
+from lakerunner.store.base import ByteRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from lakerunner.catalog.bucket.manifest import PartName
     from lakerunner.store.base import ObjectStore
 
 Part = SegmentPart | ClaimPart | RejectionPart | MomentPart
 P = TypeVar("P", SegmentPart, ClaimPart, RejectionPart, MomentPart)
+
+
+_SMALL_BYTES = 256 * 1024
+"""Bytes of entries that are read, and held, with the numbers of their part."""
 
 
 class ByteCache:
@@ -86,7 +92,12 @@ class PartCache:
 
     def segments(self, name: PartName) -> SegmentPart:
         """A part with segments."""
-        return self._load(name, SegmentPart, SegmentPart)
+        if name.index < 0:
+            return self._load(name, SegmentPart, SegmentPart.before_version_3)
+        if name.index <= _SMALL_BYTES:
+            return self._load(name, SegmentPart, partial(_small_part, name.index))
+        frames = partial(self._frames, name.key)
+        return self._load(name, SegmentPart, lambda tail: SegmentPart(tail, frames))
 
     def claims(self, name: PartName) -> ClaimPart:
         """A part with claims."""
@@ -104,8 +115,11 @@ class PartCache:
         part = self._parts.get(name.key)
         if part is None:
             try:
-                part = read(self._store.get(name.key).data)
-            except (ObjectNotFoundError, pa.ArrowException, msgspec.MsgspecError, OSError) as error:
+                part = read(self._store.get(name.key, _tail_of(name)).data)
+            except (
+                *(ObjectNotFoundError, ObjectRangeError),
+                *(pa.ArrowException, msgspec.MsgspecError, OSError),
+            ) as error:
                 raise DamagedCheckpointError(
                     f"{name.key!r} is missing or damaged: {error}", key=name.key
                 ) from error
@@ -115,9 +129,33 @@ class PartCache:
         return part
 
     def add(self, key: str, part: Part) -> None:
-        """Keep a part that was just written."""
+        """Keep a part that was just written; of its entries, what the budget lets us."""
+        if isinstance(part, SegmentPart) and part.index > _SMALL_BYTES:
+            part = part.stored(partial(self._frames, key))
         self._parts[key] = part
+
+    def _frames(self, key: str, spans: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        held = {span: self.pieces.get((key, span[0])) for span in spans}
+        missing = [span for span, data in held.items() if data is None]
+        try:
+            read = self._store.get_ranges(key, missing) if missing else ()
+        except (ObjectNotFoundError, ObjectRangeError) as error:
+            raise DamagedCheckpointError(
+                f"{key!r} is missing or too short: {error}", key=key
+            ) from error
+        for span, data in zip(missing, read, strict=True):
+            held[span] = data
+            self.pieces.put((key, span[0]), data)
+        return [data for data in held.values() if data is not None]
 
     def keep(self, keys: Collection[str]) -> None:
         """Forget all parts but these."""
         self._parts = {key: part for key, part in self._parts.items() if key in keys}
+
+
+def _tail_of(name: PartName) -> ByteRange | None:
+    return ByteRange(name.index) if name.index > _SMALL_BYTES else None
+
+
+def _small_part(index: int, data: bytes) -> SegmentPart:
+    return SegmentPart(data[index:], lambda spans: [data[start:end] for start, end in spans])

@@ -1,24 +1,25 @@
-"""The segments of one table as a part: arrays to plan with, and entries decoded when asked for."""
+"""The segments of one table as a part: arrays to plan with, and entries read when asked for."""
 
 from __future__ import annotations
 
-import threading
 from itertools import accumulate, takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import zstandard
 
 from lakerunner.catalog.bucket.delta import LIVE, PURGED
 from lakerunner.catalog.bucket.digests import DigestIndex, segment_digest, split
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError
 from lakerunner.catalog.bucket.parquet import open_file, write_table
+from lakerunner.limits import ZSTD_LEVEL
 from lakerunner.model.segment import decode_segment, encode_segment
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
     from lakerunner.model.segment import Segment
     from lakerunner.model.times import TimeRange
 
-GROUP_ROWS = 1024
-"""Segments whose entries are compressed together: to read one is to decompress so many. Each group
-costs half a millisecond when a part is opened."""
+FRAME_ROWS = 512
+"""Segments whose entries are compressed together: to read one is to read so many."""
 
-_SCHEMA = pa.schema(
+_NUMBERS = pa.schema(
     [
         pa.field("high", pa.uint64(), nullable=False),
         pa.field("low", pa.uint64(), nullable=False),
@@ -40,13 +40,21 @@ _SCHEMA = pa.schema(
         pa.field("added", pa.int64(), nullable=False),
         pa.field("removed", pa.int64(), nullable=False),
         pa.field("removed_ns", pa.int64(), nullable=False),
-        pa.field("payload", pa.binary()),
     ]
 )
-"""`payload` is what `encode_segment` writes. A row without it marks a segment of an older part as
-removed, or as purged; such rows come last. The others are in the order of `max_ns`."""
+"""Rows are in the order of `max_ns`. Those that mark a segment of an older part as removed, or as
+purged, come last."""
 
-_NUMBERS = _SCHEMA.names[:-1]
+_WITH_PAYLOAD = _NUMBERS.append(pa.field("payload", pa.binary()))
+"""A whole part of before version 3. Marks have no payload."""
+
+_NAMES = _NUMBERS.names
+_STARTS = b"lakerunner.frames"
+_FRAME = msgspec.msgpack.Decoder(list[bytes])
+_OFFSETS = msgspec.json.Decoder(list[int])
+
+Frames: TypeAlias = "Callable[[Sequence[tuple[int, int]]], Sequence[bytes]]"
+"""Reads ranges of the object of a part."""
 
 
 class Removals(NamedTuple):
@@ -59,37 +67,44 @@ class Removals(NamedTuple):
 class SegmentPart:
     """Segments of one table in the order of their ends, and marks on those of older parts.
 
-    Immutable. Entries stay compressed until they are asked for.
+    Immutable. What is planned with is held, 56 bytes a segment. The entries, as `encode_segment`
+    writes them, lie before it in the same object, compressed some hundred at a time with a
+    checksum: they are read when they are asked for.
 
     Args:
-        data: A Parquet file of the schema above.
+        tail: The end of the object: a Parquet file of numbers that says where each frame of entries
+            begins.
+        frames: Reads ranges of what comes before it.
+
+    Attributes:
+        columns: The numbers of all rows, by name.
+        rows: How many of them are segments, and no marks.
+        index: Where in the object the numbers begin.
 
     Raises:
         pa.ArrowException: It is something else, or damaged.
+        msgspec.MsgspecError: Likewise.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self._file = open_file(data, _SCHEMA)
-        self._reading = threading.Lock()  # a file that two threads read crashes the process
-        table = self._file.read(columns=_NUMBERS)
+    def __init__(self, tail: bytes, frames: Frames) -> None:
+        self._tail, self._frames = tail, frames
+        file = open_file(tail, _NUMBERS)
+        table = file.read()
         self.columns: dict[str, NDArray[Any]] = {
-            name: table.column(name).to_numpy() for name in _NUMBERS
+            name: table.column(name).to_numpy() for name in _NAMES
         }
-        sizes = [
-            self._file.metadata.row_group(group).num_rows
-            for group in range(self._file.num_row_groups)
-        ]
-        self._groups = np.cumsum([0, *sizes])
+        starts = (file.schema_arrow.metadata or {}).get(_STARTS, b"[0]")
+        self._starts = _OFFSETS.decode(starts)
+        self.index = self._starts[-1]
         self.rows = int(np.count_nonzero(self.columns["added"] >= 0))
         self.removals = Removals(
             self.columns["removed"][: self.rows], self.columns["removed_ns"][: self.rows]
         )
         high, low = self._digests()
         self._index = DigestIndex(high[: self.rows], low[: self.rows])
-        ends, starts = self.columns["max_ns"][: self.rows], self.columns["min_ns"][: self.rows]
+        ends, starts_ns = self.columns["max_ns"][: self.rows], self.columns["min_ns"][: self.rows]
         # Compared as unsigned numbers: the longest extent may not fit a signed one.
-        extents = ends.view(np.uint64) - starts.view(np.uint64)
+        extents = ends.view(np.uint64) - starts_ns.view(np.uint64)
         self._extent_ns = int(extents.max()) if self.rows else 0
 
     @classmethod
@@ -109,11 +124,42 @@ class SegmentPart:
         rows += [(0, 0, -1, mark.removed, mark.removed_ns) for mark in delta.marks.values()]
         ids = [*(entry.segment.id for entry in entered), *delta.marks]
         numbers = np.array(rows, dtype=np.int64).reshape(-1, 5).T
-        payload: list[bytes | None] = [encode_segment(entry.segment) for entry in entered]
-        payload += [None] * len(delta.marks)
         high, low = split([segment_digest(segment_id) for segment_id in ids])
-        table = pa.table([high, low, *numbers, pa.array(payload, pa.binary())], schema=_SCHEMA)
-        return cls(write_table(_SCHEMA, _groups(table)))
+        payload = [encode_segment(entry.segment) for entry in entered]
+        frames = (payload[at : at + FRAME_ROWS] for at in range(0, len(payload), FRAME_ROWS))
+        return cls._made(dict(zip(_NAMES, [high, low, *numbers], strict=True)), frames)
+
+    @classmethod
+    def before_version_3(cls, data: bytes) -> SegmentPart:
+        """A part as it was written before: one Parquet file, held whole."""
+        table = open_file(data, _WITH_PAYLOAD).read()
+        payload = [one for one in table.column("payload").to_pylist() if one is not None]
+        frames = (payload[at : at + FRAME_ROWS] for at in range(0, len(payload), FRAME_ROWS))
+        return cls._made({name: table.column(name).to_numpy() for name in _NAMES}, frames)
+
+    @classmethod
+    def _made(cls, columns: dict[str, NDArray[Any]], frames: Iterable[list[bytes]]) -> SegmentPart:
+        """A part that was not written yet: its frames are in memory."""
+        starts, data = [0], bytearray()
+        compressor = zstandard.ZstdCompressor(ZSTD_LEVEL, write_checksum=True)
+        for frame in frames:
+            data += compressor.compress(msgspec.msgpack.encode(frame))
+            starts.append(len(data))
+        schema = _NUMBERS.with_metadata({_STARTS: msgspec.json.encode(starts)})
+        table = pa.table([columns[name] for name in _NAMES], schema=schema)
+        return cls(
+            write_table(schema, [table]),
+            lambda spans: [bytes(data[start:end]) for start, end in spans],
+        )
+
+    def encode(self) -> bytes:
+        """The whole object of a part that was just made."""
+        entries = self._frames([(0, self.index)]) if self.index else []
+        return b"".join([*entries, self._tail])
+
+    def stored(self, frames: Frames) -> SegmentPart:
+        """The part after its object was written, which is read from now on."""
+        return SegmentPart(self._tail, frames)
 
     def __len__(self) -> int:
         return len(self.columns["added"])
@@ -179,37 +225,40 @@ class SegmentPart:
             DamagedCheckpointError: One is damaged.
         """
         try:
-            return [decode_segment(payload.as_py()) for payload in self.payloads(rows)]
-        except (msgspec.MsgspecError, pa.ArrowException, OSError) as error:
+            return [decode_segment(payload) for payload in self.payloads(rows)]
+        except msgspec.MsgspecError as error:
             raise DamagedCheckpointError(f"entries of segments are damaged: {error}") from error
 
-    def payloads(self, rows: NDArray[np.int64]) -> pa.ChunkedArray:
-        """The encoded entries of rows, in their order; only their row groups are decompressed."""
-        if not len(rows):
-            return pa.chunked_array([], pa.binary())
-        at = np.searchsorted(self._groups, rows, side="right") - 1
-        groups, which = np.unique(at, return_inverse=True)
-        with self._reading:
-            found = self._file.read_row_groups(groups.tolist(), columns=["payload"])
-        column = found.column("payload")
-        sizes = np.diff(self._groups)[groups]
-        starts = np.cumsum([0, *sizes])[:-1]
-        return column.take(pa.array(starts[which] + rows - self._groups[at]))
+    def payloads(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """The encoded entries of rows, in their order; only their frames are read."""
+        numbers = np.unique(rows // FRAME_ROWS).tolist()
+        spans = [(self._starts[number], self._starts[number + 1]) for number in numbers]
+        try:
+            frames = {
+                number: _FRAME.decode(zstandard.ZstdDecompressor().decompress(data))
+                for number, data in zip(numbers, self._frames(spans), strict=True)
+            }
+            return [frames[row // FRAME_ROWS][row % FRAME_ROWS] for row in rows.tolist()]
+        except (zstandard.ZstdError, msgspec.MsgspecError, IndexError) as error:
+            raise DamagedCheckpointError(f"entries of segments are damaged: {error}") from error
 
-    @staticmethod
-    def merge(parts: Sequence[SegmentPart], *, oldest: bool) -> SegmentPart:
+    @classmethod
+    def merge(cls, parts: Sequence[SegmentPart], *, oldest: bool) -> SegmentPart:
         """One part that says what these say together.
 
         Args:
             parts: From old to new.
             oldest: There is no older part, so that marks which hit nothing can be dropped.
         """
-        return SegmentPart(write_table(_SCHEMA, _merged(parts, oldest=oldest)))
-
-
-def _groups(table: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, max(1, table.num_rows), GROUP_ROWS):
-        yield table.slice(start, GROUP_ROWS)
+        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in _NAMES}
+        own = np.concatenate([part.columns["added"] >= 0 for part in parts])
+        removals = PartStack(parts).removals
+        for part, amended, start in zip(parts, removals, _starts(parts), strict=True):
+            columns["removed"][start : start + part.rows] = amended.sequence
+            columns["removed_ns"][start : start + part.rows] = amended.time_ns
+        kept = _kept_rows(columns, own, oldest=oldest)
+        segments = kept[own[kept]]
+        return cls._made({name: columns[name][kept] for name in _NAMES}, _frames(parts, segments))
 
 
 class PartStack:
@@ -241,22 +290,6 @@ class PartStack:
         return removals
 
 
-def _merged(parts: Sequence[SegmentPart], *, oldest: bool) -> Iterator[pa.Table]:
-    """Row groups of the merged part. Only some hundred entries are decompressed at a time."""
-    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in _NUMBERS}
-    own = np.concatenate([part.columns["added"] >= 0 for part in parts])
-    for part, amended, start in zip(parts, PartStack(parts).removals, _starts(parts), strict=True):
-        columns["removed"][start : start + part.rows] = amended.sequence
-        columns["removed_ns"][start : start + part.rows] = amended.time_ns
-    kept = _kept_rows(columns, own, oldest=oldest)
-    origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    row = np.concatenate([np.arange(len(part)) for part in parts])
-    for start in range(0, max(1, len(kept)), GROUP_ROWS):
-        chosen = kept[start : start + GROUP_ROWS]
-        payload = _gather(parts, origin[chosen], row[chosen])
-        yield pa.table([*(columns[name][chosen] for name in _NUMBERS), payload], schema=_SCHEMA)
-
-
 def _starts(parts: Sequence[SegmentPart]) -> list[int]:
     return list(accumulate(map(len, parts), initial=0))[:-1]
 
@@ -281,15 +314,16 @@ def _kept_rows(
     return np.concatenate([segments, last[~own[last]]])
 
 
-def _gather(
-    parts: Sequence[SegmentPart], origin: NDArray[np.int64], row: NDArray[np.int64]
-) -> pa.ChunkedArray:
-    """Encoded entries of rows of several parts, in order."""
-    pieces: list[pa.Array] = []
-    places: list[NDArray[np.int64]] = []
-    for number in np.unique(origin):
-        place = np.flatnonzero(origin == number)
-        pieces.extend(parts[number].payloads(row[place]).chunks)
-        places.append(place)
-    order = np.argsort(np.concatenate(places)) if places else np.empty(0, dtype=np.int64)
-    return pa.chunked_array(pieces, pa.binary()).take(pa.array(order))
+def _frames(parts: Sequence[SegmentPart], rows: NDArray[np.int64]) -> Iterator[list[bytes]]:
+    """Encoded entries of rows of all parts, some hundred at a time, in order."""
+    origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    row = np.concatenate([np.arange(len(part)) for part in parts])
+    for start in range(0, len(rows), FRAME_ROWS):
+        chosen = rows[start : start + FRAME_ROWS]
+        frame: list[bytes] = [b""] * len(chosen)
+        for number in np.unique(origin[chosen]).tolist():
+            places = np.flatnonzero(origin[chosen] == number)
+            found = parts[number].payloads(row[chosen[places]])
+            for place, payload in zip(places.tolist(), found, strict=True):
+                frame[place] = payload
+        yield frame
