@@ -224,6 +224,16 @@ def _mixed(value: int) -> int:
     return int(mix64(np.array([value], np.uint64))[0])
 
 
+def words_in(text: str) -> list[str]:
+    """The words of one text, in order.
+
+    Example:
+        >>> words_in("GET /cart?id=4711")
+        ['GET', 'cart', 'id', '4711']
+    """
+    return _WORD.findall(text)
+
+
 _BEFORE, _AFTER = f"(?:^|[^{WORD_CLASS}])(?-u:)", f"(?-u:)(?:$|[^{WORD_CLASS}])"
 _BETWEEN = f"[^{WORD_CLASS}]+"
 
@@ -244,7 +254,7 @@ def word_pattern(phrase: str) -> str | None:
         >>> word_in_pattern(word_pattern("connection refused"))
         'connection refused'
     """
-    words = _WORD.findall(phrase)
+    words = words_in(phrase)
     if not words:
         return None
     return f"{_BEFORE}{_BETWEEN.join(map(_either_case, words))}{_AFTER}"

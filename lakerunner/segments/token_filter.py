@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _SUM = 4
 """Bytes of the checksum at the end of a chunk."""
 
+_LEAST = 16
+"""Bytes of the smallest filter: in fewer, the bits of one token hit each other too often."""
+
 UNASKED = frozenset({"organization", "template", "span_id", "parent_span_id"})
 """Columns of text that are left out: of one value in each segment, or made of another column; or of
 one value in each row, which hardly anybody asks for without the trace it belongs to."""
@@ -235,7 +238,7 @@ class Bloom(NamedTuple):
         if not len(tokens):
             return cls((0, 0, 0))
         each = -math.log2(share) / math.log(2)
-        size = math.ceil(len(tokens) * each / 8)
+        size = max(math.ceil(len(tokens) * each / 8), _LEAST)
         count = math.ceil(size / (FILTER_CHUNK_BYTES - _SUM))
         width = math.ceil(size / count)
         probes = max(1, round(each * math.log(2)))

@@ -136,7 +136,7 @@ _NO_NAMES = frozenset(
 _OPENING, _CLOSING = {"(": ")", "[": "]"}, frozenset({")", "]"})
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """A call: its name, its parentheses, and where its arguments begin and end."""
 
     name: Token
@@ -146,7 +146,7 @@ class _Call(NamedTuple):
     arguments: tuple[tuple[Token, ...], ...]
 
 
-class _Reader:
+class CallReader:
     """The brackets of a text: where each is closed."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
@@ -162,8 +162,8 @@ class _Reader:
                 opened = open_places.pop()
                 self.partner[opened], self.partner[place] = place, opened
 
-    def call(self, place: int) -> _Call | None:
-        """The call whose name stands at a place."""
+    def call(self, place: int) -> Call | None:
+        """The call whose name stands at a place, if it is one."""
         tokens, opened = self.tokens, place + 1
         if (
             opened not in self.partner
@@ -182,7 +182,7 @@ class _Reader:
         arguments = tuple(
             tuple(tokens[start + 1 : end]) for start, end in itertools.pairwise(borders)
         )
-        return _Call(
+        return Call(
             tokens[place],
             tokens[opened],
             tokens[closed],
@@ -193,7 +193,7 @@ class _Reader:
 
 def foreign_edits(tokens: Sequence[Token]) -> list[Edit]:
     """Edits that put functions and operators of other dialects as they are put here."""
-    reader = _Reader(tokens)
+    reader = CallReader(tokens)
     edits: list[Edit] = []
     for place, token in enumerate(tokens):
         if token.kind is not Kind.WORD:
@@ -208,7 +208,7 @@ def foreign_edits(tokens: Sequence[Token]) -> list[Edit]:
     return [*_arrows(reader), *edits]
 
 
-def _templated(call: _Call) -> Iterator[Edit]:
+def _templated(call: Call) -> Iterator[Edit]:
     wanted = len(call.arguments)
     template = next((t for t in _TEMPLATES[call.name.name] if t.count("{}") == wanted), None)
     if template is None:
@@ -220,7 +220,7 @@ def _templated(call: _Call) -> Iterator[Edit]:
     yield Edit(call.closing.start, call.closing.end, last)
 
 
-def _json_call(call: _Call) -> Iterator[Edit]:
+def _json_call(call: Call) -> Iterator[Edit]:
     """Keys become one array: a function of ours has two arguments."""
     yield Edit(call.name.start, call.name.end, _JSON[call.name.name])
     if not call.commas:
@@ -241,7 +241,7 @@ def _number_key(token: Token) -> Iterator[Edit]:
         yield Edit(token.start, token.end, f"'{token.text}'")
 
 
-def _json_path(call: _Call) -> Iterator[Edit]:
+def _json_path(call: Call) -> Iterator[Edit]:
     """Keys in place of a path such as `'$.a[0]'`."""
     if len(call.arguments) != 2 or len(call.arguments[1]) != 1:  # noqa: PLR2004 - text and path
         return
@@ -264,7 +264,7 @@ def _matches(tokens: Sequence[Token], place: int) -> Iterator[Edit]:
         yield Edit(token.start, token.end, "~")
 
 
-def _arrows(reader: _Reader) -> list[Edit]:
+def _arrows(reader: CallReader) -> list[Edit]:
     """`a -> 'k'` is the JSON at a key, `a ->> 'k'` the text of it."""
     opening: list[Edit] = []
     others: list[Edit] = []
@@ -287,7 +287,7 @@ def _arrows(reader: _Reader) -> list[Edit]:
     return [*opening, *others]
 
 
-def _left(reader: _Reader, place: int, chains: dict[int, int]) -> int | None:
+def _left(reader: CallReader, place: int, chains: dict[int, int]) -> int | None:
     """Where the operand begins that ends at a place."""
     if place in chains:
         return chains[place]
@@ -309,7 +309,7 @@ def _left(reader: _Reader, place: int, chains: dict[int, int]) -> int | None:
     return start
 
 
-def _right(reader: _Reader, place: int) -> int | None:
+def _right(reader: CallReader, place: int) -> int | None:
     """Where the operand ends that begins at a place."""
     token, tokens = reader.tokens[place], reader.tokens
     if token.is_symbol("("):

@@ -26,6 +26,7 @@ from lakerunner.query.sql.long_lists import without_long_lists
 from lakerunner.query.sql.params import bind
 from lakerunner.query.sql.rewriting import Rewritten, rewrite
 from lakerunner.query.sql.same_names import is_about_names, name_edits
+from lakerunner.query.sql.search import with_searches
 from lakerunner.query.sql.tokens import Kind, tokens
 from lakerunner.schema.tables import TABLES
 
@@ -120,6 +121,7 @@ def read_sql(text: str, params: Params | None = None) -> SqlQuery:
     refuse_expansion(said)
     bound = bind(said, params)
     edits = [*foreign_edits(said), *accessor_edits(said), *cast_edits(said), *bound.edits]
+    edits = with_searches(said, text, edits, bound.values)
     rewritten = rewrite(text, edits)
     found = tokens(rewritten.text) if edits else said
     words = frozenset(word.lower() for word in _WORD.findall(rewritten.text))
