@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lakerunner.damage import find_damage, set_aside_segment
+from lakerunner.model.deletion import Deletion
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import Retention
+from lakerunner.retain.deleting import ask_for, deletions
 from lakerunner.retain.orphans import collect_orphans
 from lakerunner.rollup import Rollup
 from lakerunner.schema.tables import table_spec
@@ -18,19 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Executor
 
+    from lakerunner.catalog import Catalog
     from lakerunner.damage import DamagedSegment
     from lakerunner.discretion import Discretion
+    from lakerunner.model.deletion import Proof
     from lakerunner.model.progress import Progress
     from lakerunner.model.recovery import RecoveryReport
     from lakerunner.model.report import WorkReport
     from lakerunner.model.source import Rejection
     from lakerunner.model.times import TimeLike
+    from lakerunner.query import QueryEngine
     from lakerunner.scope import Scope
 
 
 class Upkeep(Closable):
     """The part of a `Lake` that looks after its segments and its catalog. Safe across threads."""
 
+    catalog: Catalog
+    organization: str
+    _queries: QueryEngine
     _scope: Scope
     _discretion: Discretion
 
@@ -147,7 +155,9 @@ class Upkeep(Closable):
         progress: Progress | None = None,
         executor: Executor | None = None,
     ) -> WorkReport:
-        """Drop windows whose rows are all expired; see `lakerunner.retain.Retention`.
+        """Drop windows whose rows are all expired, and rewrite what has deleted rows.
+
+        See `lakerunner.retain.Retention`.
 
         A lake that is bound to one organization drops only that one's.
 
@@ -171,6 +181,68 @@ class Upkeep(Closable):
         with self._discretion.applied():
             worker = Retention.within(self._scope)
             return worker.run(Manner(executor=executor, progress=progress), dry_run=dry_run)
+
+    def delete(
+        self,
+        table: str,
+        where: str,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+    ) -> Deletion:
+        r"""Delete rows of the lake's organization for which a condition is true.
+
+        When this returns, no query sees them, in whatever language; `retain` or `maintain` takes
+        them out of the files, and `deletions` proves it. States from before (`Lake.at`) show them
+        until what was replaced is collected. A row for which the condition is NULL stays, and so do
+        rows of whatever is ingested from now on. Rollups are another table: their rows are made
+        again of what is left.
+
+        Args:
+            table: Which.
+            where: The condition, in SQL, over the columns of the table. It must mean the same
+                whenever it is judged: no `now()`, and no subqueries.
+            start: Only rows from then on.
+            end: Only rows before then.
+
+        Returns:
+            What was asked for; `deletions` names it by its `id`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            ConfigurationError: There is no such table.
+            InvalidTimeError: `start` or `end` cannot be read.
+            QuerySyntaxError: The condition cannot be read, or names a column that nobody sent.
+            UnsupportedQueryError: It may mean something else later, or asks other rows.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/delete")
+            >>> _ = lake.ingest(b'{"user": "x", "message": "a"}\n{"user": "y", "message": "b"}')
+            >>> _ = lake.delete("logs", where="attr_user = 'x'")
+            >>> lake.sql("SELECT body FROM logs").to_arrow()["body"].to_pylist()
+            ['b']
+            >>> _ = lake.retain()
+            >>> [(one.complete, one.rows) for one in lake.deletions()]
+            [(True, 1)]
+        """
+        wanted = time_range(start, end)
+        self._require_open("delete")
+        self._scope.require_writable("delete")
+        with self._discretion.applied():
+            name = table_spec(table).name
+            columns = self._queries.condition(name, where)
+            deletion = Deletion("", name, where, wanted.start_ns, wanted.end_ns, columns=columns)
+            return ask_for(self._scope, deletion)
+
+    def deletions(self) -> Sequence[Proof]:
+        """Every deletion of the lake's organization, complete or under way, as they were asked for.
+
+        Of each: what was asked for and when, by which commit it was completed or went on last, how
+        many rows went, and whether it is complete.
+        """
+        self._require_open("deletions")
+        with self._discretion.applied():
+            return deletions(self.catalog, self.organization)
 
     def collect_orphans(self, *, dry_run: bool = False, force: bool = False) -> Sequence[str]:
         """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.

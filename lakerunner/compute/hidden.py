@@ -124,6 +124,7 @@ def _judged(frame: DataFrame, one: Hidden, *, keep: bool, mark: str = "") -> Dat
         aside = [_column(name).alias(_aside(name)) for name in names if name in own]
         made = [frame.parse_sql_expr(text).alias(name) for name, text in own.items()]
         frame = frame.select(*plain, *aside, *made)
+    frame.parse_sql_expr(one.condition)  # alone first: parentheses around it might lend it sense
     if keep:
         frame = frame.filter(frame.parse_sql_expr(f"({one.condition}) IS NOT TRUE"))
     marks = [] if keep else [frame.parse_sql_expr(f"({one.condition}) IS TRUE").alias(mark)]

@@ -77,6 +77,8 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
     complete: bool = False
 
     def __str__(self) -> str:
+        if not self.commit_id:
+            return printable(f"{self.deletion}; nothing done yet")
         state = "complete" if self.complete else "under way"
         done = f"{self.rows:,} rows of {self.segments:,} segments, {isoformat(self.done_ns)}"
         return printable(f"{self.deletion}; {state}: {done}, commit {self.commit_id}")

@@ -16,6 +16,7 @@ from lakerunner.model.predicate import EVERYTHING, Compare
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.retention import read_retention
 from lakerunner.query.backing import Backing
+from lakerunner.query.deletable import read_condition
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.plan import Planner
 from lakerunner.query.promql.answering import Reader, answer, describe_metrics, find_series
@@ -331,6 +332,21 @@ class QueryEngine:
     def _planner(self, session: QuerySession) -> Planner:
         files, filters = self._backing.files(), self._backing.filters
         return Planner(session, files, self._catalog, self._organization, self._rules, filters)
+
+    def condition(self, table: str, where: str) -> dict[str, str]:
+        """Read a condition that rows of a table shall be deleted by; see `query.deletable`.
+
+        Returns:
+            The types of the attributes that it speaks of, by column.
+
+        Raises:
+            QueryError: It cannot be read, or may not be used.
+            ConfigurationError: There is no such table.
+        """
+        spec = table_spec(table)
+        with self._discretion.applied():
+            snapshot = self._catalog.snapshot(self._organization, spec.name)
+            return read_condition(self._backing.session(), spec, snapshot, where)
 
     def for_organization(self, organization: str) -> QueryEngine:
         """An engine over the same lake for another organization.

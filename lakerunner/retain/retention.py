@@ -19,6 +19,7 @@ from lakerunner.model.times import MIN_NS, TimeRange, isoformat
 from lakerunner.policies.retention import expired, read_retention
 from lakerunner.publish.footers import read_footer
 from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.retain.deleting import carry_out
 from lakerunner.scope import Scope
 from lakerunner.tasks import Manner, Task, run_tasks
 
@@ -38,11 +39,12 @@ _WINDOW = attrgetter("window_start_ns", "resolution_ns")
 
 
 class Retention:
-    """Drops what `Config.retention` does not keep any more, of all organizations.
+    """Drops what `Config.retention` does not keep, and what was deleted, of all organizations.
 
     Queries do not see expired rows, whether they are gone or not (`query.hiding`); this makes room.
     A window goes as a whole, in one commit, when its last row is expired; its files stay as long as
-    those of any removed segment. Safe to use from several threads, on several machines.
+    those of any removed segment. Segments with rows that `Lake.delete` was asked to delete are
+    rewritten without them. Safe to use from several threads, on several machines.
 
     Args:
         store: Where segments lie.
@@ -79,7 +81,7 @@ class Retention:
         return worker
 
     def run(self, manner: Manner | None = None, *, dry_run: bool = False) -> WorkReport:
-        """Drop what is expired.
+        """Drop what is expired, and carry out deletions.
 
         What is expired is told by the earlier of two clocks, the store's and our own: one that is
         days ahead drops nothing too soon.
@@ -95,12 +97,16 @@ class Retention:
         """
         own_ns = time.time_ns()
         now_ns = own_ns if dry_run else min(own_ns, present_ns(self._scope.store))
-        tasks = _tasks(self._scope, self._rules, now_ns)
+        manner = manner or Manner()
+        dropped = self._drop_expired(now_ns, manner, dry_run=dry_run)
+        # Not the other way round: what has expired need not be rewritten.
+        return WorkReport.of(_WHAT, [dropped, carry_out(self._scope, manner, dry_run=dry_run)])
+
+    def _drop_expired(self, now_ns: int, manner: Manner, *, dry_run: bool) -> WorkReport:
+        tasks = _tasks(self._scope, self._rules, now_ns) if self._rules.kept else ()
         if dry_run:
             return WorkReport(_WHAT, planned=tuple(map(_line, tasks)))
-        if not self._rules.kept:
-            return WorkReport(_WHAT)
-        return run_tasks(self._scope, _WHAT, tasks, _drop, manner or Manner())
+        return run_tasks(self._scope, _WHAT, tasks, _drop, manner)
 
 
 def _tasks(scope: Scope, rules: RetentionRules, now_ns: int) -> Iterator[Task[tuple[Segment, ...]]]:

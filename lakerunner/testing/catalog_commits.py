@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from lakerunner.catalog.deletions import pending_deletions
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.commit import Commit, Snapshot
+from lakerunner.model.deletion import DELETIONS, Deletion
 from lakerunner.model.source import Source, SourceState, TakenSource
 from lakerunner.testing.catalog_fixture import A, B, C, CatalogFixture, everything, ids, refused
 from lakerunner.testing.values import (
@@ -73,6 +75,25 @@ class CommitSuite(CatalogFixture):
         again = make_commit("c3", add=[make_segment("u", table=SPANS)], remove=["t", "a"])
         assert refused(catalog, again).context["segments"] == ("a",)
         assert catalog.snapshot(ORGANIZATION, SPANS) == Snapshot(second, 0, 0, 0, {})
+
+    def test_deletions_are_held_in_the_order_of_commits(self, catalog: Catalog) -> None:
+        """What is to be deleted comes and goes like segments, and each state has its own."""
+        asked = Deletion("d1", "logs", "attr_user = 'x'", epoch=1, columns={"attr_user": "string"})
+        stated = msgspec.json.encode(asked).decode()
+        marker = msgspec.structs.replace(
+            make_segment("m", table=DELETIONS), statement=stated, oldest=3, applied=("d0",)
+        )
+        before = catalog.commit(make_commit("c1", add=[make_segment("s")]))
+        during = catalog.commit(make_commit("c2", add=[marker]))
+        assert list(pending_deletions(catalog, ORGANIZATION)) == [asked]
+        assert list(catalog.segments(ORGANIZATION, DELETIONS)) == [marker]
+        assert not pending_deletions(catalog, "globex")
+        after = catalog.commit(make_commit("c3", remove=["m"]))
+        states = {
+            one: list(pending_deletions(catalog, ORGANIZATION, LOGS, sequence=one))
+            for one in (before, during, after)
+        }
+        assert states == {before: [], during: [asked], after: []}
 
     def test_segments_of_others_cannot_be_removed(self, catalog: Catalog) -> None:
         """An organization's commits end at its own tables, whatever ids they name."""
