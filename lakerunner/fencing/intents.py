@@ -18,12 +18,15 @@ from lakerunner.model.segment import Segment
 from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from lakerunner.catalog import Catalog
     from lakerunner.store.base import ObjectStore
 
 INTENTS_PREFIX = f"{PREFIX}intents/"
 _MARK = ".done"
+_MERGES = ("compact-", "rollup-")
+"""How the names of intents go on that remove no rows."""
 
 
 class Intent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,6 +90,32 @@ def withdraw_intent(store: ObjectStore, key: str) -> None:
     """Take an intent back of which nothing was done, or of which nothing is left to know."""
     store.delete(key)
     store.delete(f"{key}{_MARK}")
+
+
+def superseded_intents(store: ObjectStore, catalog: Catalog, before_ns: int) -> Iterator[str]:
+    """Keys of intents of merges of which nothing is left to know.
+
+    What a merge made says itself what it replaced and where that came from; so when the catalog has
+    forgotten all that was replaced, the intent can go. Other intents stay: of rows that are gone on
+    purpose nothing else tells a recovery.
+
+    Args:
+        store: The lake.
+        catalog: What knows its segments.
+        before_ns: Only those put before, by the clock of the store.
+
+    Raises:
+        StoreError: The lake cannot be read.
+        CatalogUnavailableError: The catalog cannot be read.
+    """
+    for meta in store.list(INTENTS_PREFIX):
+        name = meta.key.removeprefix(INTENTS_PREFIX)
+        merged = name.partition("-")[2].startswith(_MERGES) and not name.endswith(_MARK)
+        if not merged or meta.modified_ns >= before_ns:
+            continue
+        intent = _read(store, meta.key)
+        if intent is not None and not catalog.known([one.id for one in intent.remove]):
+            yield meta.key
 
 
 def effective_intents(store: ObjectStore) -> list[Found]:

