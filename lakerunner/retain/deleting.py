@@ -276,7 +276,7 @@ def _stated(table: str, said: Deletion | Proof, now_ns: int, origin: Origin) -> 
     text = msgspec.json.encode(said).decode()
     rows = pa.table({"timestamp": pa.array([now_ns]).cast(TIMESTAMP), "statement": [text]})
     origin = origin._replace(statement=text)
-    (made,) = make_segments(rows, OWN_TABLES[table], origin, _WINDOW_NS)
+    (made,) = make_segments(rows, OWN_TABLES[table], origin, _WINDOW_NS, filters=False)
     columns = {"timestamp": made.described.columns["timestamp"]}
     return made._replace(described=replace(made.described, columns=columns))
 
