@@ -76,8 +76,7 @@ def collect_orphans(
     # `recover` never takes what is left for a commit.
     leftovers = {key: segment_of(key) for key in reversed(found)}
     deleted = fence.discard(leftovers, head.incarnation, floor=floor)
-    # Those that say what was removed long ago are needed for as long as that is kept.
-    kept_ns = max(config.orphan_grace_ns, config.removed_grace_ns)
-    thin_out(store, reached, now_ns - kept_ns)
+    # Heights tell, too, what was removed long ago.
+    thin_out(store, reached, now_ns - max(config.orphan_grace_ns, config.removed_grace_ns))
     catalog.purge([])  # a catalog in a bucket deletes what it needs no more
     return sorted(deleted)
