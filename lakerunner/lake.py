@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from os import PathLike
 
+    import pyarrow as pa
+
     from lakerunner.catalog import Catalog
     from lakerunner.ingest.arrow import ArrowStream
     from lakerunner.model.config import Config
@@ -275,6 +277,17 @@ class Lake(Asking, Upkeep):
         self._require_open("rejected")
         with self._discretion.applied():
             return self.catalog.rejections(self.organization)
+
+    def rejected_lines(self) -> pa.Table:
+        """Every line that is set aside, however many, with its number, reason and text.
+
+        Returns:
+            `at` (timestamp), `source` (URL of the object), `line` (int64, from 1; NULL where a
+            format has none), `code`, `reason` and `text` (NULL where it was too long to be kept).
+        """
+        self._require_open("rejected_lines")
+        with self._discretion.applied():
+            return self._ingestor.rejected_lines()
 
     def retry_rejected(
         self,

@@ -122,6 +122,9 @@ def rejected(  # noqa: PLR0913 - the options of a command
     retry: Annotated[
         bool, typer.Option("--retry", help="Try again to take what is set aside.")
     ] = False,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="List each line that is set aside, with its text.")
+    ] = False,
     output: OutputOption = Output.TABLE,
     file: OutputFile = None,
     profiles: Profiles = None,
@@ -149,10 +152,9 @@ def rejected(  # noqa: PLR0913 - the options of a command
             if report.rejected or report.failed:
                 raise typer.Exit(SET_ASIDE_EXIT)
             return
-        found = opened.rejected()
-    table = rejection_table(found)
+        table = opened.rejected_lines() if lines else rejection_table(opened.rejected())
     write(table.to_batches(), table.schema, output, file, _EVERYTHING)
-    messages().print(f"{len(found):,} set aside", style="dim")
+    messages().print(f"{table.num_rows:,} set aside", style="dim")
 
 
 def rejection_table(rejections: Sequence[Rejection]) -> Any:

@@ -8,6 +8,8 @@ from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from lakerunner.errors import (
     DecoderFailedError,
     ErrorCode,
@@ -19,9 +21,18 @@ from lakerunner.errors import (
     StoreUnavailableError,
     UnknownOwnerError,
 )
+from lakerunner.formats.base import Part
 from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal
 from lakerunner.formats.encodings import to_utf8
+from lakerunner.ingest.aside import (
+    StoredLines,
+    are_lines,
+    head_of_rows,
+    store_lines,
+    table_of,
+    texts_of,
+)
 from lakerunner.ingest.fitting import cost_of, fitting
 from lakerunner.ingest.lines import Found, reject_lines
 from lakerunner.ingest.prefetch import opened_in_order
@@ -35,9 +46,10 @@ from lakerunner.schema.tables import TABLE_OF
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lakerunner.formats.base import Format, Measure, Part
+    from lakerunner.formats.base import Format, Measure
     from lakerunner.ingest.prefetch import OpenObject
     from lakerunner.ingest.reading import ObjectReader
+    from lakerunner.schema.decoded import SetAside
     from lakerunner.schema.tables import TableSpec
     from lakerunner.store import ObjectMeta
 
@@ -127,6 +139,14 @@ def _handed_over(ahead: list[_Payload], rest: Iterator[_Payload]) -> Iterator[_P
     while ahead:
         yield ahead.pop(0)
     yield from rest
+
+
+def _found(lines: SetAside, part: Part, format_name: str) -> Found:
+    """Lines of a part that were set aside, with their text."""
+    texts = texts_of(part.data, lines.lines, format_name) if lines.lines else None
+    if texts is None or len(texts) != lines.rows:
+        return Found(lines, part.line)
+    return Found(lines, part.line, texts, head_of_rows(part.data, format_name))
 
 
 class _Batch:
@@ -273,12 +293,13 @@ class _Batch:
             else:
                 self._write_apart(kind, payloads)
             return
-        self._taken.extend(
-            TakenSource(payload.source, count)
-            for payload, count in zip(payloads, written.rows, strict=True)
-        )
-        for position, found in groupby(written.aside, key=itemgetter(0)):
-            self._aside += reject_lines(payloads[position].source, map(itemgetter(1), found))
+        aside = {
+            position: [each for _, each in found]
+            for position, found in groupby(written.aside, key=itemgetter(0))
+        }
+        for position, (payload, count) in enumerate(zip(payloads, written.rows, strict=True)):
+            self._taken.append(TakenSource(payload.source, count))
+            self._set_lines_aside(kind, payload, aside.get(position, []))
 
     def _write_apart(self, kind: _Kind, payloads: list[_Payload]) -> None:
         """Write those of some payloads that can be decoded alone, together if that can be done."""
@@ -317,10 +338,10 @@ class _Batch:
         self._flush()
         writer = self._writer.branch()
         aside: list[Found] = []
-        total, source = 0, None
+        total, last = 0, None
         try:
             for payload in payloads:
-                source = payload.source
+                last = payload._replace(part=Part(b""))
                 every: list[Found] = []
                 for each in self._kinds(kind, payload):
                     written = self._decode_and_write(each, [payload], writer)
@@ -331,11 +352,29 @@ class _Batch:
         except Exception:
             writer.discard()  # nothing will ever name these segments
             raise
-        if source is not None:
+        if last is not None:
             with _putting():
                 self._writer.merge(writer)
-            self._taken.append(TakenSource(source, total))
-            self._aside += reject_lines(source, aside)
+            self._taken.append(TakenSource(last.source, total))
+            self._set_lines_aside(kind, last, aside)
+
+    def _set_lines_aside(self, kind: _Kind, payload: _Payload, found: list[Found]) -> None:
+        """Set lines of an object aside of which all others were taken just now."""
+        if not found:
+            return
+        task, source = self._task, payload.source
+        rejections = reject_lines(source, found, task.batch_id if task.record else "")
+        if are_lines(source) and self._taken[-1] == TakenSource(source, 0):
+            del self._taken[-1]  # tried again in vain: they stay as they are
+            self._failed += [replace(each, source=source) for each in rejections]
+            return
+        self._aside += rejections
+        if task.record:
+            lines = StoredLines(
+                table_of(found), kind.format.name, found[0].head, payload.modified_ns
+            )
+            with _putting():
+                store_lines(task.lake, task.account, task.batch_id, source, lines)
 
     def _decode_and_write(
         self, kind: _Kind, payloads: list[_Payload], writer: SegmentWriter
@@ -355,7 +394,7 @@ class _Batch:
             with _putting():
                 writer.add(made)
         aside = [
-            (lines.payload, Found(lines, payloads[lines.payload].part.line))
+            (lines.payload, _found(lines, payloads[lines.payload].part, kind.format.name))
             for lines in decoded.set_aside
         ]
         aside += [

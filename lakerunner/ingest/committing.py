@@ -104,7 +104,7 @@ def commit_outcome(
     except CommitConflictError as conflict:
         if not record:
             raise
-        return report + _again(fence, outcome, commit, conflict, attempt)
+        return report + _again(fence, outcome, conflict, attempt)
     return report + IngestReport(
         objects=len(outcome.taken),
         rows=sum(each.rows for each in outcome.taken),
@@ -117,17 +117,13 @@ def commit_outcome(
 def _again(
     fence: Fence,
     outcome: IngestOutcome,
-    commit: Commit,
     conflict: CommitConflictError,
     attempt: int,
 ) -> IngestReport:
     """Make and commit a part of a batch again, without what others have taken meanwhile."""
     task = outcome.task
-    # A source of which lines were set aside is named twice.
-    now = frozenset(taken.source for taken in outcome.taken)
-    named = {taken.source: None for taken in commit.taken if taken.source in now}
-    named |= {rejection.source: None for rejection in commit.rejected}
-    sources = list(named)
+    sources = [taken.source for taken in outcome.taken]
+    sources += [rejection.source for rejection in outcome.rejected]
     known = retrying(lambda: fence.catalog.sources(sources), task.config)
     left = {source.key: source for source in sources if source not in known}
     skipped = IngestReport(skipped=len(sources) - len(left))

@@ -21,6 +21,7 @@ from lakerunner.errors import (
 )
 from lakerunner.executors import bounded_map, workers_of
 from lakerunner.fencing import Fence
+from lakerunner.fencing.heights import present_ns
 from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
 from lakerunner.ingest.committing import ReplacedVersions, commit_outcome
@@ -29,13 +30,19 @@ from lakerunner.ingest.new_objects import NewObjects
 from lakerunner.ingest.owners import owned_inputs, profiled_buckets, read_ownership
 from lakerunner.ingest.request import Request, read_request
 from lakerunner.ingest.screening import Screen
+from lakerunner.ingest.taking_again import (
+    clean_up,
+    lines_waiting,
+    list_lines,
+    objects_waiting,
+)
 from lakerunner.ingest.task import IngestTask, tasks_of
 from lakerunner.ingest.watching import Watcher, WatchSettings, gather_limits
 from lakerunner.model.config import read_config
 from lakerunner.model.organization import check_distinct, check_organization, is_distinct
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
-from lakerunner.model.source import LAKE, Rejection
+from lakerunner.model.source import Rejection
 from lakerunner.retrying import retrying
 from lakerunner.scope import Scope
 from lakerunner.store.opening import open_store
@@ -44,6 +51,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Executor
     from os import PathLike
+
+    import pyarrow as pa
 
     from lakerunner.catalog import Catalog
     from lakerunner.events import EventSource
@@ -251,8 +260,10 @@ class Ingestor:
         """Try again what is set aside, for instance after an upgrade.
 
         Objects that are gone stay set aside. An object that was overwritten since is taken in its
-        new version, and the old one is listed no more. Lines that were set
-        aside of an object whose other lines were taken stay listed, too, and segments of the lake.
+        new version, and the old one is listed no more. Lines of an object whose other lines were
+        taken are tried by themselves, whether or not the object is still there. What cannot be
+        taken this time either stays listed, and so do lines that were too long to be kept, and
+        segments of the lake.
 
         Args:
             organization: Whose; the ingestor's own if not given.
@@ -266,16 +277,30 @@ class Ingestor:
             CatalogError: A commit failed.
         """
         request = read_request(signal, format, mapping, organization, only=self._only)
-        waiting: dict[str, dict[str, None]] = {}
-        for rejection in self._catalog.rejections(request.organization or self._organization):
-            if rejection.source.bucket != LAKE:
-                waiting.setdefault(rejection.source.bucket, {})[rejection.source.key] = None
+        organization = request.organization or self._organization
+        listed = self._catalog.rejections(organization)
         report = IngestReport()
-        for bucket, keys in waiting.items():
+        for bucket, keys in objects_waiting(listed).items():
             store = self._open_bucket(bucket, self._store.storage_options)
             inputs = Inputs(store, self._present(store, keys))
             report += self._run(inputs, request, progress, again=True)
+        for lines in lines_waiting(self._store, organization, listed, request.format):
+            named = request._replace(format=lines.format)
+            report += self._run(lines.inputs, named, progress, again=True)
+        now_ns = present_ns(self._store)
+        left = self._catalog.rejections(organization)
+        clean_up(self._store, organization, left, now_ns - self._config.orphan_grace_ns)
         return report
+
+    def rejected_lines(self, organization: str | None = None) -> pa.Table:
+        """Every line that is set aside, with its text; see `taking_again.list_lines`.
+
+        Args:
+            organization: Whose; the ingestor's own if not given.
+        """
+        request = read_request(organization=organization, only=self._only)
+        whose = request.organization or self._organization
+        return list_lines(self._store, whose, self._catalog.rejections(whose))
 
     def watch(  # noqa: PLR0913 - the settings of the call, by keyword
         self,
@@ -395,6 +420,7 @@ class Ingestor:
             config=self._config,
             epoch=0,
             announced=announced,
+            record=record,
         )
         begin = partial(retrying, self._fence.begin, self._config)
         owned = tasks_of(new, common, rules, self._names(common.steward))

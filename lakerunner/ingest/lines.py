@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lakerunner.ingest.aside import source_of_lines
 from lakerunner.limits import REJECTIONS_OF_AN_OBJECT
 from lakerunner.model.source import Rejection, Source
 
@@ -22,13 +23,17 @@ class Found(NamedTuple):
     Attributes:
         aside: The lines, numbered within the part.
         first_line: Number of the part's first line within the object.
+        texts: `pa.BinaryArray` of the lines; None where they are not kept.
+        head: What stands before them in their part and is needed to read them again.
     """
 
     aside: SetAside
     first_line: int
+    texts: Any = None
+    head: bytes = b""
 
 
-def reject_lines(source: Source, found: Iterable[Found]) -> list[Rejection]:
+def reject_lines(source: Source, found: Iterable[Found], batch: str) -> list[Rejection]:
     """One rejection for each reason, which names the first lines it holds for.
 
     Beyond `limits.REJECTIONS_OF_AN_OBJECT` reasons, the last rejection stands for all others.
@@ -36,20 +41,27 @@ def reject_lines(source: Source, found: Iterable[Found]) -> list[Rejection]:
     Args:
         source: The object.
         found: From all of its parts, in order.
+        batch: Names the batch; empty for an object that is not recorded.
     """
-    lines: dict[tuple[str, str], list[int]] = {}
-    counts: dict[tuple[str, str], int] = {}
-    for aside, first_line in found:
-        reason = (aside.code, aside.reason)
+    kinds = dict.fromkeys((True, False), source)
+    if batch:
+        kinds = {kept: source_of_lines(source, batch, kept=kept) for kept in (True, False)}
+    lines: dict[tuple[bool, str, str], list[int]] = {}
+    counts: dict[tuple[bool, str, str], int] = {}
+    for aside, first_line, texts, _ in found:
+        kept = texts is not None
+        reason = (kept, aside.code, aside.reason)
         if reason not in counts and len(counts) >= REJECTIONS_OF_AN_OBJECT:
-            reason = (aside.code, "other reasons")
+            reason = (kept, aside.code, "other reasons")
         counts[reason] = counts.get(reason, 0) + aside.rows
         named = lines.setdefault(reason, [])
         named += [first_line - 1 + line for line in aside.lines[: _NAMED_LINES - len(named)]]
     now_ns = time.time_ns()
     return [
-        Rejection(source, code, f"{_say(lines[code, reason], rows)}: {reason}", now_ns, rows)
-        for (code, reason), rows in counts.items()
+        Rejection(
+            kinds[reason[0]], reason[1], f"{_say(lines[reason], rows)}: {reason[2]}", now_ns, rows
+        )
+        for reason, rows in counts.items()
     ]
 
 

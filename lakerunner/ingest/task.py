@@ -41,6 +41,7 @@ class IngestTask(NamedTuple):
         epoch: Where the catalog stood when the batch was begun: see `Fence.begin`.
         announced: Whether the objects were announced, not listed: one that is not there may be yet
             to come, so it counts as failed and is not set aside.
+        record: Whether the catalog learns of the sources; bytes given by hand have no identity.
     """
 
     batch_id: str
@@ -56,6 +57,7 @@ class IngestTask(NamedTuple):
     config: Config
     epoch: int
     announced: bool = False
+    record: bool = True
 
     @property
     def account(self) -> str:

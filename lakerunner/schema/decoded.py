@@ -22,7 +22,7 @@ class SetAside(NamedTuple):
 
     Attributes:
         payload: Position of the payload in its batch.
-        lines: Numbers of the first few of them within the payload, from 1, ascending.
+        lines: Their numbers within the payload, from 1, ascending; none for formats without lines.
         rows: How many there are.
         code: An `lakerunner.errors.ErrorCode` value.
         reason: One sentence for a person, without the line number.

@@ -18,6 +18,7 @@ class TimeSource(IntEnum):
     are the same field filled in a wrong unit and scaled up. `OBSERVED` is the observed time, used
     when no usable time was sent; `OBJECT` is the modification time of the input object, used when
     neither was. `END` is the end of a span, used when no usable start was sent.
+    `NEIGHBOUR` is the time of the record before a line of text that stands among records.
     """
 
     TIME = 0
@@ -27,6 +28,7 @@ class TimeSource(IntEnum):
     OBSERVED = 4
     OBJECT = 5
     END = 6
+    NEIGHBOUR = 7
 
 
 SOURCE_NAMES = pa.array([source.name.lower() for source in TimeSource])

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.schema.decoded import Decoded
 
-_LINES_NAMED = 10
-
 
 class OtlpJson:
     """`ExportLogsServiceRequest` and its siblings in OTLP's JSON encoding.
@@ -132,7 +130,7 @@ def _set_aside(documents: Documents, lines: Lines) -> tuple[SetAside, ...]:
     return tuple(
         SetAside(
             payload=payload,
-            lines=tuple(numbers[:_LINES_NAMED]),
+            lines=tuple(numbers),
             rows=len(numbers),
             code=ErrorCode.CORRUPT_OBJECT.value,
             reason=reason,

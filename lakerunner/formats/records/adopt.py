@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -12,6 +13,7 @@ from lakerunner.formats.records.columns import Context, make_columns
 from lakerunner.formats.records.convert import to_word
 from lakerunner.formats.records.fields import Fields, Preferred, squash, take_apart
 from lakerunner.formats.records.lake_rows import over, take_lake_columns, take_overflow
+from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
 from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
 from lakerunner.formats.records.times import Written, take_moments
@@ -26,11 +28,12 @@ from lakerunner.schema.json_text import json_text
 from lakerunner.schema.series import series_ids
 from lakerunner.schema.span_fingerprint import span_fingerprints
 from lakerunner.schema.tables import TABLE_OF
+from lakerunner.schema.timestamps import SOURCE_NAMES, TimeSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.formats.records.read import Records
+    from lakerunner.formats.records.between import TextRows
     from lakerunner.formats.records.shapes import ShapedRows
     from lakerunner.schema.attribute import OverflowPairs
 
@@ -74,6 +77,7 @@ def adopt(
     signal: Signal,
     fallback_ns: Any,
     mapping: SourceMapping | None = None,
+    texts: Sequence[TextRows] = (),
 ) -> Decoded:
     """Make table rows of records.
 
@@ -86,6 +90,8 @@ def adopt(
         signal: Which table the rows are for.
         fallback_ns: int64 per payload: the time of rows that carry none, nanoseconds.
         mapping: What the user says of the records.
+        texts: Text among them. A row of it without a time of its own has the time of the record
+            before it, or of the first one behind it where there is none.
 
     Returns:
         Rows in the order of the payloads and their records. Where a column is of several types in
@@ -96,21 +102,67 @@ def adopt(
     """
     fallback = np.asarray(fallback_ns, np.int64)
     wanted = mapping if mapping is not None else UNMAPPED
-    made = [_rows(group, signal, fallback, wanted) for group in groups]
+    made = [_rows(group, signal, fallback[group.payload], wanted) for group in groups]
+    places = [_places(np.concatenate([rows.payload for rows in made]))]
+    if texts:
+        added, after = _text_rows(made, texts, wanted)
+        made.append(added)
+        places.append(2 * after)
     whole = made[0] if len(made) == 1 else _all_rows(made)
     attributes = within_cap(whole.attributes)
     overflow = whole.overflow + ([attributes.overflow] if attributes.overflow else [])
     origin = PayloadRows(whole.payload, len(fallback))
     found = decoded(whole.columns, attributes.columns, overflow, origin, {})
     if len(made) > 1:  # back into the order of the records
-        order = pa.array(np.argsort(whole.payload, kind="stable"))
+        order = pa.array(np.lexsort((np.concatenate(places), whole.payload)))
         found = found._replace(table=found.table.take(order))
     return found._replace(set_aside=tuple(aside for group in groups for aside in group.set_aside))
 
 
-def _rows(records: Records, signal: Signal, fallback: Any, wanted: SourceMapping) -> Rows:
+def _places(payload: Any) -> Any:
+    """Where rows stand in their payloads, as odd numbers, so that others fit in between."""
+    order = np.argsort(payload, kind="stable")
+    ordered = payload[order]
+    places = np.empty(len(payload), np.int64)
+    places[order] = np.arange(len(payload)) - np.searchsorted(ordered, ordered)
+    return 2 * places + 1
+
+
+def _text_rows(
+    made: Sequence[Rows], texts: Sequence[TextRows], wanted: SourceMapping
+) -> tuple[Rows, Any]:
+    """Rows of text among others, and how many of its payload stand before each."""
+    payload = np.concatenate([rows.payload for rows in made])
+    order = np.argsort(payload, kind="stable")
+    payload = payload[order]
+    records = Records(
+        pa.table({"message": _chunks([text.records.table["message"] for text in texts])}),
+        np.concatenate([text.records.payload for text in texts]),
+    )
+    after = np.concatenate([text.after for text in texts])
+    near = np.searchsorted(payload, records.payload) + np.maximum(after - 1, 0)
+    times = _chunks([rows.columns["timestamp"] for rows in made]).take(pa.array(order[near]))
+    sources = _chunks([rows.columns["timestamp_source"].indices for rows in made])
+    plain = msgspec.structs.replace(UNMAPPED, constants=wanted.constants)
+    rows = _rows(records, Signal.LOGS, times.cast(pa.int64()).to_numpy(), plain)
+    own = rows.columns["timestamp_source"].indices.to_numpy()
+    theirs = sources.to_numpy()[order[near]]
+    borrowed = (own == int(TimeSource.OBJECT)) & (theirs != int(TimeSource.OBJECT))
+    source = np.where(borrowed, np.int32(TimeSource.NEIGHBOUR), own).astype(np.int32)
+    rows.columns["timestamp_source"] = pa.DictionaryArray.from_arrays(source, SOURCE_NAMES)
+    return rows, after
+
+
+def _chunks(arrays: Sequence[Any]) -> Any:
+    found = [
+        each.combine_chunks() if isinstance(each, pa.ChunkedArray) else each for each in arrays
+    ]
+    return found[0] if len(found) == 1 else pa.concat_arrays(found)
+
+
+def _rows(records: Records, signal: Signal, near_ns: Any, wanted: SourceMapping) -> Rows:
     table, payload = records.table, records.payload
-    shapes = shapes_of(table, payload, len(fallback))
+    shapes = shapes_of(table, payload, int(payload.max(initial=-1)) + 1)
     of_lake = np.zeros(table.num_rows, bool)
     overflow = []
     for shape, rows in shapes:
@@ -123,7 +175,7 @@ def _rows(records: Records, signal: Signal, fallback: Any, wanted: SourceMapping
     _apply(fields, wanted)
     preferred = _apply_shapes(fields, shapes)
     from_lake = take_lake_columns(fields, signal, of_lake) if of_lake.any() else {}
-    written = Written(fallback[payload], payload)
+    written = Written(near_ns, payload)
     moments = take_moments(fields, signal, wanted, written, preferred.get("timestamp", ()))
     columns = make_columns(Context(fields, wanted, preferred, moments, signal, payload, of_lake))
     columns |= {"timestamp": moments.timestamp, "timestamp_source": moments.source}

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _DELIMITERS = ",\t;|"
-_LISTED = 10
 _LOOKED_AT = 20
 _SNIFFED = 64 * 1024  # less than what the csv module takes for one field
 _NAME, _SPACES = 64, 2  # characters of a name, and spaces in it, at most
@@ -130,9 +129,7 @@ def _asides(payload: int, wrong: list[tuple[int, str]]) -> Iterator[SetAside]:
     for line, reason in sorted(wrong):
         by_reason.setdefault(reason, []).append(line)
     for reason, lines in by_reason.items():
-        yield SetAside(
-            payload, tuple(lines[:_LISTED]), len(lines), ErrorCode.CORRUPT_OBJECT, reason
-        )
+        yield SetAside(payload, tuple(lines), len(lines), ErrorCode.CORRUPT_OBJECT, reason)
 
 
 def column_names(header: bytes, delimiter: str) -> list[str]:

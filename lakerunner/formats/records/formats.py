@@ -9,11 +9,13 @@ import numpy as np
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.formats.records.adopt import adopt, signal_of
+from lakerunner.formats.records.between import rows_between, without_text
 from lakerunner.formats.records.grouping import alike, grouped
 from lakerunner.formats.records.measures import measure_text
 from lakerunner.formats.records.patterns import apply_pattern
 from lakerunner.formats.records.unwrap import unwrap
 from lakerunner.limits import OBJECT_BYTES
+from lakerunner.model.signal import Signal
 from lakerunner.schema.tables import TABLE_OF
 
 if TYPE_CHECKING:
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakerunner.formats.base import Format, Measure, Part
+    from lakerunner.formats.records.between import TextRows
     from lakerunner.formats.records.read import Records
     from lakerunner.model.mapping import SourceMapping
-    from lakerunner.model.signal import Signal
     from lakerunner.schema.decoded import Decoded
 
 _HEAD_BYTES = 64 * 1024
@@ -103,29 +105,49 @@ class RecordFormat:
 
     def decode(self, payloads: Sequence[bytes], signal: Signal, fallback_ns: Any) -> Decoded:
         """Decode records; see `Format.decode`."""
-        return adopt(self._groups(payloads, signal), signal, fallback_ns, self.mapping)
+        groups, texts = self._groups(payloads, signal)
+        return adopt(groups, signal, fallback_ns, self.mapping, texts)
 
-    def _groups(self, payloads: Sequence[bytes], signal: Signal) -> list[Records]:
+    def _groups(
+        self, payloads: Sequence[bytes], signal: Signal
+    ) -> tuple[list[Records], list[TextRows]]:
         """Read payloads in one go where none of them changes how another is read, or apart."""
         said = self.mapping
-        if not self.apart and (said is None or said.rows is None):
+        plain = said is None or said.rows is None
+        mixed = plain and signal is Signal.LOGS  # lines of text are records of logs
+        if not self.apart and plain:
             records = self._read(payloads)
             if records.alike and alike(records, len(payloads), signal):
-                return [records]
+                parts, texts = _texts_apart([records], mixed=mixed)
+                return parts, texts
         parts = [_moved(self._read([payload]), at) for at, payload in enumerate(payloads)]
+        parts, texts = _texts_apart(parts, mixed=mixed)
         if said is not None and said.rows is not None:
             parts = [unwrap(part, said.rows) for part in parts]
-        return grouped(parts, {} if said is None else said.attributes)
+        return grouped(parts, {} if said is None else said.attributes), texts
 
     def _read(self, payloads: Sequence[bytes]) -> Records:
         records = self.reader(payloads)
         return apply_pattern(records, self.mapping) if self.lines else records
 
 
+def _texts_apart(parts: list[Records], *, mixed: bool) -> tuple[list[Records], list[TextRows]]:
+    """Records without the text among them, which is made records of its own or set aside."""
+    if not mixed:
+        return list(map(without_text, parts)), []
+    found = [rows_between(part.between) for part in parts if part.between is not None]
+    return [part._replace(between=None) for part in parts], found
+
+
 def _moved(records: Records, place: int) -> Records:
     """The records of a payload that is not the first of its batch."""
     aside = tuple(each._replace(payload=place) for each in records.set_aside)
-    return records._replace(payload=records.payload + np.int32(place), set_aside=aside)
+    text = records.between
+    if text is not None:
+        lines = text.lines._replace(payload=text.lines.payload + np.int32(place))
+        text = text._replace(lines=lines)
+    payload = records.payload + np.int32(place)
+    return records._replace(payload=payload, set_aside=aside, between=text)
 
 
 def head_of(payload: bytes) -> bytes:

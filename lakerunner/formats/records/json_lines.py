@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lakerunner.formats.records.between import text_among
 from lakerunner.formats.records.json_check import invalid_lines, suspicious_lines
 from lakerunner.formats.records.json_columns import columns_by_key
 from lakerunner.formats.records.json_read import UnevenError, read_lines
@@ -42,8 +43,8 @@ def read_json_lines(payloads: Sequence[bytes]) -> Records:
         payloads: Lines of text; blank lines are passed over.
 
     Returns:
-        The objects. Lines that are broken, are no object or are nested deeper than
-        `limits.NESTING_DEPTH` are set aside.
+        The objects. Text among them is in `Records.between`; other lines that are broken, are no
+        object or are nested deeper than `limits.NESTING_DEPTH` are set aside.
 
     Raises:
         ObjectTooLargeError: The payloads take more than 2 GiB.
@@ -68,7 +69,8 @@ def read_json_lines(payloads: Sequence[bytes]) -> Records:
         good, table, broken = _read_uneven(good)
         wrong = _merged(len(lines.starts), wrong, broken)
         alike = False
-    return Records(table, good.payload, set_aside(lines, wrong.items()), alike)
+    text, wrong = text_among(lines, wrong)
+    return Records(table, good.payload, set_aside(lines, wrong.items()), alike, text)
 
 
 def _refuse_very_many_keys(lines: Lines) -> None:

@@ -56,13 +56,22 @@ def split_json(blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES)
     head = bytearray()
     for block in source:
         head += block
-        if len(head) >= _HEAD:
+        if len(head) >= _HEAD and not _first_line_is_open(head, longest):
             break
     rest = chain([bytes(head)], source)
-    if _is_lines(bytes(head[:_HEAD].removeprefix(BOM))):
+    if _is_lines(bytes(head[: max(_HEAD, head.find(b"\n") + 1)].removeprefix(BOM))):
         yield from split_lines(rest, limit, longest)
     else:
         yield from _split_documents(rest, limit, longest)
+
+
+def _first_line_is_open(head: bytearray, longest: int) -> bool:
+    """Whether more has to be read to see a first line that may be a long object."""
+    return (
+        len(head) <= longest
+        and head[: len(BOM) + 1].removeprefix(BOM)[:1] == b"{"
+        and b"\n" not in head
+    )
 
 
 def _is_lines(head: bytes) -> bool:

@@ -19,7 +19,6 @@ _MAX_BYTES = 2**31 - 64  # Arrow's readers and 32-bit offsets hold no more at on
 _NEWLINE, _SPACES = 10, (32, 9, 13)
 _SPACE_BYTES = bytes(_SPACES)
 _ROUNDS = 64
-_LISTED = 10
 
 
 class Lines(NamedTuple):
@@ -188,6 +187,6 @@ def set_aside(lines: Lines, reasons: Iterable[tuple[int, str]]) -> tuple[SetAsid
             int(lines.number[position])
         )
     return tuple(
-        SetAside(payload, tuple(numbers[:_LISTED]), len(numbers), ErrorCode.CORRUPT_OBJECT, reason)
+        SetAside(payload, tuple(numbers), len(numbers), ErrorCode.CORRUPT_OBJECT, reason)
         for (payload, reason), numbers in found.items()
     )

@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lakerunner.formats.records.payload_lines import Lines
     from lakerunner.schema.decoded import SetAside
+
+
+class Between(NamedTuple):
+    """Lines of text between records of another kind.
+
+    Attributes:
+        lines: The lines.
+        reasons: Why each is no record of that kind.
+        after: int64 per line: how many records of its payload stand before it.
+    """
+
+    lines: Lines
+    reasons: tuple[str, ...]
+    after: Any
 
 
 class Records(NamedTuple):
@@ -18,6 +33,7 @@ class Records(NamedTuple):
             appearance, each once; values may be nested. Columns of type null are allowed.
         payload: int32 per row: position of its payload in the batch, ascending.
         set_aside: Lines that are no record.
+        between: Text among the records, each line of which may be a record of its own.
         alike: Whether the types of columns are what each payload alone would have; see `grouping`.
     """
 
@@ -25,3 +41,4 @@ class Records(NamedTuple):
     payload: Any
     set_aside: tuple[SetAside, ...] = ()
     alike: bool = True
+    between: Between | None = None

@@ -13,6 +13,10 @@ _LINES = 20
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 _PARQUET_MAGIC, _ARROW_MAGIC = b"PAR1", b"ARROW1"
 _JSON_START = re.compile(rb"^(?:\xef\xbb\xbf)?\s*(?:\[\s*)?[{\]]")
+_JSON_OBJECT = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:.*\}\s*\Z')
+_INDENTED = {b"", b" ", b"\t", b"\r"}
+_HEAD_BYTES = 64 * 1024
+_BANNER = 20  # lines of text before the first object, for each object in the head
 # Control characters other than white space and the escape of terminal colours.
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
@@ -28,13 +32,27 @@ def looks_like_parquet(head: bytes) -> bool:
 
 
 def looks_like_json(head: bytes) -> bool:
-    """JSON records begin with an object, or an array of objects.
+    r"""JSON records begin with an object, or an array of objects; text may stand among their lines.
+
+    Text counts as JSON with something before it if a third of the lines are objects from the
+    first object on, and not many stand before that.
 
     Example:
         >>> looks_like_json(b' [{"a": 1}]'), looks_like_json(b"[Sun Dec 04] error")
         (True, False)
+        >>> looks_like_json(b'starting\n{"a": 1}\n{"a": 2}\n'), looks_like_json(b"in {} of {}\n")
+        (True, False)
     """
-    return _JSON_START.match(head) is not None
+    if _JSON_START.match(head) is not None:
+        return True
+    if b"\n{" not in head[:_HEAD_BYTES]:
+        return False
+    lines = [line for line in head[:_HEAD_BYTES].split(b"\n") if line[:1] not in _INDENTED]
+    objects = [place for place, line in enumerate(lines) if _JSON_OBJECT.match(line)]
+    if not objects:
+        return False
+    behind = len(lines) - objects[0] - (len(head) > _HEAD_BYTES)  # the last one is cut
+    return 3 * len(objects) >= behind and _BANNER * len(objects) >= objects[0]
 
 
 def looks_like_text(head: bytes) -> bool:

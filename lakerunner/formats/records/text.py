@@ -83,10 +83,22 @@ def read_text(payloads: Sequence[bytes]) -> Records:
         ['failed\n\tat a.b(c.java:1)\nCaused by: d', 'next']
     """
     lines = join_lines(payloads)
+    message, firsts = traces_together(lines)
+    return Records(pa.table({"message": message}), lines.payload[firsts])
+
+
+def traces_together(lines: Lines) -> tuple[Any, Any]:
+    """Make one text of the lines of each stack trace.
+
+    Args:
+        lines: Those of a payload follow one another in the buffer.
+
+    Returns:
+        `pa.StringArray`, and the position of the first line of each text.
+    """
     firsts = np.flatnonzero(~_continues(lines))
     lasts = np.append(firsts[1:], len(lines.starts))[: len(firsts)] - 1
-    message = slices(lines.data, lines.starts[firsts], lines.ends[lasts])
-    return Records(pa.table({"message": message}), lines.payload[firsts])
+    return slices(lines.data, lines.starts[firsts], lines.ends[lasts]), firsts
 
 
 def _continues(lines: Lines) -> Any:

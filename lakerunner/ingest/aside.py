@@ -1,0 +1,237 @@
+"""Lines that were set aside, each with its text: objects beside the lake, told by the catalog.
+
+A catalog knows only how many they are and why. For it they are a source of their own, whose etag
+is that of their object with a mark and the name of the batch: so they can be taken once.
+"""
+
+from __future__ import annotations
+
+import io
+from hashlib import blake2b
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lakerunner.fencing.identity import PREFIX
+from lakerunner.formats.records.delimited_split import PREAMBLE
+from lakerunner.formats.records.payload_lines import slices
+from lakerunner.limits import MIB
+from lakerunner.model.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from lakerunner.ingest.lines import Found
+    from lakerunner.store import ObjectStore
+
+_PREFIX = f"{PREFIX}aside/"
+_MARK = "+lines:"
+_UNREAD = "+unread:"
+_FLUSH_BYTES = 8 * MIB
+_DELIMITED = frozenset({"csv", "tsv"})
+_NEWLINE, _QUOTE = ord("\n"), ord('"')
+_MOST_LINES = 1000  # of a row in quotes
+
+SCHEMA = pa.schema(
+    [
+        pa.field("line", pa.int64()),
+        pa.field("code", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("text", pa.binary()),
+    ]
+)
+"""Columns of the objects: `line` is NULL where a format has none, `text` where it is not kept."""
+
+
+class StoredLines(NamedTuple):
+    """Lines of one object that were set aside, as they are read again.
+
+    Attributes:
+        table: As `SCHEMA`.
+        format: Name of the format they were read as.
+        head: What stands before them, if they have a header.
+        modified_ns: Time of their object.
+    """
+
+    table: pa.Table
+    format: str
+    head: bytes
+    modified_ns: int
+
+
+def source_of_lines(source: Source, batch: str, *, kept: bool) -> Source:
+    """What lines of an object are to a catalog.
+
+    Args:
+        source: The object, or lines of it that were set aside before.
+        batch: The batch in which they were set aside.
+        kept: Whether their text is there, so that they can be taken again.
+
+    Example:
+        >>> once = source_of_lines(Source("s3://raw", "a.json", "9a"), "b1", kept=True)
+        >>> once.etag, source_of_lines(once, "b2", kept=False).etag
+        ('9a+lines:b1', '9a+unread:b2')
+    """
+    etag = object_of(source).etag
+    return Source(source.bucket, source.key, f"{etag}{_MARK if kept else _UNREAD}{batch}")
+
+
+def object_of(source: Source) -> Source:
+    """The object that a source is, or is lines of."""
+    etag = source.etag.partition(_MARK)[0].partition(_UNREAD)[0]
+    return source if etag == source.etag else Source(source.bucket, source.key, etag)
+
+
+def are_lines(source: Source) -> bool:
+    """Whether a source is lines of an object."""
+    return object_of(source) != source
+
+
+def are_kept(source: Source) -> bool:
+    """Whether a source is lines of an object whose text was kept."""
+    return _MARK in source.etag
+
+
+def batch_of(source: Source) -> str:
+    """The batch in which the lines of a source were set aside; empty for an object."""
+    return source.etag.rpartition(":")[2] if are_lines(source) else ""
+
+
+def store_lines(
+    store: ObjectStore, organization: str, batch: str, source: Source, lines: StoredLines
+) -> None:
+    """Put all lines of one object that a batch sets aside.
+
+    Args:
+        store: The lake.
+        organization: Whose they are.
+        batch: Names the batch.
+        source: The object, or lines of it that were set aside before.
+        lines: The lines.
+    """
+    metadata = {
+        b"format": lines.format.encode(),
+        b"head": lines.head,
+        b"modified_ns": str(lines.modified_ns).encode(),
+    }
+    for number, piece in enumerate(_pieces(lines.table)):
+        buffer = io.BytesIO()
+        pq.write_table(piece.replace_schema_metadata(metadata), buffer, compression="zstd")
+        key = f"{_PREFIX}{organization}/{batch}/{_name(object_of(source))}-{number:06d}"
+        store.put(key, buffer.getvalue())
+
+
+def stored_lines(store: ObjectStore, organization: str, source: Source) -> StoredLines | None:
+    """Read lines of an object that were set aside; None if they are not there.
+
+    Args:
+        store: The lake.
+        organization: Whose they are.
+        source: As `source_of_lines` gave it.
+    """
+    prefix = f"{_PREFIX}{organization}/{batch_of(source)}/{_name(object_of(source))}-"
+    tables = [
+        pq.read_table(pa.BufferReader(store.get(item.key).data)) for item in store.list(prefix)
+    ]
+    if not tables:
+        return None
+    said = tables[0].schema.metadata
+    return StoredLines(
+        pa.concat_tables(tables).replace_schema_metadata(None),
+        said[b"format"].decode(),
+        said[b"head"],
+        int(said[b"modified_ns"]),
+    )
+
+
+def sweep(store: ObjectStore, organization: str, batches: Collection[str], before_ns: int) -> None:
+    """Delete lines that no catalog lists any more: they were taken, or a crash left them behind.
+
+    Args:
+        store: The lake.
+        organization: Whose they are.
+        batches: In which those were set aside that are listed.
+        before_ns: What was put later may be of a commit that is on its way.
+    """
+    place = f"{_PREFIX}{organization}/"
+    store.delete_many(
+        [
+            item.key
+            for item in store.list(place)
+            if item.modified_ns < before_ns
+            and item.key.removeprefix(place).partition("/")[0] not in batches
+        ]
+    )
+
+
+def _name(source: Source) -> str:
+    named = f"{source.bucket}\0{source.key}\0{source.etag}"
+    return blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _pieces(table: pa.Table) -> Iterator[pa.Table]:
+    """A table in pieces of some megabytes, at least one."""
+    rows = max(1, table.num_rows * _FLUSH_BYTES // max(table.nbytes, 1))
+    yield from (table.slice(at, rows) for at in range(0, max(table.num_rows, 1), rows))
+
+
+def head_of_rows(data: bytes, format_name: str) -> bytes:
+    r"""What stands before the rows of a part, and is needed to read some of them again.
+
+    Example:
+        >>> head_of_rows(b"# made today\na,b\n1,2\n", "csv"), head_of_rows(b"a\n", "json")
+        (b'# made today\na,b\n', b'')
+    """
+    if format_name not in _DELIMITED:
+        return b""
+    preamble = PREAMBLE.match(data)
+    end = data.find(b"\n", preamble.end() if preamble else 0) + 1
+    return data[: end or len(data)]
+
+
+def texts_of(data: bytes, numbers: tuple[int, ...], format_name: str) -> Any:
+    r"""Lines of a part, as binary, by their numbers.
+
+    Args:
+        data: The part.
+        numbers: From 1, ascending.
+        format_name: Rows of delimited text go on behind their line while a quote is open.
+
+    Example:
+        >>> texts_of(b"a\nb\r\nc", (2, 3), "json").to_pylist()
+        [b'b\r', b'c']
+    """
+    newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+    starts = np.concatenate([[0], newlines + 1])
+    ends = np.concatenate([newlines, [len(data)]])
+    wanted = np.array(numbers, np.int64) - 1
+    wanted = wanted[wanted < len(starts)]
+    last = wanted.copy()
+    if format_name in _DELIMITED:
+        bounds = np.append(wanted, len(starts))
+        for place, (first, following) in enumerate(pairwise(bounds.tolist())):
+            limit = min(following, first + _MOST_LINES)
+            while last[place] + 1 < limit and (
+                data.count(_QUOTE, int(starts[first]), int(ends[last[place]])) % 2
+            ):
+                last[place] += 1
+    return slices(data, starts[wanted], ends[last], pa.binary())
+
+
+def table_of(found: Sequence[Found]) -> pa.Table:
+    """Lines of one object as a table, as `SCHEMA`, in the order of their numbers."""
+    return pa.concat_tables([_table(each) for each in found]).sort_by("line")
+
+
+def _table(found: Found) -> pa.Table:
+    aside = found.aside
+    lines = np.array(aside.lines, np.int64) + (found.first_line - 1)
+    unnumbered = aside.rows if not len(lines) else 0
+    count = len(lines) + unnumbered
+    line = pa.concat_arrays([pa.array(lines, pa.int64()), pa.nulls(unnumbered, pa.int64())])
+    texts = pa.nulls(count, pa.binary()) if found.texts is None else found.texts
+    code, reason = (pa.repeat(text, count) for text in (str(aside.code), aside.reason))
+    return pa.Table.from_arrays([line, code, reason, texts], schema=SCHEMA)
