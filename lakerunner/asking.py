@@ -25,13 +25,21 @@ class Asking(Closable):
     _queries: QueryEngine
 
     def sql(
-        self, text: str, *, params: Params | None = None, timeout: float | None = None
+        self,
+        text: str,
+        *,
+        params: Params | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        timeout: float | None = None,
     ) -> Result:
         """Ask in SQL; see `QueryEngine.sql`.
 
         Args:
             text: One SQL statement.
             params: Values for its placeholders `$1`, `?` or `$name`: a sequence, or a mapping.
+            limit: Rows at most.
+            cursor: Where a page of the same query ended: `Result.cursor`.
             timeout: Seconds that it may take.
 
         Example:
@@ -44,7 +52,7 @@ class Asking(Closable):
             ['hello']
         """
         self._require_open("sql")
-        return self._queries.sql(text, params=params, timeout=timeout)
+        return self._queries.sql(text, params=params, limit=limit, cursor=cursor, timeout=timeout)
 
     def promql(
         self,

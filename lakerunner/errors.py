@@ -38,7 +38,8 @@ LakerunnerError
     │   ├── QueryLimitError              it would take more than a setting allows
     │   └── QueryTimeoutError (TimeoutError)  it took longer than it may
     ├── QueryBusyError                   try again later: too many other queries are running
-    └── SnapshotExpiredError             the past that is asked for is not kept any more
+    ├── SnapshotExpiredError             the past that is asked for is not kept any more
+    └── CursorError                      of another query, or none: ask without one
 ```
 
 Each error carries a stable `code` (append-only), a `message` for people, and `context`: the
@@ -97,6 +98,7 @@ class ErrorCode(StrEnum):
     SEGMENT_DAMAGED = "segment_damaged"
     INTAKE_FULL = "intake_full"
     LEASE_LOST = "lease_lost"
+    CURSOR = "cursor"
 
 
 def did_you_mean(name: str, known: Iterable[str], kind: str = "there are") -> str:
@@ -371,3 +373,9 @@ class SnapshotExpiredError(QueryError):
     """A state of the lake from before what is kept of removed segments: ask for a later one."""
 
     code = ErrorCode.SNAPSHOT_EXPIRED
+
+
+class CursorError(QueryError):
+    """A cursor that cannot be read, or that another query gave."""
+
+    code = ErrorCode.CURSOR

@@ -161,6 +161,10 @@ CATALOG_CONNECTIONS: Final = 8
 CLOCK_SLACK_NS: Final = 10 * 10**9
 """Nanoseconds added to the upper time bound of a query that mentions the current time."""
 
+ROUND_ROWS: Final = 100_000
+"""Rows in order of time that a query may ask for and still be answered segment by segment, from the
+newest or the oldest. They are held in memory; more are sorted by DataFusion, which can spill."""
+
 FOOTER_CACHE_BYTES: Final = 256 * MIB
 """Bytes of Parquet footers and statistics that a query engine keeps between queries."""
 

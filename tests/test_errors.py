@@ -64,7 +64,8 @@ def test_codes_are_never_removed_or_renamed() -> None:
         *("unsupported_query", "query_execution", "events_unavailable"),
         *("snapshot_expired", "unknown_owner", "decoder_failed"),
         *("forked_process", "query_limit", "query_timeout", "query_busy"),
-        *("catalog_mismatch", "segment_damaged", "lease_lost"),
+        *("catalog_mismatch", "segment_damaged"),
+        *("intake_full", "lease_lost", "cursor"),
     ]
 
 

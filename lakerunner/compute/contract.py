@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from lakerunner.compute.execution import ScanMetrics
+    from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
     from lakerunner.compute.turns import Allowance
@@ -44,6 +45,15 @@ class Plan(Protocol):
     def scans(self) -> list[Scan]:
         """What it needs from each of its tables; of an optimized query only."""
 
+    def first_rows(self) -> FirstRows | None:
+        """Of which rows of one table it returns the first, if that is what it does."""
+
+    def ranked(self) -> Plan:
+        """These rows in order, with all columns below it; see `FirstRowsPlan.ranked`."""
+
+    def whole(self) -> Plan:
+        """The same without order and limit."""
+
     def stalls(self, rows: Mapping[str, int]) -> bool:
         """Whether other queries of this process may stand still while it runs."""
 
@@ -58,6 +68,10 @@ class QuerySession(Protocol):
     """Where queries are planned; `Session` is one in this process."""
 
     def plan(
-        self, text: str, tables: Sequence[Table], values: Mapping[str, Any] | None = None
+        self,
+        text: str,
+        tables: Sequence[Table],
+        values: Mapping[str, Any] | None = None,
+        limit: int | None = None,
     ) -> Plan:
-        """Plan one SQL query; no file is read."""
+        """Plan one SQL query, cut off after so many rows; no file is read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow as pa
 from lakerunner.compute.execution import Execution, plain_schema
 from lakerunner.compute.failures import planning_failures
 from lakerunner.compute.faults import cast_bounds_fault, quantified_fault
+from lakerunner.compute.first_rows import FirstRowsPlan, find_first_rows
 from lakerunner.compute.hazards import find_hazards
 from lakerunner.compute.mended_plan import PlanMender
 from lakerunner.compute.scans import find_scans
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from datafusion import DataFrame, LogicalPlan, SessionContext
 
+    from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
     from lakerunner.compute.turns import Allowance
@@ -140,6 +143,45 @@ class PlannedQuery:
         """
         with planning_failures(self.text):
             return find_scans(self._frame.logical_plan(), self._tables, self._computed)
+
+    def first_rows(self) -> FirstRows | None:
+        """Of which rows of one table it returns the first; None if that is not what it does.
+
+        Raises:
+            QueryExecutionError: A constant cannot be computed.
+            UnsupportedQueryError: DataFusion is known to answer it wrongly.
+        """
+        if self._first is None:
+            return None
+        first, shown = self._first.first, self._places
+        if shown is None:
+            return first
+        return first._replace(places=tuple(first.places[place] for place in shown))
+
+    def ranked(self) -> PlannedQuery:
+        """The first rows in order; see `FirstRowsPlan.ranked`."""
+        return self._below(FirstRowsPlan.ranked)
+
+    def whole(self) -> PlannedQuery:
+        """All rows of which it returns the first; see `FirstRowsPlan.whole`."""
+        return self._below(FirstRowsPlan.whole)
+
+    @cached_property
+    def _first(self) -> FirstRowsPlan | None:
+        plan = self._optimized_plan()
+        with planning_failures(self.text):
+            return find_first_rows(self._context, plan)
+
+    def _below(self, part: Callable[[FirstRowsPlan], DataFrame]) -> PlannedQuery:
+        if self._first is None:
+            raise UnsupportedQueryError("the query returns no first rows", query=self.text)
+        with planning_failures(self.text):
+            frame = part(self._first)
+        ordered = self._first.first.ordered
+        choose = None if ordered else self._choose
+        return PlannedQuery(
+            *(self._context, frame, self.text, self._tables, self._computed, choose)
+        )
 
     def stalls(self, rows: Mapping[str, int]) -> bool:
         """Whether its joins may meet so many pairs of rows that other queries would stand still.

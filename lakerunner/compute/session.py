@@ -22,6 +22,7 @@ from datafusion import (
     SessionContext,
     SQLOptions,
     col,
+    lit,
 )
 
 from lakerunner.compute.defects import check_engine
@@ -34,7 +35,9 @@ from lakerunner.compute.native_stores import NativeStore, NotNativeError, native
 from lakerunner.compute.planned import PlannedQuery
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, ScanMode
 from lakerunner.limits import FOOTER_CACHE_BYTES, MIB, QUERY_MEMORY_BYTES
+from lakerunner.model.times import MAX_NS, MIN_NS
 from lakerunner.registry import split_scheme
+from lakerunner.schema.types import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -158,7 +161,11 @@ class Session:
             context.register_object_store(native.scheme, native.client, native.bucket)
 
     def plan(
-        self, text: str, tables: Sequence[Table], values: Mapping[str, Any] | None = None
+        self,
+        text: str,
+        tables: Sequence[Table],
+        values: Mapping[str, Any] | None = None,
+        limit: int | None = None,
     ) -> PlannedQuery:
         """Plan one SQL query; no file is read.
 
@@ -167,6 +174,7 @@ class Session:
             tables: What it may read.
             values: What its placeholders stand for, by name without the `$`. An array is a table
                 `"$name"` of one column, `value`.
+            limit: Rows at most.
 
         Raises:
             QuerySyntaxError: It cannot be parsed, does not fit the types of its columns, or names
@@ -181,6 +189,8 @@ class Session:
             scalars, lists = _split(values or {})
             with self._registered(frames | aliases, lists):
                 frame = self._context.sql_with_options(text, _READ_ONLY, scalars)
+            if limit is not None:
+                frame = frame.limit(limit)
             computed = {
                 table.name: _computed_texts(frames[table.name])
                 for table in tables
@@ -227,7 +237,7 @@ class Session:
             _with_named(self._recast(table, recast), table, recast.named) for recast in table.recast
         ]
         if table.files or not frames:
-            scan = self.file_scan.frame(table.name, table.schema, table.files, table.mode)
+            scan = self._scanned(table, table.schema, table.files)
             frames.insert(0, _with_named(scan, table, table.named_from))
         frame = reduce(DataFrame.union, frames)
         if not table.computed:
@@ -237,13 +247,21 @@ class Session:
             selected[name] = frame.parse_sql_expr(table.computed[name]).alias(name)
         return frame.select(*selected.values(), *map(_column, table.named))
 
+    def _scanned(self, table: Table, schema: Any, files: Sequence[str]) -> DataFrame:
+        frame = self.file_scan.frame(table.name, schema, files, table.mode)
+        bounds = []
+        if table.times.start_ns > MIN_NS:
+            bounds.append(_column("timestamp") >= lit(pa.scalar(table.times.start_ns, TIMESTAMP)))
+        if table.times.end_ns < MAX_NS:
+            bounds.append(_column("timestamp") < lit(pa.scalar(table.times.end_ns, TIMESTAMP)))
+        return frame.filter(*bounds) if bounds else frame
+
     def _recast(self, table: Table, recast: Recast) -> DataFrame:
         own = pa.schema(
             [one.with_type(recast.types.get(one.name, one.type)) for one in table.schema]
         )
         read = with_reads(own, recast.hidden)
-        frame = self.file_scan.frame(table.name, read, recast.files, table.mode)
-        frame = without(frame, recast.hidden)
+        frame = without(self._scanned(table, read, recast.files), recast.hidden)
         columns = [_column(name) for name in own.names]
         for index, field in enumerate(table.schema):
             if field.name in recast.types:

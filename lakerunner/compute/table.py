@@ -6,6 +6,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lakerunner.model.times import TimeRange
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -64,6 +66,7 @@ class Table(NamedTuple):
         named_from: SQL expression by name: what these columns are in `files`.
         aliases: What the query may call it as well.
         numbers: Columns of doubles of which no file has a NaN.
+        times: Rows of other times are not in it.
     """
 
     name: str
@@ -76,3 +79,4 @@ class Table(NamedTuple):
     named_from: Mapping[str, str] = MappingProxyType({})
     aliases: tuple[str, ...] = ()
     numbers: frozenset[str] = frozenset()
+    times: TimeRange = TimeRange()

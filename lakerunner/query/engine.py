@@ -16,6 +16,7 @@ from lakerunner.model.predicate import EVERYTHING, Compare
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.retention import read_retention
 from lakerunner.query.backing import Backing
+from lakerunner.query.cursor import query_digest, read_cursor
 from lakerunner.query.deletable import read_condition
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.plan import Planner
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lakerunner.model.config import Config
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.times import TimeLike
+    from lakerunner.query.cursor import Position
     from lakerunner.query.plan import QueryPlan
     from lakerunner.query.promql.answering import SampleResult
     from lakerunner.query.promql.grid import StepLike
@@ -105,7 +107,13 @@ class QueryEngine:
         self._discretion = Discretion() if discretion is None else discretion
 
     def sql(
-        self, text: str, *, params: Params | None = None, timeout: float | None = None
+        self,
+        text: str,
+        *,
+        params: Params | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        timeout: float | None = None,
     ) -> Result:
         """Plan a query. It runs when the result is consumed.
 
@@ -113,6 +121,10 @@ class QueryEngine:
             text: One SQL statement, in the dialect of DataFusion.
             params: Values for its placeholders: a sequence for `$1`, `$2` or `?`, a mapping for
                 `$name`; see `lakerunner.query.sql.params`.
+            limit: Rows at most.
+            cursor: What `Result.cursor` said of the same query: go on behind the rows of that
+                page. Rows that came since are returned if they come behind it in the order of the
+                query.
             timeout: Seconds that planning and each run of it may take, its waits for other queries
                 included; the time between two batches that the caller takes does not count. By
                 default what the setting `query_timeout` says.
@@ -120,14 +132,22 @@ class QueryEngine:
         Raises:
             QuerySyntaxError: The text cannot be parsed, its types do not fit, or it names a table
                 or a column that is not there; the message says what is.
-            UnsupportedQueryError: It would do more than read, or cannot be answered.
+            UnsupportedQueryError: It would do more than read, or cannot be answered, or its rows
+                have no order that a cursor could go on with.
+            CursorError: The cursor is none, or of another query.
+            ConfigurationError: The limit is negative, or the timeout not above 0.
             QueryTimeoutError: Planning took longer than it may.
             QueryBusyError: Too many queries are running.
             QueryLimitError: It needs more memory than it may have already while it is planned.
             ForkedProcessError: This process was forked from one that had run queries.
             CatalogUnavailableError: The catalog cannot be read.
         """
-        return self.run(read_sql(text, params), timeout=timeout)
+        if limit is not None and limit < 0:
+            raise ConfigurationError("limit must not be negative", setting="limit")
+        query = read_sql(text, params, now_ns=time_ns(), limit=limit)
+        identity = query_digest(self._organization, query.text, query.values)
+        after = None if cursor is None else read_cursor(cursor, identity)
+        return self._result(query, timeout, after, identity)
 
     def scan(
         self,
@@ -171,12 +191,21 @@ class QueryEngine:
             QueryError: As for `sql`.
             CatalogUnavailableError: The catalog cannot be read.
         """
+        return self._result(query, timeout)
+
+    def _result(
+        self,
+        query: Query,
+        timeout: float | None = None,
+        after: Position | None = None,
+        identity: str = "",
+    ) -> Result:
         if timeout is not None and not timeout > 0:
             raise ConfigurationError("timeout must be more than 0 seconds", setting="timeout")
         allowance = self._backing.allowance(self._organization, timeout, query.text)
         with self._discretion.applied():
-            plan, _, files = self._plan(query, allowance)
-        return Result(plan, files, allowance, self._discretion)
+            plan, _, files = self._plan(query, allowance, after)
+        return Result(plan, files, allowance, self._discretion, identity)
 
     def promql(
         self,
@@ -295,7 +324,9 @@ class QueryEngine:
             CatalogUnavailableError: The catalog cannot be read.
         """
         with self._discretion.applied():
-            return self._explain(read_sql(query, params) if isinstance(query, str) else query)
+            if isinstance(query, str):
+                query = read_sql(query, params, now_ns=time_ns())
+            return self._explain(query)
 
     def _explain(self, asked: Query) -> Explanation:
         allowance = self._backing.allowance(self._organization, None, asked.text)
@@ -311,7 +342,9 @@ class QueryEngine:
         modes = {table.name: table.mode for table in plan.tables}
         return Explanation(asked.text, tuple(verdicts), modes, physical)
 
-    def _plan(self, query: Query, allowance: Allowance) -> tuple[QueryPlan, Planner, SegmentFiles]:
+    def _plan(
+        self, query: Query, allowance: Allowance, after: Position | None = None
+    ) -> tuple[QueryPlan, Planner, SegmentFiles]:
         isolation = self._config.query_isolation
         files = self._backing.files()
         heavy = isolation == "auto" and is_heavy_text(query.text, query.mention.words, _TABLES)
@@ -319,15 +352,16 @@ class QueryEngine:
             session = self._backing.session()
             planner = self._planner(session)
             with allowance.turn():
-                plan = planner.plan(query)
-                known = query.needs() is not None  # then nothing in it meets pairs of rows
-                heavy = isolation == "auto" and not known and plan.planned.stalls(plan.rows)
+                plan = planner.plan(query, after)
+                # A scan, or the first rows of a table, do not meet pairs of rows.
+                simple = query.needs() is not None or plan.rounds is not None
+                heavy = isolation == "auto" and not simple and plan.planned.stalls(plan.rows)
             if not heavy:
                 allowance.left()
                 return plan, planner, files
         remote = self._backing.worker_session(allowance)
         planner = self._planner(remote)
-        return planner.plan(query), planner, files
+        return planner.plan(query, after), planner, files
 
     def _planner(self, session: QuerySession) -> Planner:
         files, filters = self._backing.files(), self._backing.filters

@@ -6,6 +6,8 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import pyarrow as pa
+
 from lakerunner.compute.table import Recast, ScanMode, Table
 from lakerunner.errors import (
     QueryError,
@@ -13,14 +15,15 @@ from lakerunner.errors import (
     QuerySyntaxError,
     UnsupportedQueryError,
 )
-from lakerunner.limits import CLOCK_SLACK_NS
+from lakerunner.limits import CLOCK_SLACK_NS, ROUND_ROWS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.bounds import hull, time_range, widen
 from lakerunner.query.exactness import inexact_column, rounded_columns
 from lakerunner.query.hiding import SEEN, Hiding, hiding
+from lakerunner.query.newest import Rounds, beyond, in_order, to_open, within
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
-from lakerunner.query.scan_mode import choose_mode
+from lakerunner.query.scan_mode import choose_mode, share
 from lakerunner.query.token_filters import Sought, wanted_sections
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.contract import Plan, QuerySession
+    from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.hidden import Hidden
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.segment_files import SegmentFiles
@@ -37,11 +41,17 @@ if TYPE_CHECKING:
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
     from lakerunner.policies.retention import RetentionRules
+    from lakerunner.query.cursor import Position
     from lakerunner.query.own_columns import OwnColumn
     from lakerunner.query.query import Mention, Query
     from lakerunner.query.token_filters import FilterReader
 
 _ATTEMPTS = 5
+
+NO_CURSOR = (
+    "a cursor goes on with the rows of one table in order of time: the query needs ORDER BY "
+    "timestamp, or timestamp DESC, with nothing else in it, a LIMIT (or limit=), and no OFFSET"
+)
 
 _FEW_COLUMNS = 64
 """Up to so many columns are always in the view: cheaper than to look twice when there is a `*`."""
@@ -104,11 +114,19 @@ class QueryPlan(NamedTuple):
         planned: The plan over the files.
         tables: What it reads.
         seconds: How long planning took.
+        rounds: How it is answered from some of the segments, if it can be; `planned` is then the
+            first of the plans.
     """
 
     planned: Plan
     tables: tuple[TablePlan, ...]
     seconds: float
+    rounds: Rounds | None = None
+
+    @property
+    def schema(self) -> Any:
+        """Arrow schema of its result."""
+        return self.planned.schema if self.rounds is None else self.rounds.schema
 
     @property
     def columns(self) -> dict[str, frozenset[str]]:
@@ -160,8 +178,12 @@ class Planner:
         self._organization = organization
         self._rules = rules
 
-    def plan(self, query: Query) -> QueryPlan:
+    def plan(self, query: Query, after: Position | None = None) -> QueryPlan:
         """Find out what a query needs, and plan it over just that.
+
+        Args:
+            query: What is asked.
+            after: Only rows behind this place, in the order of a query for first rows.
 
         Raises:
             QuerySyntaxError: It cannot be parsed, or names what is not there.
@@ -175,46 +197,55 @@ class Planner:
             if not query.mention.words.isdisjoint((name, *spec.aliases))
         }
         try:
-            planned, tables = self._plan_named(query, snapshots)
+            plan = self._plan_named(query, snapshots, after)
         except QueryError as error:
             raise query.explained(error, snapshots) from error
-        return QueryPlan(planned, tables, time.perf_counter() - started)
+        return plan._replace(seconds=time.perf_counter() - started)
 
     def _plan_named(
-        self, query: Query, snapshots: Mapping[str, Snapshot]
-    ) -> tuple[Plan, tuple[TablePlan, ...]]:
+        self, query: Query, snapshots: Mapping[str, Snapshot], after: Position | None
+    ) -> QueryPlan:
         """Plan with what the query defines itself first: an attribute must not come in between."""
         mention = query.mention
         names = tuple(name for name in mention.names if name not in mention.aliases)
         try:
-            return self._plan(query, mention._replace(names=names), snapshots)
+            return self._plan(query, mention._replace(names=names), snapshots, after)
         except QuerySyntaxError as error:
             if error.context.get("column") not in mention.aliases:
                 raise
-            return self._plan(query, mention, snapshots)
+            return self._plan(query, mention, snapshots, after)
 
     def _plan(
-        self, query: Query, mention: Mention, snapshots: Mapping[str, Snapshot]
-    ) -> tuple[Plan, tuple[TablePlan, ...]]:
+        self,
+        query: Query,
+        mention: Mention,
+        snapshots: Mapping[str, Snapshot],
+        after: Position | None,
+    ) -> QueryPlan:
         scans = query.needs()
         known = scans is not None
-        views, scans = self._look(query, mention, snapshots, scans)
+        views, scans, first = self._look(query, mention, snapshots, scans)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         hidden = hiding(self._catalog, self._organization, self._rules, snapshots)
         tables = tuple(
             self._prune(_unpruned(name, snapshot, views[name], hidden[name]), scans, slack_ns)
             for name, snapshot in snapshots.items()
         )
+        rounds = self._rounds(query, views, tables, scans, first, after)
+        if rounds is not None:
+            return QueryPlan(rounds.plan, tables, 0.0, rounds)
+        if after is not None:
+            raise UnsupportedQueryError(NO_CURSOR, query=query.text)
         for _ in range(_ATTEMPTS):
             planned = query.build(self._session, [self._table(one, views) for one in tables])
             if not mention.clock:
-                return planned if known else planned.mended(), tables
+                return QueryPlan(planned if known else planned.mended(), tables, 0.0)
             # The clock went on since the first plan. This one is frozen; what it needs must be a
             # part of what was kept, and the slack sees to it that this is nearly always so.
             planned = planned.optimized()
             later = [self._prune(one, planned.scans(), slack_ns=0) for one in tables]
             if all(_ids(new) <= _ids(old) for old, new in zip(tables, later, strict=True)):
-                return planned.mended(), tables
+                return QueryPlan(planned.mended(), tables, 0.0)
             tables = tuple(map(_joined, tables, later))
         raise QueryExecutionError(
             "the time moves on faster than the query is planned", query=query.text
@@ -226,8 +257,8 @@ class Planner:
         mention: Mention,
         snapshots: Mapping[str, Snapshot],
         needs: Sequence[Scan] | None,
-    ) -> tuple[dict[str, View], Sequence[Scan]]:
-        """Plan over no files: which columns are read, and what every scan asks for."""
+    ) -> tuple[dict[str, View], Sequence[Scan], FirstRows | None]:
+        """Plan over no files: which columns are read, what every scan asks for, which rows come."""
         every = {
             name: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
             for name, snapshot in snapshots.items()
@@ -238,7 +269,7 @@ class Planner:
                 for name, snapshot in snapshots.items()
             }
             if needs is not None:
-                return {name: without_witness(view) for name, view in views.items()}, needs
+                return {name: without_witness(view) for name, view in views.items()}, needs, None
             tables = [
                 Table(
                     name,
@@ -250,12 +281,52 @@ class Planner:
                 )
                 for name, view in views.items()
             ]
-            planned = query.build(self._session, tables)
-            scans = planned.optimized().scans()
+            planned = query.build(self._session, tables).optimized()
+            scans = planned.scans()
             starred = {scan.table for scan in scans if WITNESS in scan.columns}
             if not starred:
-                return {name: without_witness(view) for name, view in views.items()}, scans
+                first = planned.first_rows() if len(scans) == 1 and not mention.clock else None
+                return {name: without_witness(one) for name, one in views.items()}, scans, first
             every |= dict.fromkeys(starred, True)
+
+    def _rounds(
+        self,
+        query: Query,
+        views: Mapping[str, View],
+        tables: Sequence[TablePlan],
+        scans: Sequence[Scan],
+        first: FirstRows | None,
+        after: Position | None,
+    ) -> Rounds | None:
+        """How to answer a query for first rows by time from some of its segments."""
+        if first is None or first.rows > ROUND_ROWS:
+            return None
+        (mine,) = (one for one in tables if one.name == scans[0].table)
+        if after is not None and not (first.ordered and first.only_time and not first.skip):
+            return None
+        others = [one._replace(segments=()) for one in tables if one.name != mine.name]
+
+        def planned(segments: Sequence[Segment], times: TimeRange) -> Plan:
+            table = self._table(mine._replace(segments=tuple(segments)), views)
+            given = [table._replace(times=times), *(self._table(one, views) for one in others)]
+            return query.build(self._session, given)
+
+        def build(segments: Sequence[Segment], times: TimeRange, whole: bool) -> Plan:  # noqa: FBT001 - of a callable
+            plan = planned(segments, times)
+            return plan.whole() if whole else plan.ranked()
+
+        segments = in_order(mine.segments, descending=first.descending or not first.ordered)
+        likely = min((share(one, mine.segments) for one in mine.predicates), default=1.0)
+        times = beyond(after, descending=first.descending)
+        ahead = within(segments, times)
+        began = ahead[: to_open(ahead, 0, 0, first.rows, likely)]
+        plan = planned(began, times)
+        found = plan.first_rows()
+        if found is None or (found.ordered, found.only_time) != (first.ordered, first.only_time):
+            return None
+        ranked = plan.ranked()
+        schema = ranked.schema if not found.ordered else _shown(plan.schema, ranked.schema, found)
+        return Rounds(found, schema, segments, likely, build, began, times, ranked, after)
 
     def _prune(self, plan: TablePlan, scans: Sequence[Scan], slack_ns: int) -> TablePlan:
         mine = [scan for scan in scans if scan.table == plan.name]
@@ -337,6 +408,16 @@ def _refuse_inexact(plan: TablePlan, segments: Sequence[Segment]) -> None:
             "is refused; compare with a number below 9007199254740992",
             column=column,
         )
+
+
+def _shown(named: Any, typed: Any, first: FirstRows) -> Any:
+    """The schema of an answer: named as the plan says it, of types that are known below it."""
+    return pa.schema(
+        [
+            typed.field(place).with_name(name)
+            for name, place in zip(named.names, first.places, strict=True)
+        ]
+    )
 
 
 def _ids(plan: TablePlan) -> set[str]:

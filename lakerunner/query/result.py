@@ -11,20 +11,25 @@ import msgspec
 import pyarrow as pa
 
 from lakerunner.discretion import Discretion
-from lakerunner.errors import ConfigurationError, MissingExtraError
+from lakerunner.errors import ConfigurationError, MissingExtraError, UnsupportedQueryError
+from lakerunner.query.cursor import write_cursor
+from lakerunner.query.newest import FirstRowsRun
+from lakerunner.query.plan import NO_CURSOR
 from lakerunner.query.rendering import html_table, text_table
 from lakerunner.query.stats import QueryStats
 from lakerunner.query.writing import Form, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
     import polars as pl
 
+    from lakerunner.compute.contract import Plan
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
     from lakerunner.model.progress import Progress
+    from lakerunner.model.segment import Segment
     from lakerunner.query.plan import QueryPlan
     from lakerunner.query.writing import Target
 
@@ -59,14 +64,17 @@ class Result:
         files: SegmentFiles,
         allowance: Allowance,
         discretion: Discretion | None = None,
+        identity: str = "",
     ) -> None:
         self._plan = plan
+        self._identity = identity
         self._discretion = Discretion() if discretion is None else discretion
         self._allowance = allowance
         self._files = files
         self._table: Any = None
         self._preview: tuple[Any, bool] | None = None
-        self.schema: Any = plan.planned.schema
+        self.schema: Any = plan.schema
+        self._ended: FirstRowsRun | None = None
         total = sum(table.snapshot.segments for table in plan.tables)
         scanned = len(plan.segments)
         self._stats = QueryStats(
@@ -94,30 +102,81 @@ class Result:
         """
         return iter(self._table.to_batches()) if self._table is not None else self._run()
 
+    @property
+    def cursor(self) -> str:
+        """Where the answer ends, as text: give it back with the same query to go on behind it.
+
+        It goes on behind the last row whatever was committed or compacted since: see
+        `lakerunner.query.cursor`. Of an answer without rows it is where the query began, so that
+        asking for the oldest rows again and again returns each new row once. The query runs if it
+        has not yet.
+
+        Raises:
+            UnsupportedQueryError: The rows have no order that could be gone on with.
+        """
+        if self._plan.rounds is None:
+            raise UnsupportedQueryError(NO_CURSOR)
+        self.to_arrow()
+        ending = None if self._ended is None else self._ended.ending
+        if ending is None:
+            raise UnsupportedQueryError(NO_CURSOR)
+        return write_cursor(self._identity, ending)
+
     def _run(self) -> Generator[Any]:
-        segments, columns = self._plan.segments, self._plan.columns
-        with self._discretion.applied(), self._files.held(segments, columns) as held:
-            execution = self._plan.planned.execute(self._allowance.again())
+        self._begin()
+        allowance, rounds = self._allowance.again(), self._plan.rounds
+        with self._discretion.applied():
+            if rounds is None:
+                yield from self._timed(
+                    self._read(self._plan.planned, self._plan.segments, allowance)
+                )
+                return
+            run = FirstRowsRun(rounds, lambda plan, segments: self._read(plan, segments, allowance))
+            with closing(self._timed(iter(run))) as batches:
+                yield from batches
+            self._ended = run
+            total = self._stats.segments
+            self._stats = msgspec.structs.replace(
+                self._stats, scanned=run.opened, pruned=total - run.opened
+            )
+
+    def _begin(self) -> None:
+        self._stats = msgspec.structs.replace(
+            self._stats, bytes_read=0, rows_scanned=0, rows=0, execution_seconds=0.0
+        )
+
+    def _timed(self, batches: Iterator[Any]) -> Generator[Any]:
+        """The same, counted as they come."""
+        rows, seconds = 0, 0.0
+        try:
+            while True:
+                started = time.perf_counter()
+                batch = next(batches, None)
+                seconds += time.perf_counter() - started
+                if batch is None:
+                    break
+                rows += batch.num_rows
+                yield batch
+        finally:
+            self._stats = msgspec.structs.replace(self._stats, rows=rows, execution_seconds=seconds)
+            if isinstance(batches, Generator):
+                batches.close()
+
+    def _read(
+        self, plan: Plan, segments: Sequence[Segment], allowance: Allowance
+    ) -> Generator[Any]:
+        """Run a plan over some segments."""
+        with self._files.held(segments, self._plan.columns) as held:
+            execution = plan.execute(allowance)
             held.listed = execution.listed
-            batches = iter(execution)
-            rows, seconds = 0, 0.0
             try:
-                while True:
-                    started = time.perf_counter()
-                    batch = next(batches, None)
-                    seconds += time.perf_counter() - started
-                    if batch is None:
-                        break
-                    rows += batch.num_rows
-                    yield batch
+                yield from execution
             finally:
                 read = execution.metrics()
                 self._stats = msgspec.structs.replace(
                     self._stats,
-                    bytes_read=read.bytes,
-                    rows_scanned=read.rows,
-                    rows=rows,
-                    execution_seconds=seconds,
+                    bytes_read=self._stats.bytes_read + read.bytes,
+                    rows_scanned=self._stats.rows_scanned + read.rows,
                 )
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:

@@ -49,6 +49,8 @@ class Step(Enum):
 
     OPTIMIZE = "optimize"
     MEND = "mend"
+    RANKED = "ranked"
+    WHOLE = "whole"
 
 
 class RemoteQuery(NamedTuple):
@@ -61,6 +63,7 @@ class RemoteQuery(NamedTuple):
         values: What its placeholders stand for.
         steps: What is done to it, in order.
         frozen: The plan after it was optimized, as DataFusion writes it, if it can.
+        limit: Rows at most.
     """
 
     number: int
@@ -69,6 +72,7 @@ class RemoteQuery(NamedTuple):
     values: Mapping[str, Any] | None = None
     steps: tuple[Step, ...] = ()
     frozen: bytes | None = None
+    limit: int | None = None
 
 
 class Ask(Enum):
@@ -77,6 +81,7 @@ class Ask(Enum):
     PLAN = "plan"
     OPTIMIZE = "optimize"
     DESCRIBE = "describe"
+    FIRST_ROWS = "first rows"
     RUN = "run"
     CANCEL = "cancel"
 

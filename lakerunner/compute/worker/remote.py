@@ -13,6 +13,7 @@ from lakerunner.compute.worker.messages import Ask, Ended, RemoteQuery, Step
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
+    from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
     from lakerunner.compute.turns import Allowance
@@ -35,7 +36,11 @@ class WorkerSession:
         self._allowance = allowance
 
     def plan(
-        self, text: str, tables: Sequence[Table], values: Mapping[str, Any] | None = None
+        self,
+        text: str,
+        tables: Sequence[Table],
+        values: Mapping[str, Any] | None = None,
+        limit: int | None = None,
     ) -> RemotePlan:
         """Plan one SQL query; see `Session.plan`.
 
@@ -45,7 +50,7 @@ class WorkerSession:
             QueryBusyError: Too many queries are running.
             QueryError: As for `Session.plan`.
         """
-        query = RemoteQuery(next(_NUMBERS), text, tables, values)
+        query = RemoteQuery(next(_NUMBERS), text, tables, values, limit=limit)
         schema = _ask(self._pool, self._allowance, Ask.PLAN, query)
         return RemotePlan(self._pool, self._allowance, query, schema)
 
@@ -89,7 +94,23 @@ class RemotePlan:
 
     def mended(self) -> RemotePlan:
         """See `PlannedQuery.mended`."""
-        query = self._after(Step.MEND)
+        return self._planned(Step.MEND)
+
+    def first_rows(self) -> FirstRows | None:
+        """See `PlannedQuery.first_rows`."""
+        found: FirstRows | None = _ask(self._pool, self._allowance, Ask.FIRST_ROWS, self._query)
+        return found
+
+    def ranked(self) -> RemotePlan:
+        """See `PlannedQuery.ranked`."""
+        return self._planned(Step.RANKED)
+
+    def whole(self) -> RemotePlan:
+        """See `PlannedQuery.whole`."""
+        return self._planned(Step.WHOLE)
+
+    def _planned(self, step: Step) -> RemotePlan:
+        query = self._after(step)
         schema = _ask(self._pool, self._allowance, Ask.PLAN, query)
         return RemotePlan(self._pool, self._allowance, query, schema, self._scans)
 

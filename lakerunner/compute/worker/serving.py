@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakerunner.compute.execution import ScanMetrics
 from lakerunner.compute.native_stores import NotNativeError, native_store
+from lakerunner.compute.planned import PlannedQuery
 from lakerunner.compute.session import Session
 from lakerunner.compute.worker.messages import (
     Ask,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from io import FileIO
 
-    from lakerunner.compute.planned import PlannedQuery
 
 try:
     import resource
@@ -79,6 +79,14 @@ def _limit_memory(settings: WorkerSettings) -> None:
 def _resident_bytes() -> int:
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(usage) * (1 if sys.platform == "darwin" else 1024)
+
+
+_STEPS: dict[Step, Callable[[PlannedQuery], PlannedQuery]] = {
+    Step.OPTIMIZE: PlannedQuery.optimized,
+    Step.MEND: PlannedQuery.mended,
+    Step.RANKED: PlannedQuery.ranked,
+    Step.WHOLE: PlannedQuery.whole,
+}
 
 
 class _Worker:
@@ -126,6 +134,7 @@ class _Worker:
             Ask.PLAN: lambda query: self._plan(query).schema,
             Ask.OPTIMIZE: self._optimize,
             Ask.DESCRIBE: lambda query: self._plan(query).physical_text(),
+            Ask.FIRST_ROWS: lambda query: self._plan(query).first_rows(),
         }
         while True:
             try:
@@ -154,9 +163,9 @@ class _Worker:
             planned = self._session.thawed(query.frozen, query.text, query.tables)
             steps = steps[steps.index(Step.OPTIMIZE) + 1 :]
         else:
-            planned = self._session.plan(query.text, query.tables, query.values)
+            planned = self._session.plan(query.text, query.tables, query.values, query.limit)
         for step in steps:
-            planned = planned.optimized() if step is Step.OPTIMIZE else planned.mended()
+            planned = _STEPS[step](planned)
         self._plans[query.number] = planned
         while len(self._plans) > _PLANS_KEPT:
             self._plans.popitem(last=False)

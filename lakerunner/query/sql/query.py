@@ -18,6 +18,7 @@ from lakerunner.query.query import Mention, Query
 from lakerunner.query.sql import same_names
 from lakerunner.query.sql.accessors import accessor_edits
 from lakerunner.query.sql.clauses import cast_edits, refuse_ignored
+from lakerunner.query.sql.clock import clock_edits
 from lakerunner.query.sql.complexity import refuse_deep
 from lakerunner.query.sql.expansion import refuse_expansion
 from lakerunner.query.sql.foreign import foreign_edits
@@ -62,26 +63,34 @@ class SqlQuery(Query):
         mention: What planning must know of it.
         rewritten: The text as it was written and as it is planned.
         values: What its placeholders stand for; see `Session.plan`.
+        limit: Rows at most.
     """
 
-    def __init__(self, mention: Mention, rewritten: Rewritten, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        mention: Mention,
+        rewritten: Rewritten,
+        values: Mapping[str, Any],
+        limit: int | None = None,
+    ) -> None:
         self.text = rewritten.said
         self.mention = mention
         self.rewritten = rewritten
         self.values = values
+        self.limit = limit
 
     def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:
         """Have DataFusion parse and plan the text; columns of the same name get another each."""
         text = self.rewritten.text
         try:
-            return session.plan(text, tables, self.values)
+            return session.plan(text, tables, self.values, self.limit)
         except QuerySyntaxError as error:
             if not is_about_names(error.message):
                 raise
         named, casts = name_edits(self.rewritten), same_names.cast_edits(text)
         for edits in (named, [*casts, *named]):
             with suppress(QuerySyntaxError):
-                return session.plan(rewrite(text, edits).text, tables, self.values)
+                return session.plan(rewrite(text, edits).text, tables, self.values, self.limit)
         raise QuerySyntaxError(
             "two columns of one SELECT have the same name, as casts do not count: give each "
             "another name with AS, or make one of them in a subquery",
@@ -93,12 +102,20 @@ class SqlQuery(Query):
         return explained(self.rewritten.restored(error), snapshots)
 
 
-def read_sql(text: str, params: Params | None = None) -> SqlQuery:
+def read_sql(
+    text: str,
+    params: Params | None = None,
+    *,
+    now_ns: int | None = None,
+    limit: int | None = None,
+) -> SqlQuery:
     """Read what planning must know of a query before it is parsed.
 
     Args:
         text: One SQL statement.
         params: Values of its placeholders.
+        now_ns: The current time, for conditions that ask for it; see `clock_edits`.
+        limit: Rows at most.
 
     Raises:
         UnsupportedQueryError: The statement is none that reads rows, or is too long or too deep.
@@ -120,7 +137,8 @@ def read_sql(text: str, params: Params | None = None) -> SqlQuery:
     refuse_ignored(said, text)
     refuse_expansion(said)
     bound = bind(said, params)
-    edits = [*foreign_edits(said), *accessor_edits(said), *cast_edits(said), *bound.edits]
+    clock = [] if now_ns is None else clock_edits(said, now_ns)
+    edits = [*clock, *foreign_edits(said), *accessor_edits(said), *cast_edits(said), *bound.edits]
     edits = with_searches(said, text, edits, bound.values)
     rewritten = rewrite(text, edits)
     found = tokens(rewritten.text) if edits else said
@@ -133,7 +151,7 @@ def read_sql(text: str, params: Params | None = None) -> SqlQuery:
         names,
         _aliases(found) if names else frozenset(),
     )
-    return SqlQuery(mention, rewritten, {**bound.values, **short.values})
+    return SqlQuery(mention, rewritten, {**bound.values, **short.values}, limit)
 
 
 def _refuse(statement: str, text: str) -> None:
