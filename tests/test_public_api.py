@@ -13,7 +13,6 @@ import lakerunner
 
 NAMES = {
     "Catalog": "lakerunner.catalog",
-    "Compactor": "lakerunner.compact",
     "IngestReport": "lakerunner.model.report",
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",

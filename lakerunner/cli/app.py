@@ -9,7 +9,6 @@ import typer
 from typer.core import TyperGroup
 
 import lakerunner
-from lakerunner.cli.compact import compact
 from lakerunner.cli.demo import demo
 from lakerunner.cli.entry import INTERRUPTED_EXIT
 from lakerunner.cli.generate import generate
@@ -140,11 +139,6 @@ _add(
     "lakerunner segments ./lake --start now-1d --end now-12h --output json",
 )
 _add(rejected, "lakerunner rejected ./lake", "lakerunner rejected ./lake --retry")
-_add(
-    compact,
-    "lakerunner compact ./lake --dry-run",
-    "lakerunner compact s3://acme/lake --workers 2 --watch",
-)
 _add(
     recover,
     "lakerunner recover ./lake --dry-run",

@@ -2,10 +2,11 @@
 
 import logging
 import time
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from socket import socket
+from socket import AF_INET, AF_INET6, create_server, socket
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -14,10 +15,33 @@ import typer
 from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
 from lakerunner.cli.screen import messages
 from lakerunner.errors import ConfigurationError
+from lakerunner.intake.settings import Acknowledge
+from lakerunner.intake.writer import Writer
+from lakerunner.lake import Lake
 from lakerunner.model.times import NANOS, to_nanoseconds
 
 _HTTP = "127.0.0.1:8080"
 _DRAIN_SECONDS = 30
+
+
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings of the gateway in YAML or JSON: who may ask, and how much.",
+        show_default=False,
+    ),
+]
+JournalDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Acknowledge what is received when it is on this disk, and not only when it is "
+        "committed.",
+        show_default=False,
+    ),
+]
 
 
 class Address(NamedTuple):
@@ -49,15 +73,17 @@ def serve(  # noqa: PLR0913 - each is an option of the command
     http: Annotated[
         str, typer.Option("--http", metavar="HOST:PORT", help="Where to listen.")
     ] = _HTTP,
-    config: Annotated[
-        Path | None,
+    otlp_http: Annotated[
+        str | None,
         typer.Option(
-            "--config",
-            metavar="FILE",
-            help="Settings of the gateway in YAML or JSON: who may ask, and how much.",
+            "--otlp-http",
+            metavar="HOST:PORT",
+            help="Receive logs, spans and metrics as OTLP over HTTP, there and at --http.",
             show_default=False,
         ),
     ] = None,
+    journal: JournalDirectory = None,
+    config: SettingsFile = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only read the settings and open the lake.")
     ] = False,
@@ -69,7 +95,7 @@ def serve(  # noqa: PLR0913 - each is an option of the command
     catalog: CatalogUrl = None,
     storage_option: StorageOptions = None,
 ) -> None:
-    """Answer SQL and PromQL over HTTP, as Prometheus' API does, until stopped.
+    """Answer SQL and PromQL over HTTP, as Prometheus' API does, and receive OTLP, until stopped.
 
     Without settings, whoever reaches this machine's own address may read the rows of one
     organization; any other address needs settings that say who may ask. Ctrl-C or SIGTERM lets
@@ -77,17 +103,30 @@ def serve(  # noqa: PLR0913 - each is an option of the command
     """
     from lakerunner.gateway import app  # noqa: PLC0415 - an extra of its own
 
-    address = read_address(http)
-    settings = _settings(config, address, organization)
-    with open_lake(lake, catalog, organization, storage_option) as opened:
-        served = app(opened, settings)
+    addresses = [read_address(text) for text in (http, otlp_http) if text]
+    receives = otlp_http is not None
+    settings = _settings(config, addresses, organization, "write" if receives else "read")
+    scheme = "https" if tls_cert else "http"
+    urls = [f"{scheme}://{text}" for text in (http, otlp_http) if text]
+    with (
+        open_lake(lake, catalog, organization, storage_option, read_only=not receives) as opened,
+        _writer(opened, journal) if receives else nullcontext() as writer,
+    ):
+        served = app(opened, settings, writer=writer)
         if check:
             messages().print("the settings are good, and the lake can be opened")
             return
-        _run(served, address, f"{'https' if tls_cert else 'http'}://{http}", tls_cert, tls_key)
+        _run(served, addresses, urls, tls_cert, tls_key)
 
 
-def _run(served: Any, address: Address, url: str, cert: Path | None, key: Path | None) -> None:
+def _writer(lake: Lake, journal: Path | None) -> Writer:
+    level = Acknowledge.COMMITTED if journal is None else Acknowledge.LOGGED
+    return lake.writer(acknowledge=level, journal=journal)
+
+
+def _run(
+    served: Any, addresses: list[Address], urls: list[str], cert: Path | None, key: Path | None
+) -> None:
     import uvicorn  # noqa: PLC0415 - of the extra, and slow to load
 
     class Server(uvicorn.Server):
@@ -96,13 +135,11 @@ def _run(served: Any, address: Address, url: str, cert: Path | None, key: Path |
         async def startup(self, sockets: list[socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                messages().print(f"listening on {url}", markup=False)
+                messages().print(f"listening on {' and '.join(urls)}", markup=False)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = uvicorn.Config(
         served,
-        host=address.host,
-        port=address.port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -110,13 +147,21 @@ def _run(served: Any, address: Address, url: str, cert: Path | None, key: Path |
         ssl_certfile=cert,
         ssl_keyfile=key,
     )
-    server = Server(settings)
-    server.run()
-    if not server.started:
-        raise ConfigurationError(f"cannot listen on {url}")
+    with ExitStack() as stack:
+        Server(settings).run([stack.enter_context(_listening(one)) for one in addresses])
 
 
-def _settings(config: Path | None, address: Address, organization: str) -> Any:
+def _listening(address: Address) -> socket:
+    family = AF_INET6 if ":" in address.host else AF_INET
+    try:
+        return create_server((address.host, address.port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {address.host}:{address.port}: {error.strerror}"
+        ) from error
+
+
+def _settings(config: Path | None, addresses: list[Address], organization: str, scope: str) -> Any:
     if config is not None:
         try:
             return msgspec.yaml.decode(config.read_bytes())
@@ -124,12 +169,13 @@ def _settings(config: Path | None, address: Address, organization: str) -> Any:
             raise ConfigurationError(f"{config}: {error.strerror}") from error
         except msgspec.DecodeError as error:
             raise ConfigurationError(f"{config}: {error}") from error
-    if not _is_own(address.host):
+    open_ones = [one.host for one in addresses if not _is_own(one.host)]
+    if open_ones:
         raise ConfigurationError(
-            f"{address.host} can be reached by others: say who may ask with --config, and make "
+            f"{open_ones[0]} can be reached by others: say who may ask with --config, and make "
             "keys with `lakerunner key NAME`"
         )
-    return {"access": {"anonymous": organization}}
+    return {"access": {"anonymous": organization, "anonymous_scope": scope}}
 
 
 def _is_own(host: str) -> bool:

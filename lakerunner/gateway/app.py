@@ -15,6 +15,7 @@ from starlette.routing import Route
 from lakerunner.errors import LakerunnerError
 from lakerunner.gateway import telemetry
 from lakerunner.gateway.access import Refused
+from lakerunner.gateway.otlp_http import otlp_routes
 from lakerunner.gateway.own import own_routes
 from lakerunner.gateway.problems import answer_error
 from lakerunner.gateway.prometheus import prometheus_routes
@@ -27,13 +28,19 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from lakerunner.intake.writer import Writer
     from lakerunner.lake import Lake
 
 _REQUEST_ID = "x-request-id"
 _LONGEST_ID = 128
 
 
-def app(lake: Lake, settings: GatewaySettings | Mapping[str, Any] | None = None) -> Starlette:
+def app(
+    lake: Lake,
+    settings: GatewaySettings | Mapping[str, Any] | None = None,
+    *,
+    writer: Writer | None = None,
+) -> Starlette:
     r"""A lake as an ASGI application, to be served by any server or mounted into another.
 
     Every endpoint is a call of the public API of `Lake`. The lake stays the caller's to close. With
@@ -42,6 +49,8 @@ def app(lake: Lake, settings: GatewaySettings | Mapping[str, Any] | None = None)
     Args:
         lake: Whose rows are asked for. Each request sees it bound to the organization of its key.
         settings: See `GatewaySettings`.
+        writer: Takes what is sent as OTLP; without one nothing is received. It stays the caller's
+            to close, after the server has ended.
 
     Raises:
         ConfigurationError: A setting is unknown or wrong.
@@ -75,6 +84,7 @@ def app(lake: Lake, settings: GatewaySettings | Mapping[str, Any] | None = None)
         Route("/metrics", measures),
         *own_routes(serving),
         *prometheus_routes(serving),
+        *(otlp_routes(serving, writer) if writer is not None else ()),
     ]
     handled = (LakerunnerError, Refused, TooMany, HTTPException, Exception)
     made = Starlette(routes=routes, exception_handlers=dict.fromkeys(handled, answer_error))

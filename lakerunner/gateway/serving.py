@@ -16,6 +16,7 @@ from lakerunner.errors import ConfigurationError
 from lakerunner.gateway.access import Access, AccessScope, AccessSettings, Caller, Refused
 from lakerunner.gateway.quotas import Quotas, QuotaSettings
 from lakerunner.gateway.telemetry import Telemetry
+from lakerunner.limits import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BODY_BYTES = 4 * 1024 * 1024
+_BODY_BYTES, _INFLATED_BYTES = 16 * MIB, 128 * MIB
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +37,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         access: Who may ask.
         quotas: How much.
         threads: Requests that are worked on at the same time.
-        body_bytes: How long the body of a request may be.
+        body_bytes: How long the body of a request may be, as it is sent.
+        inflated_bytes: How long it may be once it is decompressed.
         lookback_seconds: How old a sample may be that an instant selector of PromQL still sees.
     """
 
@@ -44,6 +46,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quotas: QuotaSettings = QuotaSettings()
     threads: int = 64
     body_bytes: int = _BODY_BYTES
+    inflated_bytes: int = _INFLATED_BYTES
     lookback_seconds: float = 300.0
 
 

@@ -33,6 +33,12 @@ REQUESTS: dict[Signal, type[Message]] = {
 
 _NAMES = {Signal.LOGS: "logs", Signal.SPANS: "traces", Signal.METRICS: "metrics"}
 _LENGTH_BYTES = 4
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_JSON_MEMBERS = {
+    Signal.LOGS: {"resourceLogs", "resource_logs"},
+    Signal.SPANS: {"resourceSpans", "resource_spans"},
+    Signal.METRICS: {"resourceMetrics", "resource_metrics"},
+}
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -95,10 +101,11 @@ def _of_message(message: Message, wanted: Signal | None) -> Payload:
 
 
 def _of_bytes(data: bytes, wanted: Signal | None) -> Payload:
-    if wanted is None or data[:1] == b"{":
-        # JSON of OTLP, or whatever it is: ingestion looks at it, and nothing else lies beside it.
-        name = f"{_NAMES[wanted]}_{{}}" if wanted else "{}"
-        return Payload("", f"{name}.json" if data[:1] == b"{" else name, data, 0)
+    if wanted is None:
+        # Whatever it is: ingestion looks at it, and nothing else lies beside it.
+        return Payload("", "{}", data, 0)
+    if data.lstrip()[:1] == b"{":
+        return Payload("", f"{_NAMES[wanted]}_{{}}.json", _checked_json(data, wanted), 0)
     try:
         records = count_records(REQUESTS[wanted].FromString(data))
     except DecodeError as error:
@@ -106,6 +113,19 @@ def _of_bytes(data: bytes, wanted: Signal | None) -> Payload:
             f"these bytes are no export request of {wanted}: {error}"
         ) from error
     return _framed(data, wanted, records)
+
+
+def _checked_json(data: bytes, wanted: Signal) -> bytes:
+    """JSON of OTLP, if it is an export request."""
+    try:
+        members = _MEMBERS.decode(data)
+    except msgspec.DecodeError as error:
+        raise CorruptObjectError(f"this is no JSON: {error}") from error
+    if not members:
+        return b""  # a request with nothing in it
+    if not members.keys() & _JSON_MEMBERS[wanted]:
+        raise CorruptObjectError(f"this JSON is no export request of {wanted}")
+    return data
 
 
 def _framed(data: bytes, signal: Signal, records: int) -> Payload:

@@ -1,0 +1,152 @@
+"""OTLP over HTTP: what SDKs and collectors send, handed to a writer.
+
+Paths, encodings, statuses and bodies are those of
+https://opentelemetry.io/docs/specs/otlp/#otlphttp.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import zstandard
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lakerunner.errors import InputError, LakerunnerError
+from lakerunner.gateway.access import AccessScope
+from lakerunner.gateway.forms import body_of
+from lakerunner.gateway.problems import headers_of, problem_of
+from lakerunner.model.signal import Signal
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from lakerunner.gateway.serving import Serving
+    from lakerunner.intake.writer import Writer
+
+PATHS = {
+    "/v1/logs": Signal.LOGS,
+    "/v1/traces": Signal.SPANS,
+    "/v1/metrics": Signal.METRICS,
+}
+_PROTOBUF, _JSON = "application/x-protobuf", "application/json"
+_FIRST_SERVER_ERROR = 500
+_INVALID_ARGUMENT, _UNAVAILABLE, _UNAUTHENTICATED, _EXHAUSTED, _INTERNAL = 3, 14, 16, 8, 13
+_STATUS_CODES = {401: _UNAUTHENTICATED, 403: 7, 429: _EXHAUSTED, 503: _UNAVAILABLE}
+# Frames say how large a window they need; one of 8 MiB is what RFC 8878 asks of everybody.
+_ZSTD = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024)
+
+
+def otlp_routes(serving: Serving, writer: Writer) -> list[Route]:
+    """The three services, each below its own path."""
+
+    def route(path: str, signal: Signal) -> Route:
+        async def endpoint(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            try:
+                return await _received(serving, writer, request, signal, kind)
+            except Exception as error:  # noqa: BLE001 - each is told in this protocol's own words
+                return _failure(error, kind, serving)
+
+        return Route(path, endpoint, methods=["POST"], name=f"otlp {path}")
+
+    return [route(path, signal) for path, signal in PATHS.items()]
+
+
+async def _received(
+    serving: Serving, writer: Writer, request: Request, signal: Signal, kind: str
+) -> Response:
+    visit = serving.visit(request, AccessScope.WRITE)
+    if kind not in (_PROTOBUF, _JSON):
+        raise HTTPException(415, f"Content-Type must be {_PROTOBUF} or {_JSON}")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    body = await body_of(request, serving.settings.body_bytes)
+    most = serving.settings.inflated_bytes
+    data = await serving.thread(partial(inflated, body, encoding, most)) if body else b""
+    if kind == _JSON and data.strip()[:1] != b"{":
+        raise InputError("the body is no JSON object")
+    if data:
+        await writer.write_async(data.strip() if kind == _JSON else data, signal=signal,
+                                 organization=visit.caller.organization)  # fmt: skip
+    # An empty message: all of it was taken.
+    return Response(b"{}" if kind == _JSON else b"", media_type=kind)
+
+
+def inflated(body: bytes, encoding: str, most_bytes: int) -> bytes:
+    """The body of a request decompressed, as far as it may be long.
+
+    Raises:
+        HTTPException: It is longer, compressed in a way that is not known, or broken.
+    """
+    try:
+        match encoding:
+            case "identity" | "":
+                return body
+            case "gzip" | "deflate":
+                found = _unzipped(body, encoding, most_bytes + 1)
+            case "zstd":
+                with _ZSTD.stream_reader(io.BytesIO(body), read_across_frames=True) as reader:
+                    found = reader.read(most_bytes + 1)
+            case _:
+                raise HTTPException(
+                    415, f"Content-Encoding {encoding!r} is not known; gzip, deflate and zstd are"
+                )
+    except (zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise HTTPException(400, f"the body is no {encoding}: {error}") from error
+    if len(found) > most_bytes:
+        raise HTTPException(413, f"the body inflates to more than {most_bytes:,} bytes")
+    return found
+
+
+def _unzipped(body: bytes, encoding: str, most_bytes: int) -> bytes:
+    bits = zlib.MAX_WBITS | 16 if encoding == "gzip" else zlib.MAX_WBITS
+    parts: list[bytes] = []
+    left = most_bytes
+    while body and left > 0:  # one after the other, as gzip may have several members
+        machine = zlib.decompressobj(bits)
+        parts.append(machine.decompress(body, left))
+        left -= len(parts[-1])
+        if not machine.eof and left > 0:
+            raise EOFError("it ends too early")
+        body = machine.unused_data
+    return b"".join(parts)
+
+
+def _failure(error: Exception, kind: str, serving: Serving) -> Response:
+    problem = problem_of(error)
+    if isinstance(error, LakerunnerError) and problem.status == 504:  # noqa: PLR2004 - it may pass
+        problem = msgspec.structs.replace(problem, status=503)
+    if problem.status >= _FIRST_SERVER_ERROR:
+        serving.log.error("a request failed", exc_info=error)
+    code = _STATUS_CODES.get(
+        problem.status,
+        _INTERNAL if problem.status >= _FIRST_SERVER_ERROR else _INVALID_ARGUMENT,
+    )
+    return Response(
+        _status(code, problem.message, kind),
+        problem.status,
+        headers_of(problem),
+        kind if kind in (_PROTOBUF, _JSON) else _JSON,
+    )
+
+
+def _status(code: int, message: str, kind: str) -> bytes:
+    """A `google.rpc.Status`, which is what a failure says."""
+    if kind != _PROTOBUF:
+        return msgspec.json.encode({"code": code, "message": message})
+    text = message.encode()
+    return b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 127:  # noqa: PLR2004 - seven bits at a time
+        parts.append(value & 127 | 128)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
