@@ -134,6 +134,90 @@ class Asking(Closable):
         self._require_open("trace")
         return self._queries.trace(trace_id, time_range(start, end))
 
+    def tables(self) -> Result:
+        """The tables, with their segments, rows, bytes and columns as the catalog knows them.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/tables")
+            >>> _ = lake.ingest(b'{"message": "hello", "level": "warn"}')
+            >>> lake.tables().head(1).select(["table", "segments", "rows"]).to_pylist()
+            [{'table': 'logs', 'segments': 1, 'rows': 1}]
+        """
+        self._require_open("tables")
+        return self._queries.discovery().tables()
+
+    def describe(self, table: str) -> Result:
+        """The columns of a table: those that it always has, then attributes.
+
+        Returns:
+            `column`; `key`, the attribute as it was sent; `of`, which is `resource`, `scope` or
+            `record` of attributes; `type`, under which it is read; `types` that segments have;
+            `segments` that have it.
+
+        Raises:
+            ConfigurationError: There is no such table.
+        """
+        self._require_open("describe")
+        return self._queries.discovery().describe(table)
+
+    def attributes(self, table: str) -> Result:
+        """The attributes of a table, as they were sent and as SQL has them; see `describe`."""
+        self._require_open("attributes")
+        return self._queries.discovery().attributes(table)
+
+    def services(self, start: TimeLike | None = None, end: TimeLike | None = None) -> Result:
+        """The services that sent something in `[start, end)`.
+
+        Returns:
+            `service`, in order, and `logs`, `spans` and `metrics`, which are true or false.
+
+        Raises:
+            InvalidTimeError: `start` or `end` cannot be read, or `start` lies after `end`.
+        """
+        self._require_open("services")
+        return self._queries.discovery().services(time_range(start, end))
+
+    def values(
+        self,
+        column: str,
+        *,
+        prefix: str | None = None,
+        limit: int = 1000,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+    ) -> Result:
+        """The distinct values of a column of any table in `[start, end)`, in order.
+
+        They come from the catalog where it knows them, which is so of text with few values; only
+        segments of which it does not, or which the time range cuts, are read.
+
+        Args:
+            column: A column, or the key of an attribute as it was sent.
+            prefix: Only text that begins so.
+            limit: How many at most.
+            start: From when on …
+            end: … until when.
+
+        Returns:
+            `value`, as text if the tables differ in its type.
+
+        Raises:
+            ConfigurationError: No table has such a column, a prefix is asked for of numbers, or the
+                limit is below 1.
+            InvalidTimeError: `start` or `end` cannot be read, or `start` lies after `end`.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/values")
+            >>> _ = lake.ingest(b'{"message": "hello", "level": "warn"}')
+            >>> lake.values("level").fetchall()
+            [('WARN',)]
+        """
+        self._require_open("values")
+        found = self._queries.discovery()
+        return found.values(column, time_range(start, end), prefix, limit)
+
     def metrics(self, start: TimeLike | None = None, end: TimeLike | None = None) -> TableResult:
         """The metrics that have points in `[start, end)`.
 

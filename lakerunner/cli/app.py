@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 import lakerunner
 from lakerunner.cli.demo import demo
+from lakerunner.cli.discovery import attributes, describe, metrics, services, tables, values
 from lakerunner.cli.entry import INTERRUPTED_EXIT
 from lakerunner.cli.generate import generate
 from lakerunner.cli.ingest import ingest
@@ -138,6 +139,16 @@ _add(
     "lakerunner segments ./lake",
     "lakerunner segments ./lake --start now-1d --end now-12h --output json",
 )
+_add(tables, "lakerunner tables ./lake")
+_add(describe, "lakerunner describe ./lake logs")
+_add(attributes, "lakerunner attributes ./lake spans --output json")
+_add(services, "lakerunner services ./lake --start now-1d")
+_add(
+    values,
+    "lakerunner values ./lake level",
+    "lakerunner values ./lake http.route --prefix /api --start now-1h",
+)
+_add(metrics, "lakerunner metrics ./lake --start now-1h")
 _add(rejected, "lakerunner rejected ./lake", "lakerunner rejected ./lake --retry")
 _add(
     recover,

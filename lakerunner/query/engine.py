@@ -18,7 +18,9 @@ from lakerunner.policies.retention import read_retention
 from lakerunner.query.backing import Backing
 from lakerunner.query.cursor import query_digest, read_cursor
 from lakerunner.query.deletable import read_condition
+from lakerunner.query.discovery import Discovery
 from lakerunner.query.explanation import Explanation, SegmentVerdict
+from lakerunner.query.hiding import Hiding, hiding
 from lakerunner.query.plan import Planner
 from lakerunner.query.promql.answering import Reader, answer, describe_metrics, find_series
 from lakerunner.query.promql.answering import explain as explain_selectors
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from lakerunner.compute.contract import QuerySession
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
+    from lakerunner.model.commit import Snapshot
     from lakerunner.model.config import Config
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.times import TimeLike
@@ -287,6 +290,15 @@ class QueryEngine:
             return rows("logs", ["timestamp"], only_sent=False)
 
         return Trace(wanted, spans, found.stats, logs)
+
+    def discovery(self) -> Discovery:
+        """What there is to ask about: tables, columns, services, values; see `Discovery`."""
+
+        def hides(table: str, snapshot: Snapshot) -> Hiding:
+            given = {table_spec(table).name: snapshot}
+            return hiding(self._catalog, self._organization, self._rules, given)[table]
+
+        return Discovery(self._catalog, self._organization, self.run, hides)
 
     def metrics(self, time_range: TimeRange = _ALL_TIME) -> TableResult:
         """The metrics there are: names in PromQL and as sent, types, units, descriptions."""

@@ -231,6 +231,8 @@ class Planner:
             self._prune(_unpruned(name, snapshot, views[name], hidden[name]), scans, slack_ns)
             for name, snapshot in snapshots.items()
         )
+        if query.without:
+            tables = tuple(_without(one, query.without) for one in tables)
         rounds = self._rounds(query, views, tables, scans, first, after)
         if rounds is not None:
             return QueryPlan(rounds.plan, tables, 0.0, rounds)
@@ -418,6 +420,10 @@ def _shown(named: Any, typed: Any, first: FirstRows) -> Any:
             for name, place in zip(named.names, first.places, strict=True)
         ]
     )
+
+
+def _without(plan: TablePlan, ids: frozenset[str]) -> TablePlan:
+    return plan._replace(segments=tuple(one for one in plan.segments if one.id not in ids))
 
 
 def _ids(plan: TablePlan) -> set[str]:

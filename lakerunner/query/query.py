@@ -45,10 +45,12 @@ class Query(ABC):
     Attributes:
         text: What to call it, in messages and explanations: as it was written, if it was.
         mention: What it speaks of; may be more than it needs, and never less.
+        without: Ids of segments that it does not read, whatever they hold.
     """
 
     text: str
     mention: Mention
+    without: frozenset[str] = frozenset()
 
     @abstractmethod
     def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:

@@ -60,6 +60,7 @@ class ScanQuery(Query):
             order in which they are found.
         descending: The other way round, NULLs first.
         limit: Rows at most.
+        distinct: Each row once.
 
     Raises:
         ConfigurationError: There is no such table.
@@ -80,6 +81,7 @@ class ScanQuery(Query):
         order: Sequence[str] = (),
         descending: bool = False,
         limit: int | None = None,
+        distinct: bool = False,
     ) -> None:
         self._table = table_spec(table)
         self._columns = tuple(dict.fromkeys(columns))
@@ -87,6 +89,7 @@ class ScanQuery(Query):
         self._order = tuple(order)
         self._descending = descending
         self._limit = limit
+        self._distinct = distinct
         named = {*self._columns, *self._order, *_columns_of(self._where)}
         self.text = f"scan of {table} ({', '.join(self._columns)})"
         self.mention = Mention(frozenset({table, *named}), clock=False, describes=False)
@@ -97,7 +100,11 @@ class ScanQuery(Query):
         columns = {*self._columns, *self._order, *filtered}
         limited = self._limit is not None
         return [
-            Scan(self._table.name, self._where, (*columns,), (*sorted(filtered),), limited=limited)
+            Scan(
+                *(self._table.name, self._where, (*columns,), (*sorted(filtered),)),
+                limited=limited and not self._distinct,
+                aggregated=self._distinct,
+            )
         ]
 
     def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:
@@ -122,7 +129,7 @@ class ScanQuery(Query):
         ]
         text = " ".join(
             [
-                *("SELECT", ", ".join(columns)),
+                *("SELECT DISTINCT" if self._distinct else "SELECT", ", ".join(columns)),
                 *("FROM", _quoted(self._table.name)),
                 *("WHERE", said.condition(self._where)),
             ]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 RECORDS = 12_000
 COMMANDS = ["ingest", "watch", "sql", "explain", "segments", "rejected", "recover", "generate"]
-COMMANDS += ["promql", "demo", "trace"]
+COMMANDS += ["promql", "demo", "trace", "serve", "key"]
+COMMANDS += ["tables", "describe", "attributes", "services", "values", "metrics"]
 
 
 def line_of(result: Result, name: str) -> str:
@@ -274,3 +275,19 @@ def test_trace_draws_a_waterfall_or_writes_rows(run: Any, tmp_path: Path) -> Non
     logs = run("trace", tmp_path / "lake", "ab" * 16, "-o", "json", "--logs").stdout
     assert json.loads(logs)["body"] == "said"
     assert "no span of trace 00" in run("trace", tmp_path / "lake", "00").stdout
+
+
+def test_what_there_is_is_listed(run: Any, tmp_path: Path) -> None:
+    with lakerunner.open(str(tmp_path / "lake")) as lake:
+        lake.ingest(b'{"message": "hello", "level": "warn", "http.route": "/a"}')
+    assert '"rows":1' in run("tables", tmp_path / "lake", "-o", "json").stdout
+    assert "timestamp" in run("describe", tmp_path / "lake", "logs").stdout
+    listed = run("attributes", tmp_path / "lake", "logs", "-o", "json").stdout
+    assert '"key":"http.route"' in listed
+    assert run("values", tmp_path / "lake", "http.route", "-o", "csv").stdout.splitlines() == [
+        '"value"',
+        '"/a"',
+    ]
+    assert run("services", tmp_path / "lake", "-o", "csv").stdout.startswith('"service"')
+    assert run("metrics", tmp_path / "lake", "-o", "csv").stdout.startswith('"name"')
+    assert "did you mean 'level'" in run("values", tmp_path / "lake", "levl", code=1).stderr
