@@ -9,6 +9,7 @@ catalog. Each worker also stands alone. From the top down, every part imports on
 | `lake` | `open` and `Lake`: finds store and catalog by URL, hands out the workers |
 | `asking`, `upkeep` | the parts of `Lake` that answer questions, and that keep it whole |
 | `ingest` | `Ingestor`: object, decode, normalise, window and sort, segment, put, commit |
+| `compact` | `Compactor`: the small segments of a window are merged into few |
 | `recover` | a lost catalog is made again from the footers of the segments |
 | `retain` | what a crash left behind is found and deleted |
 | `damage` | segments that are not as they were written are found and set aside |
@@ -35,6 +36,7 @@ from lakerunner.errors import LakerunnerError
 
 if TYPE_CHECKING:
     from lakerunner.catalog import Catalog
+    from lakerunner.compact import Compactor
     from lakerunner.ingest import Ingestor
     from lakerunner.lake import Lake
     from lakerunner.model.mapping import SourceMapping
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Catalog",
+    "Compactor",
     "IngestReport",
     "Ingestor",
     "Lake",
@@ -75,6 +78,7 @@ __all__ = [
 
 _HOMES = {
     "Catalog": "lakerunner.catalog",
+    "Compactor": "lakerunner.compact",
     "IngestReport": "lakerunner.model.report",
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",

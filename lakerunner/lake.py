@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from lakerunner.asking import Asking
 from lakerunner.catalog.past import open_past, present
+from lakerunner.compact import Compactor
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
 from lakerunner.intake.settings import WriterOptions, read_writer_settings
@@ -90,6 +91,7 @@ class Lake(Asking, Upkeep):
             ownership=ownership,
         )
         queries = QueryEngine(store, catalog, organization, settings)
+        self._compactor = Compactor(store, catalog, config=settings, executor=executor)
         scope = Scope(store, catalog, organization, settings, read_only)
         self._closed = threading.Event()  # shared with all views of it
         self._set(scope, ingestor, queries, borrows=False)
@@ -110,6 +112,7 @@ class Lake(Asking, Upkeep):
         """The same workers within another scope; what is open stays this lake's to close."""
         view = Lake.__new__(Lake)
         view._closed = self._closed  # noqa: SLF001 - its own class
+        view._compactor = self._compactor.within(scope)  # noqa: SLF001 - its own class
         view._set(  # noqa: SLF001 - its own class
             scope, self._ingestor.within(scope), self._queries.within(scope), borrows=True
         )

@@ -265,6 +265,34 @@ there share a fingerprint. Changing it changes fingerprints."""
 REJECTIONS_OF_AN_OBJECT: Final = 100
 """Distinct reasons for which lines of one object are set aside and listed one by one."""
 
+COMPACT_TARGET_BYTES: Final = 256 * MIB
+"""Bytes up to which the segments of a window are merged into one. Larger ones make fewer requests,
+and more to write again after a failure."""
+
+COMPACT_LEVELS: Final = 4
+"""Times that a row is written again, at most, however many segments follow one another in its
+window. More make fewer small segments where rows come late for days, and more bytes written."""
+
+COMPACT_INPUTS: Final = 512
+"""Segments that become one in a single step at most; the description of the new one names them."""
+
+COMPACT_OPEN: Final = 32
+"""Segments that a merge reads at the same time. More are merged in several passes on local disk."""
+
+COMPACT_FAN_IN: Final = 8
+"""Segments of one level that are merged while their window still receives more. Fewer keep windows
+under way tidier, and write their rows more often."""
+
+COMPACT_SETTLE_NS: Final = 600 * 10**9
+"""Nanoseconds after the end of a window in which more is expected to come for it."""
+
+COMPACT_WATCH_SECONDS: Final = 60.0
+"""Seconds between two looks of a compactor that goes on until it is stopped."""
+
+PROMOTED_SHARE: Final = 256
+"""An attribute of the overflow map that one row in so many has gets a column of its own when its
+segments are merged, as long as there are columns left."""
+
 WATCH_SECONDS: Final = 10.0
 """Seconds an object that was announced may wait for others to share a segment with. More make
 fewer, larger segments, and later answers."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lakerunner.catalog import Catalog
+    from lakerunner.compact import Compactor
     from lakerunner.damage import DamagedSegment
     from lakerunner.discretion import Discretion
     from lakerunner.model.deletion import Proof
@@ -41,6 +42,43 @@ class Upkeep(Closable):
     _queries: QueryEngine
     _scope: Scope
     _discretion: Discretion
+    _compactor: Compactor
+
+    def compact(
+        self,
+        table: str | None = None,
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> WorkReport:
+        """Merge the small segments of each window into few; see `Compactor.run`.
+
+        Of a lake that is bound to one organization these are its own, else those of all.
+
+        Args:
+            table: Only this one.
+            dry_run: Only say what would be merged, in `planned` of the report.
+            progress: Called after each window.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            ConfigurationError: There is no such table.
+            CatalogMismatchError: The catalog is not this lake's, or the lake was recovered
+                meanwhile.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/compact")
+            >>> for body in (b"one", b"two"):
+            ...     _ = lake.ingest(b'{"time": "2026-01-01T00:00:00Z", "message": "' + body + b'"}')
+            >>> lake.compact().added, len(lake.segments())
+            (1, 1)
+        """
+        self._require_open("compact")
+        if not dry_run:
+            self._scope.require_writable("compact")
+        with self._discretion.applied():
+            return self._compactor.run(Manner(progress=progress), table=table, dry_run=dry_run)
 
     def verify(
         self,

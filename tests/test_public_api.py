@@ -13,6 +13,7 @@ import lakerunner
 
 NAMES = {
     "Catalog": "lakerunner.catalog",
+    "Compactor": "lakerunner.compact",
     "IngestReport": "lakerunner.model.report",
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import lakerunner
+from lakerunner.cli.compact import compact
 from lakerunner.cli.demo import demo
 from lakerunner.cli.discovery import attributes, describe, metrics, services, tables, values
 from lakerunner.cli.entry import INTERRUPTED_EXIT
@@ -150,6 +151,11 @@ _add(
 )
 _add(metrics, "lakerunner metrics ./lake --start now-1h")
 _add(rejected, "lakerunner rejected ./lake", "lakerunner rejected ./lake --retry")
+_add(
+    compact,
+    "lakerunner compact ./lake --dry-run",
+    "lakerunner compact s3://acme/lake --workers 2 --watch",
+)
 _add(
     recover,
     "lakerunner recover ./lake --dry-run",

@@ -87,7 +87,7 @@ def watch(  # noqa: PLR0913 - each is an option of the command
             lake, catalog, organization, storage_option, read_only=False, executor=executor
         ) as opened,
         ProgressDisplay("watch") as progress,
-        _stopped_by_interrupt() as stop,
+        stopped_by_interrupt() as stop,
     ):
         report = opened.watch(
             opened_source,
@@ -104,7 +104,7 @@ def watch(  # noqa: PLR0913 - each is an option of the command
 
 
 @contextmanager
-def _stopped_by_interrupt() -> "Iterator[threading.Event]":
+def stopped_by_interrupt() -> "Iterator[threading.Event]":
     """An event that the first Ctrl-C sets; the second interrupts."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -41,7 +41,7 @@ from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, Source, TakenSource
 from lakerunner.publish.writing import Origin, SegmentWriter, make_segments
 from lakerunner.schema.fingerprints import with_fingerprints
-from lakerunner.schema.tables import TABLE_OF
+from lakerunner.schema.tables import TABLE_OF, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -389,8 +389,8 @@ class _Batch:
         name = self._task.batch_id
         origin = Origin(self._task.account, name, sources, epoch=self._task.epoch)
         config = self._task.config
-        filters = config.word_filters == "ingest"
-        for made in make_segments(table, kind.table, origin, config.window_ns, filters=filters):
+        spec, filters = configured(kind.table, config), config.word_filters == "ingest"
+        for made in make_segments(table, spec, origin, config.window_ns, filters=filters):
             with _putting():
                 writer.add(made)
         aside = [

@@ -12,6 +12,8 @@ from lakerunner.limits import (
     ATTEMPTS,
     BACKOFF_SECONDS,
     BATCH_OBJECTS,
+    COMPACT_SETTLE_NS,
+    COMPACT_TARGET_BYTES,
     MEMORY_BYTES,
     MEMORY_FLOOR_BYTES,
     MIB,
@@ -54,6 +56,20 @@ class OrganizationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     retention: Kept = {}
 
 
+class TableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the segments of one table are laid out, from now on; what is there already stays right.
+
+    Attributes:
+        sort: Columns by which rows are sorted, ascending, NULLs last; none for those of the table.
+            Those that a segment lacks are passed over.
+        columns: Names of attribute columns (`attr_user_id`) that are columns of their own wherever
+            they occur, however many others there are.
+    """
+
+    sort: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings; every one has a default from `lakerunner.limits`.
 
@@ -73,6 +89,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         backoff_seconds: Pause before the second attempt; it doubles with each further one.
         word_filters: When segments get filters of the words and values in them, by which searches
             leave them out: at `ingest`, when they are merged (`compact`), or `never`.
+        compact_memory_bytes: Ceiling for the resident memory of one merging process, in bytes.
+        compact_target_bytes: Size up to which the segments of a window are merged into one.
+        compact_settle_ns: How long in nanoseconds after its end a window is left to receive more,
+            before what is in it is merged for good.
+        tables: By table, its sort order and the attributes that are always columns.
         query_memory_bytes: What the sorts, joins and aggregations of one query engine may hold in
             memory, in bytes; beyond it they spill to disk.
         query_cache_bytes: Segments that a query engine keeps as local files between queries, in
@@ -113,6 +134,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attempts: int = ATTEMPTS
     backoff_seconds: float = BACKOFF_SECONDS
     word_filters: Literal["ingest", "compact", "never"] = "ingest"
+    compact_memory_bytes: int = MEMORY_BYTES
+    compact_target_bytes: int = COMPACT_TARGET_BYTES
+    compact_settle_ns: int = COMPACT_SETTLE_NS
+    tables: dict[str, TableSettings] = {}
     query_memory_bytes: int = QUERY_MEMORY_BYTES
     query_cache_bytes: int = QUERY_CACHE_BYTES
     query_threads: int = 0
@@ -130,13 +155,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name in (
             *("window_ns", "workers", "batch_objects", "attempts"),
-            *("orphan_grace_ns", "removed_grace_ns"),
+            *("orphan_grace_ns", "removed_grace_ns", "compact_target_bytes"),
             *("query_concurrency", "query_concurrency_each"),
             *("query_workers", "query_workers_each"),
         ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1", setting=name)
-        for name in ("query_threads", "query_cache_bytes", "query_wait_seconds", "watch_seconds"):
+        for name in (
+            *("query_threads", "query_cache_bytes", "query_wait_seconds", "watch_seconds"),
+            "compact_settle_ns",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative", setting=name)
         tiers = (1, *self.rollup_tiers_ns)
@@ -156,11 +184,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigurationError(
                 f"query_memory_bytes must be at least {16 * MIB}", setting="query_memory_bytes"
             )
-        if self.memory_bytes < MEMORY_FLOOR_BYTES + 32 * MIB:
-            raise ConfigurationError(
-                f"memory_bytes must be at least {MEMORY_FLOOR_BYTES + 32 * MIB}",
-                setting="memory_bytes",
-            )
+        for name in ("memory_bytes", "compact_memory_bytes"):
+            if getattr(self, name) < MEMORY_FLOOR_BYTES + 32 * MIB:
+                raise ConfigurationError(
+                    f"{name} must be at least {MEMORY_FLOOR_BYTES + 32 * MIB}", setting=name
+                )
 
     @property
     def read_bytes(self) -> int:

@@ -21,6 +21,7 @@ from lakerunner.segments.checksums import checksums_of
 from lakerunner.segments.codec import Forecast, OpenSegment, forecast_table, order_columns
 from lakerunner.segments.layout import lay_out
 from lakerunner.segments.naming import segment_id, segment_key
+from lakerunner.segments.uniting import with_columns
 from lakerunner.store import PutMode
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def make_segments(
     column = pa.DictionaryArray.from_arrays(
         pa.nulls(table.num_rows, pa.int32()).fill_null(0), owner.dictionary
     )
+    table = with_columns(table, spec.always)
     whole = order_columns(table.append_column("organization", column), spec)
     window_ns = spec.window_ns or window_ns
     for window in lay_out(whole, window_ns, spec.sort):

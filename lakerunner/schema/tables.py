@@ -7,7 +7,7 @@ to know of one is here: to add a table is to add an entry to `TABLES`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -23,7 +23,11 @@ from lakerunner.schema.canonical import (
     SERVICE,
     SPANS,
 )
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.names import RECORD, RESOURCE, SCOPE
+from lakerunner.schema.types import TIMESTAMP, TYPES, type_name
+
+if TYPE_CHECKING:
+    from lakerunner.model.config import Config
 
 
 class TableSpec(NamedTuple):
@@ -38,6 +42,8 @@ class TableSpec(NamedTuple):
         repeating: Text columns of few distinct values, stored and read as dictionaries.
         window_ns: Length of a window of its own, in nanoseconds; None for `Config.window_ns`.
         aliases: What people may call it as well, where they name a table.
+        always: Attributes that are columns of their own in every segment that has them, however
+            rare they are.
 
     Example:
         >>> TABLES["spans"].sort
@@ -52,6 +58,7 @@ class TableSpec(NamedTuple):
     repeating: frozenset[str] = REPEATING
     window_ns: int | None = None
     aliases: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
 
 
 TABLES: dict[str, TableSpec] = {
@@ -108,3 +115,56 @@ def table_spec(name: str) -> TableSpec:
         hint = did_you_mean(name, TABLES, "the tables are")
         raise ConfigurationError(f"no table {name!r}{hint}", table=name)
     return found
+
+
+def configured(spec: TableSpec, config: Config) -> TableSpec:
+    """A table as the settings of a lake lay it out.
+
+    Example:
+        >>> from lakerunner.model.config import read_config
+        >>> config = read_config({"tables": {"spans": {"sort": ["trace_id"]}}})
+        >>> configured(TABLES["spans"], config).sort, configured(TABLES["logs"], config).sort
+        (('trace_id',), ('resource_service_name', 'timestamp'))
+    """
+    chosen = config.tables.get(spec.name)
+    if chosen is None:
+        return spec
+    return spec._replace(sort=chosen.sort or spec.sort, always=chosen.columns)
+
+
+def check_settings(config: Config) -> None:
+    """Refuse settings of tables that do not fit them.
+
+    Raises:
+        ConfigurationError: There is no such table; a column cannot be sorted by, or is named
+            twice; or what shall always be a column is no attribute.
+    """
+    for table, chosen in config.tables.items():
+        spec = table_spec(table)
+        if spec.name != table:
+            raise ConfigurationError(f"tables: {table!r} is called {spec.name!r} here", table=table)
+        for name in chosen.sort:
+            _check_sort(spec, name)
+        for name in chosen.columns:
+            if name in spec.schema.names or not name.startswith((RECORD, RESOURCE, SCOPE)):
+                raise ConfigurationError(
+                    f"tables.{table}.columns: {name!r} is no attribute column; these are called "
+                    "attr_…, resource_… or scope_…",
+                    column=name,
+                )
+        for names in (chosen.sort, chosen.columns):
+            if len(set(names)) < len(names):
+                raise ConfigurationError(f"tables.{table}: a column is named twice", table=table)
+
+
+def _check_sort(spec: TableSpec, name: str) -> None:
+    if name in spec.schema.names:
+        plain = type_name(spec.schema.field(name).type) in TYPES and name != "organization"
+    else:
+        plain = name.startswith((RECORD, RESOURCE, SCOPE))
+    if not plain:
+        raise ConfigurationError(
+            f"tables.{spec.name}.sort: rows cannot be sorted by {name!r}; it takes columns of "
+            f"texts, numbers and times, and attributes",
+            column=name,
+        )

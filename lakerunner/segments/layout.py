@@ -45,10 +45,8 @@ def lay_out(table: pa.Table, window_ns: int, sort: Sequence[str]) -> Iterator[Wi
     timestamps = table["timestamp"].chunk(0).cast(pa.int64()).to_numpy()
     windows = timestamps // window_ns
     present = [name for name in sort if name in table.schema.names]
-    keys = [_ranks(table[name].chunk(0)) for name in reversed(present)]
     single = bool((windows == windows[0]).all())
-    keys = keys if single and keys else [*keys, windows]
-    order = np.lexsort(keys)
+    order = sorted_order(table, present, () if single and present else (windows,))
     sorted_table = table.take(pa.array(order)).combine_chunks()
     edges = [0, table.num_rows]
     if not single:
@@ -58,6 +56,17 @@ def lay_out(table: pa.Table, window_ns: int, sort: Sequence[str]) -> Iterator[Wi
         part = _without_empty_columns(sorted_table.slice(first, last - first))
         kept = tuple(name for name in present if name in part.schema.names)
         yield WindowTable(start, part, kept)
+
+
+def sorted_order(table: pa.Table, sort: Sequence[str], first: Sequence[Any] = ()) -> Any:
+    """In which order rows come: positions, as an int64 array.
+
+    Args:
+        table: One chunk per column.
+        sort: Columns of it.
+        first: Numbers of each row by which it is sorted before all columns, the last one first.
+    """
+    return np.lexsort([*(_ranks(table[name].chunk(0)) for name in reversed(sort)), *first])
 
 
 def _ranks(values: Any) -> Any:
