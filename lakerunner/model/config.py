@@ -113,6 +113,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `local` means those that are files of this machine or are copied to it, `all` also those
             that are read from a bucket in place, which are fetched once more for it, and `none`
             none.
+        promql_resource_labels: Whether the attributes of resources are labels of every series in
+            PromQL. Otherwise only `job` and `instance` are, and `target_info` has the rest.
         retention: How long rows are kept, by their own times: `"30d"`, `"forever"`, or `"default"`
             for 30 days; for all, or by table, and for `metrics_rollup` by resolution. What is not
             named is kept for ever. See `lakerunner.policies.retention`.
@@ -149,6 +151,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_workers_each: int = QUERY_WORKERS_EACH
     query_wait_seconds: float = QUERY_WAIT_SECONDS
     query_verify: Literal["local", "all", "none"] = "local"
+    promql_resource_labels: bool = True
     retention: Kept = {}
     organizations: dict[str, OrganizationSettings] = {}
 

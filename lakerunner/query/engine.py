@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import time_ns
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
@@ -22,9 +23,10 @@ from lakerunner.query.discovery import Discovery
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.hiding import Hiding, hiding
 from lakerunner.query.plan import Planner
-from lakerunner.query.promql.answering import Reader, answer, describe_metrics, find_series
+from lakerunner.query.promql.answering import answer, describe_metrics, find_series
 from lakerunner.query.promql.answering import explain as explain_selectors
 from lakerunner.query.promql.grid import read_grid
+from lakerunner.query.promql.reading import Reader
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.sql.query import read_sql
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 
 _ALL_TIME = TimeRange()
+_NOW: Mapping[str, Snapshot] = MappingProxyType({})
 _TABLES = frozenset(name for spec in TABLES.values() for name in (spec.name, *spec.aliases))
 
 
@@ -183,18 +186,26 @@ class QueryEngine:
         )
         return self.run(query, timeout=timeout)
 
-    def run(self, query: Query, *, timeout: float | None = None) -> Result:
+    def run(
+        self,
+        query: Query,
+        *,
+        timeout: float | None = None,
+        states: Mapping[str, Snapshot] = _NOW,
+    ) -> Result:
         """Plan a query of any language. It runs when the result is consumed.
 
         Args:
             query: What a front end made.
             timeout: As for `sql`.
+            states: By table, the state that it sees, for several queries that must see the same;
+                otherwise it is that of now.
 
         Raises:
             QueryError: As for `sql`.
             CatalogUnavailableError: The catalog cannot be read.
         """
-        return self._result(query, timeout)
+        return self._result(query, timeout, states=states)
 
     def _result(
         self,
@@ -202,12 +213,13 @@ class QueryEngine:
         timeout: float | None = None,
         after: Position | None = None,
         identity: str = "",
+        states: Mapping[str, Snapshot] = _NOW,
     ) -> Result:
         if timeout is not None and not timeout > 0:
             raise ConfigurationError("timeout must be more than 0 seconds", setting="timeout")
         allowance = self._backing.allowance(self._organization, timeout, query.text)
         with self._discretion.applied():
-            plan, _, files = self._plan(query, allowance, after)
+            plan, _, files = self._plan(query, allowance, after, states)
         return Result(plan, files, allowance, self._discretion, identity)
 
     def promql(
@@ -315,10 +327,14 @@ class QueryEngine:
         return find_series(matchers, time_range, self._metrics(), bounds=bounds)
 
     def _metrics(self, timeout: float | None = None) -> Reader:
+        name, owner = "metrics", self._organization
+        state = self._catalog.snapshot(owner, name)  # the same for all that one expression reads
+        at = state.sequence
         return Reader(
-            ask=lambda query: self.sql(query, timeout=timeout),
-            segments=lambda span: self._catalog.segments(self._organization, "metrics", span),
+            ask=lambda query: self.run(read_sql(query), timeout=timeout, states={name: state}),
+            segments=lambda span: self._catalog.segments(owner, name, span, sequence=at),
             memory_bytes=self._config.query_memory_bytes,
+            resource=self._config.promql_resource_labels,
         )
 
     def explain(self, query: str | Query, *, params: Params | None = None) -> Explanation:
@@ -355,7 +371,11 @@ class QueryEngine:
         return Explanation(asked.text, tuple(verdicts), modes, physical)
 
     def _plan(
-        self, query: Query, allowance: Allowance, after: Position | None = None
+        self,
+        query: Query,
+        allowance: Allowance,
+        after: Position | None = None,
+        states: Mapping[str, Snapshot] = _NOW,
     ) -> tuple[QueryPlan, Planner, SegmentFiles]:
         isolation = self._config.query_isolation
         files = self._backing.files()
@@ -364,7 +384,7 @@ class QueryEngine:
             session = self._backing.session()
             planner = self._planner(session)
             with allowance.turn():
-                plan = planner.plan(query, after)
+                plan = planner.plan(query, after, states)
                 # A scan, or the first rows of a table, do not meet pairs of rows.
                 simple = query.needs() is not None or plan.rounds is not None
                 heavy = isolation == "auto" and not simple and plan.planned.stalls(plan.rows)
@@ -373,7 +393,7 @@ class QueryEngine:
                 return plan, planner, files
         remote = self._backing.worker_session(allowance)
         planner = self._planner(remote)
-        return planner.plan(query, after), planner, files
+        return planner.plan(query, after, states), planner, files
 
     def _planner(self, session: QuerySession) -> Planner:
         files, filters = self._backing.files(), self._backing.filters

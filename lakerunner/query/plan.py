@@ -178,12 +178,15 @@ class Planner:
         self._organization = organization
         self._rules = rules
 
-    def plan(self, query: Query, after: Position | None = None) -> QueryPlan:
+    def plan(
+        self, query: Query, after: Position | None, states: Mapping[str, Snapshot]
+    ) -> QueryPlan:
         """Find out what a query needs, and plan it over just that.
 
         Args:
             query: What is asked.
             after: Only rows behind this place, in the order of a query for first rows.
+            states: By table, the state that it sees; where it is not told, that of now.
 
         Raises:
             QuerySyntaxError: It cannot be parsed, or names what is not there.
@@ -192,7 +195,7 @@ class Planner:
         """
         started = time.perf_counter()
         snapshots = {
-            name: self._catalog.snapshot(self._organization, name)
+            name: states.get(name) or self._catalog.snapshot(self._organization, name)
             for name, spec in TABLES.items()
             if not query.mention.words.isdisjoint((name, *spec.aliases))
         }

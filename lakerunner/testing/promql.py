@@ -113,7 +113,9 @@ class _Script:
 
     def _load(self, load: re.Match[str]) -> None:
         step_ms = round(seconds(load["step"]) * 1000)
-        series = [read_series(line) for line in self._block()]
+        # Of several lines of one series the last counts.
+        read = (read_series(line) for line in self._block())
+        series = list({frozenset(one[0].items()): one for one in read}.values())
         if load["nhcb"]:
             series += custom_buckets(series)
         table = samples_table(series, step_ms)

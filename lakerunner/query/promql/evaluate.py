@@ -23,6 +23,7 @@ from lakerunner.query.promql.grid import Grid, Read, Scope, reads
 from lakerunner.query.promql.histogram_calls import HISTOGRAM_CALLS
 from lakerunner.query.promql.histograms import Hint
 from lakerunner.query.promql.labels import NAME
+from lakerunner.query.promql.pieces import lone_selector
 from lakerunner.query.promql.range_calls import RANGE_CALLS
 from lakerunner.query.promql.rates import Notes
 from lakerunner.query.promql.series import Samples, Vector
@@ -52,14 +53,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lakerunner.query.promql.reading import Piece
+
     Value = Vector | NDArray[np.float64] | str
 
 
 class SeriesSource(Protocol):
     """Where samples come from."""
 
-    def select(self, read: Read) -> Samples:
-        """The samples of all series that fulfil the conditions, within the time range."""
+    def pieces(self, read: Read) -> Sequence[Piece]:
+        """The series that fulfil the conditions, in pieces that fit in memory."""
+        ...
+
+    def select(self, read: Read, piece: Piece | None = None) -> Samples:
+        """The samples of the series that fulfil the conditions, or of a piece of them."""
         ...
 
 
@@ -128,11 +135,14 @@ class Evaluator:
         self._source = source
         self._reads: Mapping[tuple[Matcher, ...], Read] = {one.matchers: one for one in read}
         self._samples: dict[tuple[Matcher, ...], Samples] = {}
+        self._piece: Piece | None = None
 
     # Values by kind
 
     def value(self, node: Node, times: NDArray[np.int64]) -> Value:
         """What a node that is no range evaluates to, at each of some ascending times."""
+        if pieces := self._pieces(node):
+            return self._in_pieces(node, times, pieces)
         match node:
             case Number(value=value):
                 found: Value = np.full(len(times), value)
@@ -152,6 +162,30 @@ class Evaluator:
                 found = CALLS[node.name](self, node, times)
             case _:
                 raise AssertionError(node)
+        return found
+
+    def _pieces(self, node: Node) -> Sequence[Piece]:
+        """The pieces in which the samples of a node are to be read; nothing if at once."""
+        if self._piece is not None or (matchers := lone_selector(node)) is None:
+            return ()
+        if matchers in self._samples:
+            return ()
+        pieces = self._source.pieces(self._reads[matchers])
+        return pieces if len(pieces) > 1 else ()
+
+    def _in_pieces(self, node: Node, times: NDArray[np.int64], pieces: Sequence[Piece]) -> Vector:
+        """A node that takes each series by itself, some series after the others."""
+        found: Vector | None = None
+        try:
+            for piece in pieces:
+                self._piece = piece
+                part = self.vector(node, times).compact()
+                found = part if found is None else found.concat(part)
+                self._samples.clear()
+        finally:
+            self._piece = None
+        if found is None:
+            raise TypeError(node)
         return found
 
     def vector(self, node: Node, times: NDArray[np.int64]) -> Vector:
@@ -181,7 +215,7 @@ class Evaluator:
         """All samples that selectors with these conditions see."""
         found = self._samples.get(matchers)
         if found is None:
-            found = self._source.select(self._reads[matchers])
+            found = self._source.select(self._reads[matchers], self._piece)
             self._samples[matchers] = found
         return found
 

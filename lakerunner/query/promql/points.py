@@ -19,11 +19,11 @@ from lakerunner.query.promql.point_columns import (
     histograms_of,
     milliseconds,
 )
-from lakerunner.query.promql.series import NO_HISTOGRAM, Samples
+from lakerunner.query.promql.series import NO_HISTOGRAM, Samples, constant, picked
 from lakerunner.schema.arrays import expand, layouts, list_lengths, list_values, numbers, one_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -99,9 +99,9 @@ class _Cells(NamedTuple):
             self.series[rows],
             self.time[rows],
             self.value[rows],
-            self.histogram[rows],
-            self.stale[rows],
-            self.start[rows],
+            picked(self.histogram, rows),
+            picked(self.stale, rows),
+            picked(self.start, rows),
         )
 
 
@@ -113,7 +113,7 @@ def to_samples(
 ) -> Samples:
     """The samples of series of one kind, in order of series and time.
 
-    Of several points of one series at one time the last one that was read stays.
+    Of several points of one series at one time the largest stays, whatever segments they are in.
 
     Args:
         points: What was read.
@@ -129,20 +129,13 @@ def to_samples(
         chosen = np.flatnonzero(series >= 0)
         table, series = table.take(pa.array(chosen)), series[chosen]
     labels, histograms = selected.labels, Histograms.empty()
-    flags = numbers(table["flags"], np.int64)
-    cells = _Cells(
-        series,
-        milliseconds(table["timestamp"]),
-        np.zeros(table.num_rows),
-        np.full(table.num_rows, NO_HISTOGRAM, dtype=np.int64),
-        (flags & 1) == 1,
-        milliseconds(table["start_timestamp"]),
-    )
+    cells, flags = _without_values(table, series)
     match selected.kind:
         case "value":
             cells = cells._replace(value=numbers(table["value"], np.float64, np.nan))
         case "info":
-            cells = cells._replace(value=np.ones(table.num_rows), start=np.zeros_like(cells.start))
+            start = constant(0, table.num_rows, np.int64)
+            cells = cells._replace(value=np.ones(table.num_rows), start=start)
         case "sum" | "count" as name:
             cells = cells._replace(value=numbers(table[name], np.float64, np.nan))
         case "native":
@@ -165,6 +158,30 @@ def to_samples(
         cells = cells._replace(series=renumbered[cells.series])
         labels, is_delta = labels.take(np.flatnonzero(fits)), is_delta[fits]
     return _ordered(cells, labels, is_delta, histograms)
+
+
+def _without_values(table: pa.Table, series: NDArray[np.int64]) -> tuple[_Cells, NDArray[np.int64]]:
+    """A cell for each point, and its flags; the value is still to be told."""
+    flags = _filled(table["flags"], lambda column: numbers(column, np.int64))
+    stale = (flags & 1) == 1 if flags.any() else constant(0, table.num_rows, bool)
+    cells = _Cells(
+        series,
+        milliseconds(table["timestamp"]),
+        constant(0, table.num_rows, np.float64),
+        constant(NO_HISTOGRAM, table.num_rows, np.int64),
+        stale,
+        _filled(table["start_timestamp"], milliseconds),
+    )
+    return cells, flags
+
+
+def _filled(
+    column: pa.ChunkedArray, read: Callable[[pa.ChunkedArray], NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """A column as numbers; one that is NULL throughout is not looked at."""
+    if column.null_count == len(column):
+        return constant(0, len(column), np.int64)
+    return read(column)
 
 
 def _origin_of(table: pa.Table, kind: str) -> NDArray[np.int64]:
@@ -198,7 +215,7 @@ def _ordered(
             cells = cells.take(order)
         same = (cells.series[1:] == cells.series[:-1]) & (cells.time[1:] == cells.time[:-1])
         if same.any():
-            cells = cells.take(np.flatnonzero(np.append(~same, True)))
+            cells = _largest_of_each(cells, histograms)
     counts = np.bincount(cells.series, minlength=len(labels))
     samples = Samples(
         labels,
@@ -213,6 +230,21 @@ def _ordered(
         delta,
     )
     return _with_hints(samples) if histograms.size else samples
+
+
+def _largest_of_each(cells: _Cells, histograms: Histograms) -> _Cells:
+    """Of several samples of one series at one time, the largest: whichever was read first.
+
+    NaN counts as larger than all numbers, a marker of the end as smaller; of histograms the number
+    of observations is compared.
+    """
+    size = cells.value
+    if histograms.size:
+        size = np.where(cells.histogram != NO_HISTOGRAM, histograms.amount[cells.histogram], size)
+    order = np.lexsort((size, ~cells.stale, cells.time, cells.series))  # NaN comes last
+    cells = cells.take(order)
+    same = (cells.series[1:] == cells.series[:-1]) & (cells.time[1:] == cells.time[:-1])
+    return cells.take(np.flatnonzero(np.append(~same, True)))
 
 
 def _with_hints(samples: Samples) -> Samples:
@@ -289,9 +321,9 @@ def _exploded(
         series.astype(np.int64),
         cells.time[row],
         value,
-        cells.histogram[row],
-        cells.stale[row],
-        cells.start[row],
+        picked(cells.histogram, row),
+        picked(cells.stale, row),
+        picked(cells.start, row),
     )
     return exploded, labels.take(owner).replace(name, column)
 
@@ -299,17 +331,7 @@ def _exploded(
 def cut(samples: Samples, after_ms: int) -> Samples:
     """Only the samples after a time; series that have none left stay."""
     kept = samples.time > after_ms
-    if kept.all():
-        return samples
-    counts = np.bincount(samples.series[kept], minlength=len(samples.labels))
-    return samples._replace(
-        offsets=np.concatenate([[0], np.cumsum(counts)]),
-        time=samples.time[kept],
-        value=samples.value[kept],
-        histogram=samples.histogram[kept],
-        stale=samples.stale[kept],
-        start=samples.start[kept],
-    )
+    return samples if kept.all() else samples.where(kept)
 
 
 def concat_samples(parts: Sequence[Samples]) -> Samples:

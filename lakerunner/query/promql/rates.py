@@ -143,12 +143,14 @@ def _reach(
 
 def float_resets(samples: Samples) -> NDArray[np.bool_]:
     """Before which samples the counter began again: it fell, or says that it began since."""
-    follows = _follows(samples)
-    both = follows & (samples.histogram == NO_HISTOGRAM)
-    both &= np.roll(samples.histogram, 1) == NO_HISTOGRAM
-    fell = samples.value < np.roll(samples.value, 1)
-    result: NDArray[np.bool_] = both & (fell | _restarted(samples))
-    return result
+    found = samples.value < np.roll(samples.value, 1)
+    if samples.start.any():
+        found |= _restarted(samples)
+    found &= _follows(samples)
+    if samples.histograms.size:
+        found &= samples.histogram == NO_HISTOGRAM
+        found &= np.roll(samples.histogram, 1) == NO_HISTOGRAM
+    return found
 
 
 def _restarted(samples: Samples) -> NDArray[np.bool_]:

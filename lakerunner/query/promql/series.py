@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NO_HISTOGRAM = -1
+
+
+def constant(value: float, size: int, dtype: type) -> NDArray[Any]:
+    """An array of the same number everywhere, which takes no memory; to be read only."""
+    return np.broadcast_to(np.array(value, dtype=dtype), (size,))
+
+
+def picked(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Elements of an array by number; those of a constant one are not looked at."""
+    if array.strides == (0,) and len(array):
+        return np.broadcast_to(array[0], rows.shape)
+    return array[rows]
 
 
 class Samples(NamedTuple):
@@ -59,17 +71,18 @@ class Samples(NamedTuple):
 
     def without_stale(self) -> Samples:
         """The same without markers of the end."""
-        if not self.stale.any():
-            return self
-        kept = ~self.stale
-        counts = np.bincount(self.series[kept], minlength=len(self.labels))
+        return self.where(~self.stale) if self.stale.any() else self
+
+    def where(self, kept: NDArray[np.bool_]) -> Samples:
+        """Some of the samples; series that have none left stay."""
+        rows = np.flatnonzero(kept)
         return self._replace(
-            offsets=np.concatenate([[0], np.cumsum(counts)]),
-            time=self.time[kept],
-            value=self.value[kept],
-            histogram=self.histogram[kept],
-            stale=self.stale[kept],
-            start=self.start[kept],
+            offsets=np.searchsorted(rows, self.offsets),
+            time=self.time[rows],
+            value=self.value[rows],
+            histogram=picked(self.histogram, rows),
+            stale=picked(self.stale, rows),
+            start=picked(self.start, rows),
         )
 
 

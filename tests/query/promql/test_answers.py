@@ -16,8 +16,9 @@ from lakerunner.errors import (
     QueryLimitError,
     QuerySyntaxError,
 )
-from lakerunner.query.promql.answering import Reader, answer
+from lakerunner.query.promql.answering import answer
 from lakerunner.query.promql.grid import Grid
+from lakerunner.query.promql.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -311,3 +312,87 @@ def test_captured_metrics_have_the_counts_they_had(telemetry: Path) -> None:
         assert found == {f"{name}_count": value for name, value in native.items()}
         assert counts(names[0]) == {names[0]: native[names[0]]}
         assert counts(f"{names[0]}_count") == {f"{names[0]}_count": native[names[0]]}
+
+
+def counters(lake: Lake, series: int, samples: int) -> None:
+    put(
+        lake,
+        *(
+            point("m", "sum", at * 10, temporality="cumulative", is_monotonic=True,
+                  value=(at % 17) * (n + 1) / 3, attributes=[("n", str(n))])
+            for n in range(series)
+            for at in range(samples)
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sum by (n) (rate(m_total[1m]))",
+        "stddev(-increase(m_total[1m]) * 2)",
+        "topk(3, max_over_time(m_total[1m] offset 10s))",
+        "m_total > 4",
+        "quantile(0.4, clamp_max(m_total, 5)) + count(rate(m_total[20s] smoothed))",
+        "max_over_time(m_total[2m:10s]) - on (n) group_right () info(m_total)",
+        "absent(m_total) or label_replace(m_total, 'x', '$1', 'n', '(.*)')",
+    ],
+)
+def test_series_in_pieces_give_the_same_answer_as_at_once(lake: Lake, text: str) -> None:
+    counters(lake, 12, 40)
+    engine, times = lake._queries, Grid(100_000, 390_000, 20_000)
+    read: list[str] = []
+
+    def asked(query: str) -> Any:
+        read.append(query)
+        return engine.sql(query)
+
+    small = engine._metrics()._replace(memory_bytes=10_000, ask=asked)
+    whole = answer(text, times, engine._metrics()).to_arrow()
+    pieces = answer(text, times, small).to_arrow()
+    assert pieces.equals(whole)
+    assert len({query for query in read if "value" in query.partition("FROM")[0]}) > 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["absent_over_time(m_total[5m])", "m_total[5m]"],
+)
+def test_where_samples_are_needed_at_once_the_limit_says_so(lake: Lake, text: str) -> None:
+    counters(lake, 12, 40)
+    small = lake._queries._metrics()._replace(memory_bytes=10_000)
+    with pytest.raises(QueryLimitError, match="query_memory_bytes") as caught:
+        answer(text, Grid(390_000, 390_000), small)
+    assert caught.value.context["limit"] == "query_memory_bytes"
+
+
+def test_the_same_moment_in_two_segments_has_one_winner(lake: Lake) -> None:
+    values = (3.0, 7.0, 5.0)
+    put(lake, point("a", "gauge", 0, value=values[0]), point("b", "gauge", 0, value=values[2]))
+    for at, other in ((1, 2), (2, 1)):
+        put(lake, point("a", "gauge", 0, value=values[at]), point("b", "gauge", 0, value=other))
+    for name in ("a", "b"):
+        expected = 7.0 if name == "a" else 5.0
+        for _ in range(3):
+            assert [one["value"] for one in rows(lake.promql(name, time=1))] == [expected]
+
+
+def test_all_selectors_see_one_state(lake: Lake) -> None:
+    put(lake, point("a", "gauge", 0, value=1.0, attributes=[("x", "a")]))
+    reader = lake._queries._metrics()
+    put(lake, point("b", "gauge", 0, value=1.0, attributes=[("x", "b")]))
+    assert answer("a or b", Grid(1000, 1000), reader).to_arrow().num_rows == 1
+    assert lake.promql("a or b", time=1).to_arrow().num_rows == 2
+
+
+def test_attributes_of_resources_can_be_left_out() -> None:
+    config = {"promql_resource_labels": False}
+    with lakerunner.open(f"memory://promql-{uuid.uuid4().hex}/lake", config=config) as lake:
+        resource = [("service.name", "cart"), ("service.instance.id", "i"), ("region", "eu")]
+        put(lake, point("up", "gauge", 0, value=1.0, resource=resource, attributes=[("x", "y")]))
+        (found,) = rows(lake.promql("up", time=1))
+        labels = {"__name__": "up", "instance": "i", "job": "cart", "x": "y"}
+        assert found == labels | {"timestamp": 1.0, "value": 1.0}
+        assert rows(lake.promql('up{region="eu"}', time=1)) == []
+        (added,) = rows(lake.promql('info(up, {region="eu"})', time=1))
+        assert added["region"] == "eu"
