@@ -54,7 +54,6 @@ def roll_window(
         SegmentError: Its points cannot be told apart from points that are in its tiers already.
         LeaseLostError: As `Hold.check` says.
     """
-    begun = time.perf_counter()
     window, settings = task.payload
     fence = Fence(scope.store, scope.catalog)
     head = fence.begin()
@@ -91,7 +90,6 @@ def roll_window(
         rows_written=sum(one.rows for one in made),
         bytes_read=sum(one.bytes for one in plan.points),
         bytes_written=sum(one.bytes for one in made),
-        seconds=time.perf_counter() - begun,
     )
 
 
