@@ -19,6 +19,7 @@ from lakerunner.cli.inventory import rejected, segments
 from lakerunner.cli.promql import promql
 from lakerunner.cli.query import explain, sql, trace
 from lakerunner.cli.recover import recover
+from lakerunner.cli.rollup import rollup
 from lakerunner.cli.screen import messages
 from lakerunner.cli.serve import key, serve
 from lakerunner.cli.watch import watch
@@ -155,6 +156,11 @@ _add(
     compact,
     "lakerunner compact ./lake --dry-run",
     "lakerunner compact s3://acme/lake --workers 2 --watch",
+)
+_add(
+    rollup,
+    "lakerunner rollup ./lake --dry-run",
+    "lakerunner rollup s3://acme/lake --workers 2 --watch",
 )
 _add(
     recover,
