@@ -8,7 +8,8 @@ from lakerunner.errors import ConfigurationError
 from lakerunner.scope import Closable, time_range
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from lakerunner.model.times import TimeLike
     from lakerunner.query import Explanation, QueryEngine, Result
@@ -29,6 +30,7 @@ class Asking(Closable):
         text: str,
         *,
         params: Params | None = None,
+        tables: Mapping[str, Any] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
         timeout: float | None = None,
@@ -38,6 +40,8 @@ class Asking(Closable):
         Args:
             text: One SQL statement.
             params: Values for its placeholders `$1`, `?` or `$name`: a sequence, or a mapping.
+            tables: Tables of the caller by name, to be joined with those of the lake: data frames,
+                or whatever else is an Arrow stream.
             limit: Rows at most.
             cursor: Where a page of the same query ended: `Result.cursor`.
             timeout: Seconds that it may take.
@@ -52,7 +56,9 @@ class Asking(Closable):
             ['hello']
         """
         self._require_open("sql")
-        return self._queries.sql(text, params=params, limit=limit, cursor=cursor, timeout=timeout)
+        return self._queries.sql(
+            text, params=params, tables=tables, limit=limit, cursor=cursor, timeout=timeout
+        )
 
     def promql(
         self,
@@ -77,6 +83,7 @@ class Asking(Closable):
         *,
         language: str = "sql",
         params: Params | None = None,
+        analyze: bool = False,
         time: TimeLike | None = None,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
@@ -88,6 +95,7 @@ class Asking(Closable):
             text: The query.
             language: `sql` or `promql`.
             params: Values for the placeholders of SQL.
+            analyze: Run the SQL, too, and say what it took beside what was planned.
             time: When PromQL is evaluated; see `promql`.
             start: Likewise.
             end: Likewise.
@@ -97,13 +105,15 @@ class Asking(Closable):
             ConfigurationError: There is no such language.
         """
         self._require_open("explain")
+        if analyze and language != "sql":
+            raise ConfigurationError("analyze is for SQL", setting="analyze")
         if language == "promql":
             return self._queries.explain_promql(text, time=time, start=start, end=end, step=step)
         if language != "sql":
             raise ConfigurationError(
                 f"no such language: {language!r}; there are sql and promql", language=language
             )
-        return self._queries.explain(text, params=params)
+        return self._queries.explain(text, params=params, analyze=analyze)
 
     def trace(
         self, trace_id: str, *, start: TimeLike | None = None, end: TimeLike | None = None

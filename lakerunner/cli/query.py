@@ -82,13 +82,17 @@ def explain(
     query: Query,
     *,
     param: Params = None,
+    analyze: Annotated[
+        bool, typer.Option("--analyze", help="Run it, too, and say what it took.")
+    ] = False,
     organization: Organization = "default",
     catalog: CatalogUrl = None,
     storage_option: StorageOptions = None,
 ) -> None:
     """Say how a SQL query would be answered: each segment kept or dropped, and why."""
     with open_lake(lake, catalog, organization, storage_option) as opened:
-        answers().print(str(opened.explain(query, params=read_params(param))), markup=False)
+        said = opened.explain(query, params=read_params(param), analyze=analyze)
+        answers().print(str(said), markup=False)
 
 
 def trace(  # noqa: PLR0913 - each is an option of the command

@@ -78,12 +78,17 @@ def mark_threads() -> None:
     _DRIVER.loop()
 
 
-def drive(work: Callable[[], Awaitable[Answer]], seconds: float | None = None) -> Answer:
+def drive(
+    work: Callable[[], Awaitable[Answer]],
+    seconds: float | None = None,
+    watch: Callable[[], None] | None = None,
+) -> Answer:
     """Do asynchronous work and wait for its answer; whoever stops waiting cancels it.
 
     Args:
         work: Makes what is awaited, in the thread of the event loop.
         seconds: How long to wait; None for as long as it takes.
+        watch: Called now and then meanwhile; what it raises ends the work.
 
     Raises:
         TimeoutError: It took longer.
@@ -108,6 +113,8 @@ def drive(work: Callable[[], Awaitable[Answer]], seconds: float | None = None) -
         while not done.is_set() and (left := until - time.monotonic()) > 0:
             # Some libraries let the wait for a lock go on after Ctrl-C: it is never a long one.
             done.wait(min(left, _LOOK_UP_SECONDS))
+            if watch is not None:
+                watch()
         return future.result(0)
     finally:
         future.cancel()  # of no effect on what is done

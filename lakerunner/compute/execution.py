@@ -66,6 +66,7 @@ class Execution:
         Raises:
             QueryExecutionError: The query failed.
             QueryTimeoutError: Its time is over.
+            QueryLimitError: It has read more than it may.
             QueryBusyError: It waited too long for a turn among others.
             ForkedProcessError: This process was forked from one that had run queries.
         """
@@ -73,17 +74,25 @@ class Execution:
             start = self._frame.execute_stream
             pull = Pull(self._turn(lambda: asyncio.to_thread(start)))
             try:
-                while batches := self._turn(pull):
+                watch = self._watch if self._allowance.counts_bytes else None
+                while batches := self._turn(pull, watch):
                     for batch in batches:
                         kept = batch if self._places is None else batch.select(self._places)
                         yield _as_schema(kept, self.schema)
+                if watch is not None:
+                    self._allowance.read(self.metrics().bytes, ended=True)
             finally:
                 pull.drop()
 
-    def _turn(self, work: Callable[[], Awaitable[Any]]) -> Any:
+    def _watch(self) -> None:
+        self._allowance.read(self.metrics().bytes)
+
+    def _turn(
+        self, work: Callable[[], Awaitable[Any]], watch: Callable[[], None] | None = None
+    ) -> Any:
         with self._allowance.turn() as seconds:
             try:
-                return drive(work, seconds)
+                return drive(work, seconds, watch)
             except TimeoutError as error:
                 raise self._allowance.expired() from error
 

@@ -31,6 +31,11 @@ from lakerunner.compute.failures import planning_failures, running_failures
 from lakerunner.compute.file_scan import choose_file_scan
 from lakerunner.compute.hidden import marked, with_reads, without
 from lakerunner.compute.json_functions import json_functions
+from lakerunner.compute.metric_functions import (
+    bucket_aggregates,
+    counter_functions,
+    histogram_functions,
+)
 from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
 from lakerunner.compute.planned import PlannedQuery
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, ScanMode
@@ -149,6 +154,12 @@ class Session:
             self._context.sql(f"SET datafusion.runtime.{name} = '{size}K'").collect()
         for function in json_functions():
             self._context.register_udf(function)
+        for function in histogram_functions():
+            self._context.register_udf(function)
+        for aggregate in bucket_aggregates():
+            self._context.register_udaf(aggregate)
+        for window in counter_functions():
+            self._context.register_udwf(window)
         for name in _FILE_FUNCTIONS:
             self._context.deregister_udf(name)
         self._readers = {mode: SessionContext(_config(mode, partitions)) for mode in ScanMode}
@@ -173,7 +184,7 @@ class Session:
             text: One statement, which may only read.
             tables: What it may read.
             values: What its placeholders stand for, by name without the `$`. An array is a table
-                `"$name"` of one column, `value`.
+                `"$name"` of one column, `value`; a table is a table of that name.
             limit: Rows at most.
 
         Raises:
@@ -275,8 +286,8 @@ class Session:
             try:
                 for name, frame in frames.items():
                     self._context.register_view(name, frame)
-                for name, array in lists.items():
-                    self._context.from_arrow(pa.table({"value": array}), name=name)
+                for name, rows in lists.items():
+                    self._context.from_arrow(rows, name=name)
                 yield
             finally:
                 for name in (*frames, *lists):
@@ -307,8 +318,16 @@ def _shown_places(names: list[str]) -> list[int] | None:
 
 def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Values that are bound as scalars, and those that are read as tables."""
-    lists = {f"${name}": value for name, value in values.items() if isinstance(value, pa.Array)}
-    return {name: value for name, value in values.items() if f"${name}" not in lists}, lists
+    scalars: dict[str, Any] = {}
+    lists: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, pa.Array):
+            lists[f"${name}"] = pa.table({"value": value})
+        elif isinstance(value, pa.Table):
+            lists[name] = value
+        else:
+            scalars[name] = value
+    return scalars, lists
 
 
 def _column(name: str) -> Expr:

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.errors import QueryBusyError, QueryTimeoutError
+from lakerunner.errors import QueryBusyError, QueryLimitError, QueryTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -118,6 +118,7 @@ class Allowance:
         seconds: Time that it may take; None for as long as it needs.
         turns: Where it waits among others; None for no limit.
         text: The query, for messages.
+        most_bytes: Bytes that it may read of segments; None for no limit.
 
     Example:
         >>> with Allowance("acme", 10.0).turn() as left:
@@ -131,8 +132,11 @@ class Allowance:
         seconds: float | None = None,
         turns: Turns | None = None,
         text: str = "",
+        most_bytes: int | None = None,
     ) -> None:
         self.organization = organization
+        self._most_bytes = most_bytes
+        self._read_bytes = 0
         self._seconds = seconds
         self._turns = turns
         self._text = text
@@ -141,7 +145,35 @@ class Allowance:
 
     def again(self) -> Allowance:
         """The same for another run, with all of its time."""
-        return Allowance(self.organization, self._seconds, self._turns, self._text)
+        return Allowance(
+            self.organization, self._seconds, self._turns, self._text, self._most_bytes
+        )
+
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether there is a limit to what it reads."""
+        return self._most_bytes is not None
+
+    def read(self, count: int, *, ended: bool = False) -> None:
+        """Take note of the bytes that a part of the run has read up to now.
+
+        Args:
+            count: How many, of this part.
+            ended: It will read no more.
+
+        Raises:
+            QueryLimitError: All parts together have read more than they may.
+        """
+        total = self._read_bytes + count
+        if ended:
+            self._read_bytes = total
+        if self._most_bytes is not None and total > self._most_bytes:
+            raise QueryLimitError(
+                f"the query has read more than the {self._most_bytes:,} bytes it may: ask for a "
+                "shorter time or fewer columns, or raise query_max_bytes",
+                query=self._text,
+                limit="query_max_bytes",
+            )
 
     def left(self) -> float | None:
         """Seconds that are left; None for no limit.

@@ -100,6 +100,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             bytes, where the store's objects are not files already.
         query_threads: Threads of a query engine; 0 means one per core.
         query_timeout: Seconds that a query may work, unless it says otherwise; None for no limit.
+        query_max_bytes: Bytes that a query may read of segments; None for no limit. It is looked at
+            while the query runs, so a little more may have been read.
+        query_max_rows: Rows that a query may return; None for no limit.
         query_concurrency: Queries that work at the same time; further ones wait for their turn.
         query_concurrency_each: Those of one organization.
         query_isolation: Where queries run. `auto` gives a process of its own to each that could
@@ -144,6 +147,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_cache_bytes: int = QUERY_CACHE_BYTES
     query_threads: int = 0
     query_timeout: float | None = None
+    query_max_bytes: int | None = None
+    query_max_rows: int | None = None
     query_concurrency: int = QUERY_CONCURRENCY
     query_concurrency_each: int = QUERY_CONCURRENCY_EACH
     query_isolation: Literal["auto", "process", "thread"] = "auto"
@@ -160,9 +165,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             *("window_ns", "workers", "batch_objects", "attempts"),
             *("orphan_grace_ns", "removed_grace_ns", "compact_target_bytes"),
             *("query_concurrency", "query_concurrency_each"),
+            *("query_max_bytes", "query_max_rows"),
             *("query_workers", "query_workers_each"),
         ):
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ConfigurationError(f"{name} must be at least 1", setting=name)
         for name in (
             *("query_threads", "query_cache_bytes", "query_wait_seconds", "watch_seconds"),

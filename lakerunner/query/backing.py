@@ -66,7 +66,7 @@ class Backing:
             text: The query.
         """
         seconds = self._config.query_timeout if timeout is None else timeout
-        return Allowance(organization, seconds, self._turns, text)
+        return Allowance(organization, seconds, self._turns, text, self._config.query_max_bytes)
 
     def files(self) -> SegmentFiles:
         """The segments as DataFusion can read them, here and in workers.

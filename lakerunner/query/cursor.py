@@ -96,12 +96,15 @@ def query_digest(organization: str, said: str, values: Mapping[str, Any]) -> str
         said: Its text.
         values: Of its placeholders.
     """
-    shown = {
-        name: value.to_pylist() if isinstance(value, pa.Array) else str(value)
-        for name, value in sorted(values.items())
-    }
+    shown = {name: _shown(value) for name, value in sorted(values.items())}
     said = "\0".join([organization, said, str(shown)])
     return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=9).hexdigest()
+
+
+def _shown(value: Any) -> object:
+    if isinstance(value, pa.Array):
+        return value.to_pylist()
+    return str(value.schema) if isinstance(value, pa.Table) else str(value)
 
 
 def row_digests(rows: Any) -> Any:

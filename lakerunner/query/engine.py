@@ -117,6 +117,7 @@ class QueryEngine:
         text: str,
         *,
         params: Params | None = None,
+        tables: Mapping[str, Any] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
         timeout: float | None = None,
@@ -127,6 +128,8 @@ class QueryEngine:
             text: One SQL statement, in the dialect of DataFusion.
             params: Values for its placeholders: a sequence for `$1`, `$2` or `?`, a mapping for
                 `$name`; see `lakerunner.query.sql.params`.
+            tables: Tables of the caller by name, to be joined with those of the lake: data frames,
+                or whatever else is an Arrow stream.
             limit: Rows at most.
             cursor: What `Result.cursor` said of the same query: go on behind the rows of that
                 page. Rows that came since are returned if they come behind it in the order of the
@@ -150,7 +153,7 @@ class QueryEngine:
         """
         if limit is not None and limit < 0:
             raise ConfigurationError("limit must not be negative", setting="limit")
-        query = read_sql(text, params, now_ns=time_ns(), limit=limit)
+        query = read_sql(text, params, now_ns=time_ns(), limit=limit, tables=tables)
         identity = query_digest(self._organization, query.text, query.values)
         after = None if cursor is None else read_cursor(cursor, identity)
         return self._result(query, timeout, after, identity)
@@ -220,7 +223,9 @@ class QueryEngine:
         allowance = self._backing.allowance(self._organization, timeout, query.text)
         with self._discretion.applied():
             plan, _, files = self._plan(query, allowance, after, states)
-        return Result(plan, files, allowance, self._discretion, identity)
+        # Of a query whose rows go to the caller; what languages read inside is not returned.
+        most = self._config.query_max_rows if identity else None
+        return Result(plan, files, allowance, self._discretion, identity, most)
 
     def promql(
         self,
@@ -337,7 +342,9 @@ class QueryEngine:
             resource=self._config.promql_resource_labels,
         )
 
-    def explain(self, query: str | Query, *, params: Params | None = None) -> Explanation:
+    def explain(
+        self, query: str | Query, *, params: Params | None = None, analyze: bool = False
+    ) -> Explanation:
         """Say how a query would be answered: every segment, kept or dropped and why, and the plan.
 
         Opens the footers of the segments that are kept, and nothing else. Unlike `sql` it looks at
@@ -346,6 +353,7 @@ class QueryEngine:
         Args:
             query: SQL text, or what a front end made.
             params: Values for the placeholders of a text.
+            analyze: Run it, too: `Explanation.actual` says what it took. Its rows are not kept.
 
         Raises:
             QueryError: As for `sql`, or the file of a segment is missing.
@@ -354,9 +362,9 @@ class QueryEngine:
         with self._discretion.applied():
             if isinstance(query, str):
                 query = read_sql(query, params, now_ns=time_ns())
-            return self._explain(query)
+            return self._explain(query, analyze=analyze)
 
-    def _explain(self, asked: Query) -> Explanation:
+    def _explain(self, asked: Query, *, analyze: bool) -> Explanation:
         allowance = self._backing.allowance(self._organization, None, asked.text)
         plan, planner, files = self._plan(asked, allowance)
         verdicts = []
@@ -368,7 +376,13 @@ class QueryEngine:
         with files.held(plan.segments):
             physical = self._discretion.kept_from(plan.planned.physical_text())
         modes = {table.name: table.mode for table in plan.tables}
-        return Explanation(asked.text, tuple(verdicts), modes, physical)
+        actual = None
+        if analyze:
+            result = Result(plan, files, allowance, self._discretion)
+            for _ in result:
+                pass
+            actual = result.stats
+        return Explanation(asked.text, tuple(verdicts), modes, physical, actual)
 
     def _plan(
         self,

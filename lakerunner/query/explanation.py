@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from lakerunner.compute.table import ScanMode
     from lakerunner.model.segment import Segment
+    from lakerunner.query.stats import QueryStats
 
 
 class SegmentVerdict(NamedTuple):
@@ -38,12 +39,14 @@ class Explanation(NamedTuple):
         modes: By table, how it is scanned: `needle` evaluates filters while it decodes, `sweep`
             decodes first.
         physical_plan: DataFusion's plan over the segments that are kept.
+        actual: What the query took when it ran, if it did.
     """
 
     query: str
     segments: tuple[SegmentVerdict, ...]
     modes: Mapping[str, ScanMode]
     physical_plan: str
+    actual: QueryStats | None = None
 
     @property
     def kept(self) -> tuple[Segment, ...]:
@@ -64,6 +67,13 @@ class Explanation(NamedTuple):
             yield (
                 f"{table}: {len(kept):,} of {len(mine):,} segments kept, "
                 f"{rows:,} of {total:,} rows, {size:,} bytes, scanned as a {mode}"
+            )
+        if self.actual is not None:
+            took = self.actual
+            yield (
+                f"actual: {took.scanned:,} segments opened, {took.rows_scanned:,} rows and "
+                f"{took.bytes_read:,} bytes read, {took.rows:,} rows returned, planned in "
+                f"{took.planning_seconds:.4f} s, run in {took.execution_seconds:.4f} s"
             )
 
     def __str__(self) -> str:

@@ -11,7 +11,12 @@ import msgspec
 import pyarrow as pa
 
 from lakerunner.discretion import Discretion
-from lakerunner.errors import ConfigurationError, MissingExtraError, UnsupportedQueryError
+from lakerunner.errors import (
+    ConfigurationError,
+    MissingExtraError,
+    QueryLimitError,
+    UnsupportedQueryError,
+)
 from lakerunner.query.cursor import write_cursor
 from lakerunner.query.newest import FirstRowsRun
 from lakerunner.query.plan import NO_CURSOR
@@ -65,9 +70,11 @@ class Result:
         allowance: Allowance,
         discretion: Discretion | None = None,
         identity: str = "",
+        most_rows: int | None = None,
     ) -> None:
         self._plan = plan
         self._identity = identity
+        self._most_rows = most_rows
         self._discretion = Discretion() if discretion is None else discretion
         self._allowance = allowance
         self._files = files
@@ -156,11 +163,20 @@ class Result:
                 if batch is None:
                     break
                 rows += batch.num_rows
+                self._check_rows(rows)
                 yield batch
         finally:
             self._stats = msgspec.structs.replace(self._stats, rows=rows, execution_seconds=seconds)
             if isinstance(batches, Generator):
                 batches.close()
+
+    def _check_rows(self, rows: int) -> None:
+        if self._most_rows is not None and rows > self._most_rows:
+            raise QueryLimitError(
+                f"the query returns more than the {self._most_rows:,} rows it may: add a LIMIT, or "
+                "raise query_max_rows",
+                limit="query_max_rows",
+            )
 
     def _read(
         self, plan: Plan, segments: Sequence[Segment], allowance: Allowance

@@ -183,6 +183,8 @@ class RemoteExecution:
                 self._ended = ended or self._ended
             if self._ended.error is not None:
                 raise self._ended.error
+            # A worker cannot be asked while it runs: here the limit is looked at in the end.
+            self._allowance.read(self._ended.metrics.bytes, ended=True)
 
     def read_all(self) -> Any:
         """All batches as one `pyarrow.Table`; raises as iteration does."""

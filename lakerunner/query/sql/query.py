@@ -22,6 +22,7 @@ from lakerunner.query.sql.clock import clock_edits
 from lakerunner.query.sql.complexity import refuse_deep
 from lakerunner.query.sql.expansion import refuse_expansion
 from lakerunner.query.sql.foreign import foreign_edits
+from lakerunner.query.sql.frames import read_tables
 from lakerunner.query.sql.hints import explained
 from lakerunner.query.sql.long_lists import without_long_lists
 from lakerunner.query.sql.params import bind
@@ -108,6 +109,7 @@ def read_sql(
     *,
     now_ns: int | None = None,
     limit: int | None = None,
+    tables: Mapping[str, Any] | None = None,
 ) -> SqlQuery:
     """Read what planning must know of a query before it is parsed.
 
@@ -116,6 +118,7 @@ def read_sql(
         params: Values of its placeholders.
         now_ns: The current time, for conditions that ask for it; see `clock_edits`.
         limit: Rows at most.
+        tables: Tables that the caller brings along; see `read_tables`.
 
     Raises:
         UnsupportedQueryError: The statement is none that reads rows, or is too long or too deep.
@@ -151,7 +154,9 @@ def read_sql(
         names,
         _aliases(found) if names else frozenset(),
     )
-    return SqlQuery(mention, rewritten, {**bound.values, **short.values}, limit)
+    return SqlQuery(
+        mention, rewritten, {**bound.values, **short.values, **read_tables(tables)}, limit
+    )
 
 
 def _refuse(statement: str, text: str) -> None:
