@@ -11,11 +11,10 @@ from lakerunner.compute.hidden import deleted_in, expired_in
 from lakerunner.model.times import MIN_NS, TimeRange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.hidden import Hidden
-    from lakerunner.model.commit import Snapshot
     from lakerunner.model.deletion import Deletion
     from lakerunner.model.segment import Segment
     from lakerunner.policies.retention import RetentionRules
@@ -27,11 +26,12 @@ class Hiding(NamedTuple):
     Attributes:
         bounds: By resolution in nanoseconds, the first nanosecond that is kept; that of 0 counts
             for all others.
-        deletions: What is to be deleted of the table, in the state that the query sees.
+        deletions: What is to be deleted of the table, in the state that the query sees; None while
+            nobody has asked.
     """
 
     bounds: Mapping[int, int] = MappingProxyType({})
-    deletions: Sequence[Deletion] = ()
+    deletions: Sequence[Deletion] | None = None
 
     def within(self, wanted: TimeRange) -> TimeRange:
         """A time range without what is expired whatever its resolution."""
@@ -41,7 +41,7 @@ class Hiding(NamedTuple):
     def of(self, segment: Segment) -> tuple[Hidden, ...]:
         """What is not seen of a segment; nothing, for nearly all of them."""
         expired = expired_in(self._bound_ns(segment), segment)
-        found = [deleted_in(one, segment) for one in concerned(self.deletions, segment)]
+        found = [deleted_in(one, segment) for one in concerned(self.deletions or (), segment)]
         return tuple(found if expired is None else [expired, *found])
 
     def reads(self, segments: Sequence[Segment]) -> frozenset[str]:
@@ -64,28 +64,27 @@ SEEN = Hiding()
 """Every row is seen."""
 
 
-def hiding(
-    catalog: Catalog,
-    organization: str,
-    rules: RetentionRules,
-    snapshots: Mapping[str, Snapshot],
-) -> dict[str, Hiding]:
-    """What a query that begins now does not see.
+def hiding(organization: str, rules: RetentionRules, tables: Iterable[str]) -> dict[str, Hiding]:
+    """What a query that begins now does not see, as far as that is expired.
 
     Args:
-        catalog: What knows of deletions.
         organization: Whose rows it sees.
         rules: How long rows are kept.
-        snapshots: The states that it sees, by table.
+        tables: What it reads.
+    """
+    now_ns = time.time_ns()
+    return {name: Hiding(rules.bounds(organization, name, now_ns=now_ns)) for name in tables}
+
+
+def with_deletions(
+    hidden: Hiding, catalog: Catalog, organization: str, table: str, sequence: int
+) -> Hiding:
+    """The same, and what is to be deleted; asked for once in a query.
 
     Raises:
         CatalogVersionError: A newer lakerunner asked for a deletion: to answer would be wrong.
     """
-    now_ns = time.time_ns()
-    return {
-        table: Hiding(
-            rules.bounds(organization, table, now_ns=now_ns),
-            pending_deletions(catalog, organization, table, sequence=snapshot.sequence),
-        )
-        for table, snapshot in snapshots.items()
-    }
+    if hidden.deletions is not None:
+        return hidden
+    pending = pending_deletions(catalog, organization, table, sequence=sequence)
+    return hidden._replace(deletions=pending)

@@ -19,7 +19,7 @@ from lakerunner.limits import CLOCK_SLACK_NS, ROUND_ROWS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.bounds import hull, time_range, widen
 from lakerunner.query.exactness import inexact_column, rounded_columns
-from lakerunner.query.hiding import SEEN, Hiding, hiding
+from lakerunner.query.hiding import SEEN, Hiding, hiding, with_deletions
 from lakerunner.query.newest import Rounds, beyond, in_order, to_open, within
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
@@ -229,7 +229,7 @@ class Planner:
         known = scans is not None
         views, scans, first = self._look(query, mention, snapshots, scans)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
-        hidden = hiding(self._catalog, self._organization, self._rules, snapshots)
+        hidden = hiding(self._organization, self._rules, snapshots)
         tables = tuple(
             self._prune(_unpruned(name, snapshot, views[name], hidden[name]), scans, slack_ns)
             for name, snapshot in snapshots.items()
@@ -355,8 +355,14 @@ class Planner:
         plan = plan._replace(sections=sections)
         kept = tuple(one for one in kept if sections.get(one.id) != 0)
         described = [with_own_columns(one, plan.own) for one in kept]
+        plan = self._with_deletions(plan) if kept else plan
         columns |= plan.hiding.reads(kept)
         return plan._replace(segments=kept, mode=choose_mode(mine, described), columns=columns)
+
+    def _with_deletions(self, plan: TablePlan) -> TablePlan:
+        sequence = plan.snapshot.sequence
+        told = with_deletions(plan.hiding, self._catalog, self._organization, plan.name, sequence)
+        return plan._replace(hiding=told)
 
     def _segments(self, plan: TablePlan, bounds: TimeRange) -> Sequence[Segment]:
         return self._catalog.segments(
