@@ -39,15 +39,17 @@ if TYPE_CHECKING:
     from lakerunner.compact import Compactor
     from lakerunner.ingest import Ingestor
     from lakerunner.lake import Lake
+    from lakerunner.maintenance import Maintainer
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.profile import PrefixMapping, StorageProfile
     from lakerunner.model.recovery import RecoveryReport
-    from lakerunner.model.report import IngestReport
+    from lakerunner.model.report import IngestReport, WorkReport
     from lakerunner.model.signal import Signal
     from lakerunner.model.snapshot import LakeSnapshot
     from lakerunner.opening import open  # noqa: A004 - `lakerunner.open` is the name
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import QueryEngine, Result
+    from lakerunner.retain import Retention
     from lakerunner.rollup import Rollup
     from lakerunner.store import ObjectStore
 
@@ -61,16 +63,19 @@ __all__ = [
     "Lake",
     "LakeSnapshot",
     "LakerunnerError",
+    "Maintainer",
     "ObjectStore",
     "Ownership",
     "PrefixMapping",
     "QueryEngine",
     "RecoveryReport",
     "Result",
+    "Retention",
     "Rollup",
     "Signal",
     "SourceMapping",
     "StorageProfile",
+    "WorkReport",
     "__version__",
     "errors",
     "open",
@@ -83,16 +88,19 @@ _HOMES = {
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",
     "LakeSnapshot": "lakerunner.model.snapshot",
+    "Maintainer": "lakerunner.maintenance",
     "ObjectStore": "lakerunner.store",
     "Ownership": "lakerunner.policies.ownership",
     "PrefixMapping": "lakerunner.model.profile",
     "QueryEngine": "lakerunner.query",
     "RecoveryReport": "lakerunner.model.recovery",
     "Result": "lakerunner.query",
+    "Retention": "lakerunner.retain",
     "Rollup": "lakerunner.rollup",
     "Signal": "lakerunner.model.signal",
     "SourceMapping": "lakerunner.model.mapping",
     "StorageProfile": "lakerunner.model.profile",
+    "WorkReport": "lakerunner.model.report",
     "open": "lakerunner.opening",
 }
 

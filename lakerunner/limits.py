@@ -337,3 +337,9 @@ there is no such task any more."""
 
 RETENTION_NS: Final = 30 * 86_400 * 10**9
 """How long rows are kept where a setting says `default`, in nanoseconds."""
+
+MAINTAIN_SECONDS: Final = 60.0
+"""Seconds between two runs of a `Maintainer`, at most."""
+
+MAINTAIN_SECONDS_MOST: Final = 3600.0
+"""The longest pause of a `Maintainer` whose runs fail; it doubles with each."""

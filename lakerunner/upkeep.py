@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lakerunner.damage import find_damage, set_aside_segment
+from lakerunner.maintenance import maintain
 from lakerunner.model.deletion import Deletion
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import Retention
@@ -219,6 +220,46 @@ class Upkeep(Closable):
         with self._discretion.applied():
             worker = Retention.within(self._scope)
             return worker.run(Manner(executor=executor, progress=progress), dry_run=dry_run)
+
+    def maintain(
+        self,
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        stop: threading.Event | None = None,
+        executor: Executor | None = None,
+        again: bool = False,
+    ) -> WorkReport:
+        """Delete, merge, sum up, retire and collect, in this order; see `lakerunner.maintenance`.
+
+        Of a lake that is bound to one organization this is its own part, without collection.
+
+        Args:
+            dry_run: Only say what would be done, in `planned` of the report.
+            progress: Called after each task.
+            stop: When it is set, no further task is begun.
+            executor: Where tasks run.
+            again: Do not wait with what failed before.
+
+        Returns:
+            What was done in all, and by each stage in `parts`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            CatalogMismatchError: The catalog is not this lake's, or the lake was recovered.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/maintain")
+            >>> _ = lake.ingest(b'{"message": "hello"}')
+            >>> [part.what for part in lake.maintain().parts][-2:]
+            ['retain', 'collect']
+        """
+        self._require_open("maintain")
+        self._scope.require_writable("maintain")
+        with self._discretion.applied():
+            manner = Manner(executor=executor, progress=progress, stop=stop, again=again)
+            return maintain(self._scope, manner, dry_run=dry_run)
 
     def delete(
         self,

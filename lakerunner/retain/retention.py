@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lakerunner.tasks import Hold
 
 _WHAT = "retain"
+_ANYHOW = Manner()
 _DAMAGES = (SegmentError, ObjectNotFoundError, ObjectRangeError)
 _WINDOW = attrgetter("window_start_ns", "resolution_ns")
 
@@ -80,7 +81,7 @@ class Retention:
         worker._scope = scope
         return worker
 
-    def run(self, manner: Manner | None = None, *, dry_run: bool = False) -> WorkReport:
+    def run(self, manner: Manner = _ANYHOW, *, dry_run: bool = False) -> WorkReport:
         """Drop what is expired, and carry out deletions.
 
         What is expired is told by the earlier of two clocks, the store's and our own: one that is
@@ -95,18 +96,22 @@ class Retention:
             CatalogUnavailableError: It cannot be reached.
             StoreError: The lake cannot be read.
         """
+        # Not the other way round: what has expired need not be rewritten.
+        parts = [stage(manner, dry_run=dry_run) for stage in (self.drop, self.delete)]
+        return WorkReport.of(_WHAT, parts)
+
+    def drop(self, manner: Manner = _ANYHOW, *, dry_run: bool = False) -> WorkReport:
+        """Drop what is expired, and nothing else; see `run`."""
         own_ns = time.time_ns()
         now_ns = own_ns if dry_run else min(own_ns, present_ns(self._scope.store))
-        manner = manner or Manner()
-        dropped = self._drop_expired(now_ns, manner, dry_run=dry_run)
-        # Not the other way round: what has expired need not be rewritten.
-        return WorkReport.of(_WHAT, [dropped, carry_out(self._scope, manner, dry_run=dry_run)])
-
-    def _drop_expired(self, now_ns: int, manner: Manner, *, dry_run: bool) -> WorkReport:
         tasks = _tasks(self._scope, self._rules, now_ns) if self._rules.kept else ()
         if dry_run:
             return WorkReport(_WHAT, planned=tuple(map(_line, tasks)))
         return run_tasks(self._scope, _WHAT, tasks, _drop, manner)
+
+    def delete(self, manner: Manner = _ANYHOW, *, dry_run: bool = False) -> WorkReport:
+        """Carry out deletions, and nothing else; see `run`."""
+        return carry_out(self._scope, manner, dry_run=dry_run)
 
 
 def _tasks(scope: Scope, rules: RetentionRules, now_ns: int) -> Iterator[Task[tuple[Segment, ...]]]:
