@@ -16,6 +16,7 @@ from lakerunner.cli.entry import INTERRUPTED_EXIT
 from lakerunner.cli.generate import generate
 from lakerunner.cli.ingest import ingest
 from lakerunner.cli.inventory import rejected, segments
+from lakerunner.cli.maintain import delete, deletions, maintain, retain
 from lakerunner.cli.promql import promql
 from lakerunner.cli.query import explain, sql, trace
 from lakerunner.cli.recover import recover
@@ -151,6 +152,22 @@ _add(
     "lakerunner values ./lake http.route --prefix /api --start now-1h",
 )
 _add(metrics, "lakerunner metrics ./lake --start now-1h")
+_add(
+    maintain,
+    "lakerunner maintain ./lake --dry-run",
+    "lakerunner maintain s3://acme/lake --keep logs=30d --keep spans=7d --watch",
+)
+_add(
+    retain,
+    "lakerunner retain ./lake --keep logs=30d --dry-run",
+    "lakerunner retain ./lake --keep metrics=90d --keep metrics_rollup.10s=7d",
+)
+_add(
+    delete,
+    "lakerunner delete ./lake logs \"attr_user_id = 'x'\"",
+    "lakerunner delete ./lake spans \"name = 'GET /health'\" --end now-7d",
+)
+_add(deletions, "lakerunner deletions ./lake")
 _add(rejected, "lakerunner rejected ./lake", "lakerunner rejected ./lake --retry")
 _add(
     compact,
