@@ -21,7 +21,7 @@ from lakerunner.query.cursor import query_digest, read_cursor
 from lakerunner.query.deletable import read_condition
 from lakerunner.query.discovery import Discovery
 from lakerunner.query.explanation import Explanation, SegmentVerdict
-from lakerunner.query.hiding import Hiding, hiding
+from lakerunner.query.hiding import Hiding, hiding, with_deletions
 from lakerunner.query.plan import Planner
 from lakerunner.query.promql.answering import answer, describe_metrics, find_series
 from lakerunner.query.promql.answering import explain as explain_selectors
@@ -312,8 +312,9 @@ class QueryEngine:
         """What there is to ask about: tables, columns, services, values; see `Discovery`."""
 
         def hides(table: str, snapshot: Snapshot) -> Hiding:
-            given = {table_spec(table).name: snapshot}
-            return hiding(self._catalog, self._organization, self._rules, given)[table]
+            expired = hiding(self._organization, self._rules, [table])[table]
+            place = self._catalog, self._organization, table
+            return with_deletions(expired, *place, snapshot.sequence)
 
         return Discovery(self._catalog, self._organization, self.run, hides)
 
