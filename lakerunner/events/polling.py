@@ -167,10 +167,14 @@ class PrefixPoller(EventSource):
         while len(self._seen) > POLL_REMEMBERED:
             del self._seen[next(iter(self._seen))]
 
+    def is_new(self, meta: ObjectMeta) -> bool:
+        """Whether a version of an object was not announced, as far as that is remembered."""
+        return self._seen.get(meta.key) != meta.etag
+
     def _is_new(self, meta: ObjectMeta) -> bool:
         if not is_below(meta.key, self._prefix):
             return False
-        if self._seen.get(meta.key) == meta.etag:
+        if not self.is_new(meta):
             self._seen[meta.key] = self._seen.pop(meta.key)  # the longest unseen goes first
             self._advance(meta)
             return False

@@ -226,7 +226,10 @@ class _Batch:
         if not head:  # a marker, or a file that was begun and not written: it holds no row
             self._taken.append(TakenSource(self._source(reader.meta), 0))
             return
-        chosen = self._mapped(choose_format(key, head, task.format, reader.content_type))
+        known = choose_format(key, reader.beginning or head, task.format, reader.content_type)
+        chosen = self._mapped(known)
+        if reader.beginning:  # rows that were appended have no header of their own
+            head = head_of_rows(reader.beginning, chosen.name) + head
         parts = chosen.split(
             chain([head], plain), task.config.batch_bytes, task.config.record_bytes
         )

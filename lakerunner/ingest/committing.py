@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog import Catalog
     from lakerunner.fencing import Fence
+    from lakerunner.ingest.local_files import LocalFiles
     from lakerunner.ingest.task import IngestOutcome
     from lakerunner.model.config import Config
     from lakerunner.model.source import Source
@@ -63,6 +64,7 @@ def commit_outcome(
     fence: Fence,
     outcome: IngestOutcome,
     replaced: ReplacedVersions | None,
+    files: LocalFiles | None = None,
     *,
     record: bool = True,
     attempt: int = 1,
@@ -77,6 +79,7 @@ def commit_outcome(
         outcome: What the batch produced.
         replaced: Older versions that were set aside. Where a newer one is taken, they are settled:
             nobody can read them any more.
+        files: For files of this machine: notes what is taken of them.
         record: Whether to record sources; bytes given by hand have no identity.
         attempt: How often these objects have been tried, this time included.
 
@@ -91,12 +94,13 @@ def commit_outcome(
     if not outcome.taken and not (record and aside):
         return report + IngestReport(rejected=aside)
     older = () if replaced is None else replaced.older(task.account, outcome.taken)
+    claims = files.settle(task.batch_id, outcome.taken) if files is not None else ()
     commit = Commit(
         id=task.batch_id,
         organization=task.account,
         committed_ns=time.time_ns(),
         add=outcome.segments,
-        taken=(*outcome.taken, *older) if record else (),
+        taken=(*outcome.taken, *older, *claims) if record else (),
         rejected=aside if record else (),
     )
     try:
@@ -104,7 +108,7 @@ def commit_outcome(
     except CommitConflictError as conflict:
         if not record:
             raise
-        return report + _again(fence, outcome, conflict, attempt)
+        return report + _again(fence, outcome, conflict, attempt, files)
     return report + IngestReport(
         objects=len(outcome.taken),
         rows=sum(each.rows for each in outcome.taken),
@@ -119,12 +123,17 @@ def _again(
     outcome: IngestOutcome,
     conflict: CommitConflictError,
     attempt: int,
+    files: LocalFiles | None,
 ) -> IngestReport:
     """Make and commit a part of a batch again, without what others have taken meanwhile."""
     task = outcome.task
     sources = [taken.source for taken in outcome.taken]
     sources += [rejection.source for rejection in outcome.rejected]
     known = retrying(lambda: fence.catalog.sources(sources), task.config)
+    if files is not None:  # others took as much of a file, or another part from the same place
+        claims = {claim: source for source in sources if (claim := files.claims_of(source))}
+        claimed = retrying(lambda: fence.catalog.sources(list(claims)), task.config)
+        known |= {claims[claim]: state for claim, state in claimed.items()}
     left = {source.key: source for source in sources if source not in known}
     skipped = IngestReport(skipped=len(sources) - len(left))
     if not left:
@@ -141,4 +150,4 @@ def _again(
         objects=tuple(item for item in task.objects if item.key in left),
         epoch=fence.begin().epoch,
     )
-    return skipped + commit_outcome(fence, ingest_batch(smaller), None, attempt=attempt)
+    return skipped + commit_outcome(fence, ingest_batch(smaller), None, files, attempt=attempt)

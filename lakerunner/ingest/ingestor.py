@@ -26,6 +26,7 @@ from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
 from lakerunner.ingest.committing import ReplacedVersions, commit_outcome
 from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
+from lakerunner.ingest.local_files import LocalFiles
 from lakerunner.ingest.new_objects import NewObjects
 from lakerunner.ingest.owners import owned_inputs, profiled_buckets, read_ownership
 from lakerunner.ingest.request import Request, read_request
@@ -43,6 +44,7 @@ from lakerunner.model.organization import check_distinct, check_organization, is
 from lakerunner.model.progress import ProgressEvent
 from lakerunner.model.report import IngestReport
 from lakerunner.model.source import Rejection
+from lakerunner.registry import split_scheme
 from lakerunner.retrying import retrying
 from lakerunner.scope import Scope
 from lakerunner.store.opening import open_store
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog import Catalog
     from lakerunner.events import EventSource
     from lakerunner.ingest.arrow import ArrowStream
+    from lakerunner.ingest.local_files import Note
     from lakerunner.model.config import Config
     from lakerunner.model.mapping import SourceMapping
     from lakerunner.model.progress import Progress
@@ -124,6 +127,7 @@ class Ingestor:
         self._organization = check_organization(organization)
         self._config = read_config(config)
         self._executor = executor
+        self._notes: dict[str, list[Note]] = {}
 
     def for_organization(self, organization: str) -> Ingestor:
         """An ingestor into the same lake that takes rows for one organization only.
@@ -405,7 +409,11 @@ class Ingestor:
         rules = self._ownership if record and request.organization is None else None
         if rules is not None and self._only is not None:
             inputs = inputs.of(self._organization, rules)
-        new = NewObjects(self._catalog, inputs, self._config, again=again)
+        files = None
+        if record and split_scheme(inputs.store.url)[0] == "file":
+            lake, catalog, bucket = self._store, self._catalog, inputs.store
+            files = LocalFiles(lake, catalog, bucket, self._config, self._notes, growing=announced)
+        new = NewObjects(self._catalog, inputs, self._config, again=again, files=files)
         common = IngestTask(
             batch_id="",
             lake=self._store,
@@ -430,7 +438,7 @@ class Ingestor:
         workers = workers_of(self._executor, self._config, "ingest", inline=inline or not record)
         with workers as (executor, in_flight):
             for outcome in bounded_map(executor, ingest_batch, tasks, in_flight=in_flight):
-                report += commit_outcome(self._fence, outcome, replaced, record=record)
+                report += commit_outcome(self._fence, outcome, replaced, files, record=record)
                 handled += len(outcome.task.objects)
                 if progress is not None:
                     total = new.seen if new.exhausted else None

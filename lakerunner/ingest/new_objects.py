@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lakerunner.ingest.reading import piece_span
 from lakerunner.model.source import Source, SourceState
 from lakerunner.retrying import retrying
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog import Catalog
     from lakerunner.ingest.inputs import Inputs
+    from lakerunner.ingest.local_files import LocalFiles
     from lakerunner.model.config import Config
     from lakerunner.store import ObjectMeta
 
@@ -28,6 +30,7 @@ class NewObjects:
         inputs: What was listed.
         config: How often to ask the catalog.
         again: Whether to hand on what was set aside.
+        files: For files of this machine: knows what of them was taken.
 
     Attributes:
         seen: New objects handed on so far.
@@ -35,7 +38,16 @@ class NewObjects:
         exhausted: Whether the listing has come to its end.
     """
 
-    def __init__(self, catalog: Catalog, inputs: Inputs, config: Config, *, again: bool) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        inputs: Inputs,
+        config: Config,
+        *,
+        again: bool,
+        files: LocalFiles | None = None,
+    ) -> None:
+        self._files = files
         self._catalog = catalog
         self._inputs = inputs
         self._config = config
@@ -55,9 +67,15 @@ class NewObjects:
         bucket = self._inputs.store.url
         sources = [Source(bucket, item.key, item.etag) for item in listed]
         known = retrying(lambda: self._catalog.sources(sources), self._config)
+        found = listed
+        if self._files is not None:
+            found = self._files.left_of(listed, known)
+            sources = [Source(bucket, item.key, item.etag) for item in found]
+            others = [source for source in sources if piece_span(source.etag)]
+            known |= retrying(lambda: self._catalog.sources(others), self._config) if others else {}
         new = [
             item
-            for item, source in zip(listed, sources, strict=True)
+            for item, source in zip(found, sources, strict=True)
             if source not in known or (self._again and known[source] is SourceState.REJECTED)
         ]
         self.skipped += len(listed) - len(new)

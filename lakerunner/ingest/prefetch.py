@@ -6,7 +6,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from lakerunner.ingest.reading import ObjectReader
+from lakerunner.ingest.reading import ObjectReader, PieceReader, piece_span
 from lakerunner.limits import MIB
 from lakerunner.registry import split_scheme
 
@@ -50,7 +50,8 @@ def opened_in_order(task: IngestTask) -> Generator[tuple[ObjectReader, OpenObjec
     """
     if len(task.objects) == 1 or split_scheme(task.source.url)[0] in _LOCAL:
         for listed in task.objects:
-            reader = ObjectReader(task.source, listed, task.config, announced=task.announced)
+            kind = PieceReader if piece_span(listed.etag) else ObjectReader
+            reader = kind(task.source, listed, task.config, announced=task.announced)
             yield reader, reader.open
         return
     limit = min(_AHEAD_BYTES, task.config.batch_bytes)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lakerunner.errors import ObjectNotFoundError, ObjectRangeError, StoreUnavailableError
 from lakerunner.limits import LISTED_ATTEMPTS, MIB
 from lakerunner.retrying import retrying
 from lakerunner.store import ByteRange
+from lakerunner.store.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +21,26 @@ if TYPE_CHECKING:
 
 _WHOLE_BYTES = 32 * MIB  # objects up to this are read in one request
 _BLOCK_BYTES = 8 * MIB
+_BEGINNING_BYTES = 64 * 1024
+
+
+def piece_etag(etag: str, start: int, end: int) -> str:
+    """The etag of a part of a file.
+
+    Example:
+        >>> piece_etag("18-ff-7", 16, 255), piece_span("18-ff-7@10-ff"), piece_span("18-ff-7")
+        ('18-ff-7@10-ff', (16, 255), None)
+    """
+    return f"{etag}@{start:x}-{end:x}"
+
+
+def piece_span(etag: str) -> tuple[int, int] | None:
+    """Start and end of a part of a file, by its etag; None if it is no part."""
+    _, at, span = etag.partition("@")
+    if not at:
+        return None
+    start, end = span.split("-")[:2]
+    return int(start, 16), int(end, 16)
 
 
 class ObjectReader:
@@ -35,7 +58,10 @@ class ObjectReader:
     Attributes:
         meta: Of the version that is read. The listed one until `open` was called.
         content_type: Its media type, once it is open and if the store keeps one.
+        beginning: The head of the file of which this is a part; empty for whole objects.
     """
+
+    beginning = b""
 
     def __init__(
         self, store: ObjectStore, listed: ObjectMeta, config: Config, *, announced: bool = False
@@ -96,3 +122,39 @@ class ObjectReader:
 
     def _get(self, byte_range: ByteRange | None) -> GetResult:
         return retrying(lambda: self._store.get(self.meta.key, byte_range), self._config)
+
+
+class PieceReader(ObjectReader):
+    """The bytes of a part of a file of this machine, to which others may be appending.
+
+    Its arguments and attributes are those of `ObjectReader`.
+    """
+
+    def open(self) -> Iterator[bytes]:
+        """Read the first block now, and return an iterator over all blocks.
+
+        Raises:
+            ObjectNotFoundError: The file is gone.
+            ObjectDeniedError: It may not be read.
+            StoreUnavailableError: It is another file by now, or shorter.
+        """
+        start, end = piece_span(self.meta.etag) or (0, 0)
+        self.beginning = self._span(0, min(start, _BEGINNING_BYTES))
+        first = self._span(start, min(start + self._block, end))
+        rest = range(start + self._block, end, self._block)
+        return chain([first], (self._span(at, min(at + self._block, end)) for at in rest))
+
+    def _span(self, start: int, end: int) -> bytes:
+        path = self._store.local_path(self.meta.key)
+        inode = int(self.meta.etag.partition("@")[0].split("-")[2], 16)
+        with translated(self._store.url, self.meta.key):
+            if path is None:
+                raise FileNotFoundError(self.meta.key)
+            with path.open("rb") as file:
+                same = os.fstat(file.fileno()).st_ino == inode
+                data = os.pread(file.fileno(), end - start, start) if same else b""
+        if len(data) < end - start:
+            raise StoreUnavailableError(
+                f"'{self.meta.key}' was replaced while it was read", key=self.meta.key
+            )
+        return data

@@ -164,6 +164,10 @@ class _LinesStore(WrapperStore):
         self._organization = organization
         self._sources = sources
 
+    def local_path(self, key: str) -> None:
+        """Lines are no file."""
+        del key
+
     def head(self, key: str) -> ObjectMeta:
         """Describe lines."""
         return self.get(key).meta
