@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
 from lakerunner.errors import (
     CatalogMismatchError,
     CommitConflictError,
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
     from lakerunner.model.progress import Progress
     from lakerunner.model.segment import Segment
     from lakerunner.store import ObjectMeta, ObjectStore
+
+_HELD_WHOLE = 10_000
+"""Footers that are kept as they were read. Nothing is decided by the statistics of columns, which
+are most of a footer: those of the rest are read again when they are committed."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -85,7 +91,7 @@ def recover_catalog(
     decided = _decide(found, intents)
     made, refused = list(decided.adopted), list[str]()
     if not dry_run:
-        made, refused = _commit(decided, catalog, config, progress, adopts)
+        made, refused = _commit(decided, store, catalog, config, progress, adopts)
         _finish(store, catalog, adopts, intents)
     live = [segment for one in made for segment in one.segments]
     return RecoveryReport(
@@ -139,7 +145,7 @@ def _refuse_used(catalog: Catalog) -> None:
             url=catalog.url,
             organization=organization,
         )
-    if catalog.removed(MAX_NS):
+    if catalog.removed(MAX_NS, limit=1):
         raise ConfigurationError(
             f"the catalog {catalog.url} has had segments; to go on all the same, say merge=True",
             url=catalog.url,
@@ -154,8 +160,10 @@ def _read_all(
     rows = 0
     for done, outcome in enumerate(_in_threads(partial(_read, store), listed, config), 1):
         if isinstance(outcome, Found):
-            found.append(outcome)
-            rows += outcome.segment.rows
+            segment = outcome.segment
+            whole = len(found) < _HELD_WHOLE
+            found.append(Found(segment if whole else replace(segment, columns={}), *outcome[1:]))
+            rows += segment.rows
         elif outcome is not None:
             broken.append(outcome)
         if progress is not None:
@@ -181,6 +189,7 @@ def _read(store: ObjectStore, item: ObjectMeta) -> Found | BrokenSegment | None:
 
 def _commit(
     decided: Recovery,
+    store: ObjectStore,
     catalog: Catalog,
     config: Config,
     progress: Progress | None,
@@ -199,7 +208,7 @@ def _commit(
 
     def send(adopted: Adopted) -> tuple[Adopted, bool]:
         try:
-            send_commit(catalog, _again(adopted, live, adopts), config)
+            send_commit(catalog, _again(store, adopted, live, adopts), config)
         except CommitConflictError:
             return adopted, False
         return adopted, True
@@ -217,12 +226,15 @@ def _commit(
     return made, refused
 
 
-def _again(adopted: Adopted, live: set[str], adopts: int) -> Commit:
+def _again(store: ObjectStore, adopted: Adopted, live: set[str], adopts: int) -> Commit:
     return Commit(
         id=adopted.commit_id,
         organization=adopted.organization,
         committed_ns=time.time_ns(),
-        add=adopted.segments,
+        add=tuple(
+            one if one.columns else read_footer(store, one.key, one.bytes)
+            for one in adopted.segments
+        ),
         remove=tuple(name for name in adopted.replaces if name in live),
         taken=tuple(TakenSource(source, UNKNOWN_ROWS) for source in adopted.sources),
         adopts=adopts,

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 import lakerunner
+from lakerunner import recover
 from lakerunner.catalog import open_catalog
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.errors import (
@@ -282,6 +283,19 @@ def test_failures_that_pass_are_tried_again_and_others_are_not() -> None:
     denied = FaultPlan(Fault(1, "store.get", error=ObjectDeniedError("403")))
     with pytest.raises(ObjectDeniedError):
         recover_catalog(FaultyStore(world.lake, denied), MemoryCatalog(), CONFIG)
+
+
+def test_what_is_not_held_whole_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    for number in range(4):
+        world.raw.put(f"logs_{number}.binpb", logs([uuid4().hex for _ in range(3)]))
+        world.ingest()
+    plain = MemoryCatalog()
+    recover_catalog(world.lake, plain, CONFIG)
+    monkeypatch.setattr(recover, "_HELD_WHOLE", 1)
+    store, catalog = CountingStore(world.lake), MemoryCatalog()
+    assert recover_catalog(store, catalog, CONFIG).commits == 4
+    assert catalog.segments("default", "logs") == plain.segments("default", "logs") != []
 
 
 def test_one_request_and_one_footer_for_each_segment() -> None:

@@ -95,9 +95,15 @@ class Catalog(ABC):
 
     @abstractmethod
     def page(
-        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+        self,
+        organization: str,
+        table: str,
+        *,
+        after: Place | None = None,
+        limit: int = PAGE,
+        sequence: int | None = None,
     ) -> Sequence[Segment]:
-        """The next live segments of a table in the order of (max timestamp, id).
+        """The next segments of a table in the order of (max timestamp, id), live now or once.
 
         To go through a table of any size in bounded memory: see `pages`. Cost grows with `limit`.
 
@@ -106,17 +112,22 @@ class Catalog(ABC):
             table: Which.
             after: The place of the last segment of the page before; None begins at the first.
             limit: How many at most.
+            sequence: Those that were live after this commit; None means now.
+
+        Raises:
+            SnapshotExpiredError: As for `segments`.
         """
 
     def pages(
-        self, organization: str, table: str, *, size: int = PAGE
+        self, organization: str, table: str, *, size: int = PAGE, sequence: int | None = None
     ) -> Iterator[Sequence[Segment]]:
-        """All live segments of a table, some at a time, by (max timestamp, id).
+        """All segments of a table, some at a time, by (max timestamp, id).
 
-        Each page is of a state of its own: what is live all the while is in exactly one of them.
+        Each page of what is live now is of a state of its own: what is live all the while is in
+        exactly one of them. Pages of an earlier state are of that one state.
         """
         after: Place | None = None
-        while found := self.page(organization, table, after=after, limit=size):
+        while found := self.page(organization, table, after=after, limit=size, sequence=sequence):
             yield found
             if len(found) < size:
                 return
@@ -127,10 +138,13 @@ class Catalog(ABC):
         """Those of the ids that the catalog has, live or removed, of any organization."""
 
     @abstractmethod
-    def tables(self) -> Sequence[tuple[str, str]]:
+    def tables(self, *, ever: bool = False) -> Sequence[tuple[str, str]]:
         """Every (organization, table) that has live segments, in order.
 
         Cost grows with the number of tables, not with that of segments.
+
+        Args:
+            ever: Those that ever had segments, as well.
         """
 
     @abstractmethod
@@ -174,11 +188,15 @@ class Catalog(ABC):
         """Everything that is set aside and was not taken since, by (time, source)."""
 
     @abstractmethod
-    def removed(self, before_ns: int) -> Sequence[Segment]:
+    def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
         """Segments removed by commits whose `committed_ns` lies before the given time.
 
         Those of all organizations, by (time of removal, id). They are no longer part of the current
         state, but an older sequence may still see them.
+
+        Args:
+            before_ns: Nanoseconds since the epoch.
+            limit: How many at most, the first ones. What was purged makes room for the next.
         """
 
     @abstractmethod

@@ -252,11 +252,22 @@ class MemoryCatalog(Catalog):
             return found.overlapping(time_range, sequence) if found else []
 
     def page(
-        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+        self,
+        organization: str,
+        table: str,
+        *,
+        after: Place | None = None,
+        limit: int = PAGE,
+        sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Take the next ones in the order of their ends, in which they are held."""
         with self._state.lock:
             found = self._state.tables.get((organization, table))
+            if sequence is not None:
+                require_readable(sequence, self._state.standing.purged)
+                then = found.overlapping(ALL_TIME, sequence) if found else []
+                places = sorted((Place(one.max_timestamp_ns, one.id), one) for one in then)
+                return [one for place, one in places if after is None or place > after][:limit]
             live = found.live if found else []
             start = 0 if after is None else bisect_left(live, (after[0], f"{after[1]}\0"))
             return [entry.segment for entry in live[start : start + limit]]
@@ -266,10 +277,10 @@ class MemoryCatalog(Catalog):
         with self._state.lock:
             return self._state.table_of.keys() & set(segment_ids)
 
-    def tables(self) -> Sequence[tuple[str, str]]:
+    def tables(self, *, ever: bool = False) -> Sequence[tuple[str, str]]:
         """List the tables."""
         with self._state.lock:
-            return sorted(key for key, table in self._state.tables.items() if table.live)
+            return sorted(key for key, table in self._state.tables.items() if ever or table.live)
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up."""
@@ -313,7 +324,7 @@ class MemoryCatalog(Catalog):
             ]
         return sorted(found, key=attrgetter("rejected_at_ns", "source"))
 
-    def removed(self, before_ns: int) -> Sequence[Segment]:
+    def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
         """List removed segments, of all organizations."""
         with self._state.lock:
             found = [
@@ -323,7 +334,7 @@ class MemoryCatalog(Catalog):
                 if entry.removed_ns < before_ns
             ]
         found.sort(key=lambda entry: (entry.removed_ns, entry.segment.id))
-        return [entry.segment for entry in found]
+        return [entry.segment for entry in found[:limit]]
 
     def purge(self, segment_ids: Sequence[str]) -> None:
         """Forget removed segments."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 from msgspec.structs import replace
 
 from lakerunner.catalog.admission import require_readable
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
+from lakerunner.catalog.change import table_change
+from lakerunner.catalog.columns import ColumnKey, summarise_counts
 from lakerunner.errors import ReadOnlyError, SnapshotExpiredError
-from lakerunner.model.commit import Snapshot, summarise_columns
+from lakerunner.model.commit import Snapshot
 from lakerunner.model.snapshot import LakeSnapshot, read_snapshot, seal, unseal
-from lakerunner.model.times import MAX_NS, isoformat
+from lakerunner.model.times import isoformat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,35 +138,42 @@ class PastCatalog(Catalog):
         return self.inner.segments(organization, table, time_range, sequence=then)
 
     def page(
-        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+        self,
+        organization: str,
+        table: str,
+        *,
+        after: Place | None = None,
+        limit: int = PAGE,
+        sequence: int | None = None,
     ) -> Sequence[Segment]:
-        """Find the next of the segments that were live then; looks at all of them."""
-        live = sorted(
-            self.segments(organization, table), key=lambda one: (one.max_timestamp_ns, one.id)
-        )
-        later = [one for one in live if after is None or (one.max_timestamp_ns, one.id) > after]
-        return later[:limit]
+        """Find the next of the segments that were live then, or before."""
+        then = self.at.sequence if sequence is None else min(sequence, self.at.sequence)
+        return self.inner.page(organization, table, after=after, limit=limit, sequence=then)
 
     def known(self, segment_ids: Sequence[str]) -> set[str]:
         """Look segments up, as they are today."""
         return self.inner.known(segment_ids)
 
-    def tables(self) -> Sequence[tuple[str, str]]:
+    def tables(self, *, ever: bool = False) -> Sequence[tuple[str, str]]:
         """List the tables that had segments then, of which some may have none today."""
-        gone = {(segment.organization, segment.table) for segment in self.inner.removed(MAX_NS)}
-        return [key for key in sorted(gone.union(self.inner.tables())) if self.segments(*key)]
+        known = self.inner.tables(ever=True)
+        return known if ever else [key for key in known if self.page(*key, limit=1)]
 
     def snapshot(self, organization: str, table: str) -> Snapshot:
-        """Describe a table as it was. Its segments are looked at once."""
+        """Describe a table as it was. Its segments are looked at once, a page at a time."""
         key = organization, table
         if key not in self._snapshots:
-            found = self.segments(organization, table)
+            totals, columns = Counter[str](), Counter[ColumnKey]()
+            for page in self.pages(*key):
+                change = table_change(page, ())
+                totals.update(segments=change.segments, rows=change.rows, bytes=change.bytes)
+                columns.update(change.columns)
             self._snapshots[key] = Snapshot(
                 sequence=self.at.sequence,
-                segments=len(found),
-                rows=sum(segment.rows for segment in found),
-                bytes=sum(segment.bytes for segment in found),
-                columns=summarise_columns([segment.columns for segment in found]),
+                segments=totals["segments"],
+                rows=totals["rows"],
+                bytes=totals["bytes"],
+                columns=summarise_counts(columns.items()),
             )
         return self._snapshots[key]
 
@@ -179,9 +189,9 @@ class PastCatalog(Catalog):
         """List what is set aside today."""
         return self.inner.rejections(organization)
 
-    def removed(self, before_ns: int) -> Sequence[Segment]:
+    def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
         """List what is removed today."""
-        return self.inner.removed(before_ns)
+        return self.inner.removed(before_ns, limit=limit)
 
     def commit(self, commit: Commit) -> NoReturn:
         """Refuse."""

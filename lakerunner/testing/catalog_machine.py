@@ -197,7 +197,16 @@ class CatalogMachine(RuleBasedStateMachine):
         if at < self.model.floor:
             with pytest.raises(SnapshotExpiredError):
                 self.catalog.segments(*table, time_range, sequence=at)
+            with pytest.raises(SnapshotExpiredError):
+                self.catalog.page(*table, sequence=at)
         else:
+            paged = [
+                one for page in self.catalog.pages(*table, size=2, sequence=at) for one in page
+            ]
+            assert paged == sorted(
+                self.model.segments(*table, ALL_TIME, at),
+                key=lambda one: (one.max_timestamp_ns, one.id),
+            )
             assert list(self.catalog.segments(*table, time_range, sequence=at)) == expected
         assert list(self.catalog.segments(*table, time_range)) == self.model.segments(
             *table, time_range
@@ -224,6 +233,7 @@ class CatalogMachine(RuleBasedStateMachine):
             assert self.catalog.known([one.id for one in expected]) == {one.id for one in expected}
             assert self.catalog.snapshot(*table) == self.model.snapshot(*table)
         assert list(self.catalog.tables()) == self.model.tables()
+        assert list(self.catalog.tables(ever=True)) == self.model.tables(ever=True)
         assert self.catalog.head() == Head(self.model.sequence, purged=self.model.floor)
         states = self.model.sources()
         assert self.catalog.sources(sorted(self.seen)) == {
@@ -234,6 +244,8 @@ class CatalogMachine(RuleBasedStateMachine):
             assert list(self.catalog.rejections(organization)) == expected_reasons
         for before_ns in (3, 6):
             assert list(self.catalog.removed(before_ns)) == self.model.removed(before_ns)
+            some = list(self.catalog.removed(before_ns, limit=2))
+            assert some == self.model.removed(before_ns)[:2]
 
     def teardown(self) -> None:
         """Close the catalog at the end of a run."""

@@ -72,8 +72,10 @@ class CatalogModel:
             and (segment.organization, segment.table) == (organization, table)
         ]
 
-    def tables(self) -> list[tuple[str, str]]:
-        """Organizations and tables with segments, in order."""
+    def tables(self, *, ever: bool = False) -> list[tuple[str, str]]:
+        """Organizations and tables with segments, or that ever had some, in order."""
+        if ever:
+            return sorted({(one.organization, one.table) for _, c in self.history for one in c.add})
         gone = self.removals()
         return sorted(
             {

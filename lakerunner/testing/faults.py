@@ -304,21 +304,27 @@ class FaultyCatalog(Catalog):
             return self.inner.segments(organization, table, time_range, sequence=sequence)
 
     def page(
-        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+        self,
+        organization: str,
+        table: str,
+        *,
+        after: Place | None = None,
+        limit: int = PAGE,
+        sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Find the next segments."""
         with self.plan.call("catalog.page"):
-            return self.inner.page(organization, table, after=after, limit=limit)
+            return self.inner.page(organization, table, after=after, limit=limit, sequence=sequence)
 
     def known(self, segment_ids: Sequence[str]) -> set[str]:
         """Look segments up."""
         with self.plan.call("catalog.known"):
             return self.inner.known(segment_ids)
 
-    def tables(self) -> Sequence[tuple[str, str]]:
+    def tables(self, *, ever: bool = False) -> Sequence[tuple[str, str]]:
         """List the tables."""
         with self.plan.call("catalog.tables"):
-            return self.inner.tables()
+            return self.inner.tables(ever=ever)
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up."""
@@ -340,10 +346,10 @@ class FaultyCatalog(Catalog):
         with self.plan.call("catalog.rejections"):
             return self.inner.rejections(organization)
 
-    def removed(self, before_ns: int) -> Sequence[Segment]:
+    def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
         """List removed segments."""
         with self.plan.call("catalog.removed"):
-            return self.inner.removed(before_ns)
+            return self.inner.removed(before_ns, limit=limit)
 
     def purge(self, segment_ids: Sequence[str]) -> None:
         """Forget removed segments."""

@@ -16,7 +16,6 @@ from lakerunner.catalog.bucket.failures import DamagedCheckpointError, translate
 from lakerunner.catalog.bucket.follower import Follower
 from lakerunner.catalog.bucket.housekeeping import collect_garbage
 from lakerunner.catalog.bucket.leases import BucketLeases
-from lakerunner.catalog.bucket.state import State
 from lakerunner.catalog.bucket.writer import Writer
 from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CatalogError, StoreError
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.bucket.delta import TableKey
     from lakerunner.catalog.bucket.manifest import Manifest
+    from lakerunner.catalog.bucket.state import State
     from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit, Snapshot
     from lakerunner.model.head import Head
@@ -104,13 +104,19 @@ class BucketCatalog(Catalog):
             return self._follower.ask(lambda state: _segments(state, key, time_range, sequence))
 
     def page(
-        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+        self,
+        organization: str,
+        table: str,
+        *,
+        after: Place | None = None,
+        limit: int = PAGE,
+        sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Take the next ones from each part."""
         key = organization, table
         with translated(self.url):
             self._follower.refresh()
-            return self._follower.ask(lambda state: state.page(key, after, limit))
+            return self._follower.ask(lambda state: _page(state, key, after, limit, sequence))
 
     def known(self, segment_ids: Sequence[str]) -> set[str]:
         """Look ids up by their digests."""
@@ -124,11 +130,11 @@ class BucketCatalog(Catalog):
             if digest in claims and claims[digest].kind in {Kind.LIVE, Kind.REMOVED}
         }
 
-    def tables(self) -> Sequence[tuple[str, str]]:
+    def tables(self, *, ever: bool = False) -> Sequence[tuple[str, str]]:
         """List the tables, from their totals."""
         with translated(self.url):
             self._follower.refresh()
-            return self._follower.ask(State.tables)
+            return self._follower.ask(lambda state: state.tables(ever=ever))
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up by their digests."""
@@ -165,11 +171,11 @@ class BucketCatalog(Catalog):
             self._follower.refresh()
             return self._follower.ask(lambda state: state.rejections(organization))
 
-    def removed(self, before_ns: int) -> Sequence[Segment]:
+    def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
         """List removed segments, of all organizations."""
         with translated(self.url):
             self._follower.refresh()
-            return self._follower.ask(lambda state: state.removed(before_ns))
+            return self._follower.ask(lambda state: state.removed(before_ns, limit))
 
     def purge(self, segment_ids: Sequence[str]) -> None:
         """Forget removed segments, and delete what the catalog itself no longer needs."""
@@ -257,6 +263,13 @@ def _segments(
 ) -> list[Segment]:
     require_readable(sequence, state.delta.head.purged)
     return state.segments(key, time_range, sequence)
+
+
+def _page(
+    state: State, key: TableKey, after: Place | None, limit: int, sequence: int | None
+) -> list[Segment]:
+    require_readable(sequence, state.delta.head.purged)
+    return state.page(key, after, limit, sequence)
 
 
 def _since_checkpoint(state: State) -> tuple[Manifest, Delta]:

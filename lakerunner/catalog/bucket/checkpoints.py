@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -20,11 +20,15 @@ from lakerunner.errors import (
 from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from lakerunner.store.base import ObjectMeta, ObjectStore
 
 CHECKPOINTS_PREFIX = f"{PREFIX}checkpoints/"
+PENDING_PREFIX = f"{CHECKPOINTS_PREFIX}pending/"
+"""Commits that were handed over lie behind the manifests: so a writer, who lists these after each
+entry, sees that somebody waits without another request."""
+
 PARTS_PREFIX = f"{PREFIX}parts/"
 HINT_KEY = f"{PREFIX}last_checkpoint.json"
 
@@ -35,6 +39,18 @@ class _Hint(msgspec.Struct):
 
 _HINT = msgspec.json.Decoder(_Hint)
 _MANIFEST = msgspec.json.Decoder(Manifest)
+
+
+class Behind(NamedTuple):
+    """What lies behind a manifest.
+
+    Attributes:
+        positions: Of manifests, from old to new.
+        waiting: Whether somebody has handed commits over.
+    """
+
+    positions: tuple[int, ...]
+    waiting: bool
 
 
 class Checkpoints:
@@ -83,12 +99,15 @@ class Checkpoints:
         """All manifests, from old to new."""
         return list(self._store.list(CHECKPOINTS_PREFIX))
 
-    def positions_after(self, position: int) -> Sequence[int]:
-        """Positions of the manifests behind a position, from old to new: one listing."""
+    def behind(self, position: int) -> Behind:
+        """What lies behind the manifest of a position: one listing."""
         after = numbered(CHECKPOINTS_PREFIX, position)
-        found = self._store.list(CHECKPOINTS_PREFIX, start_after=after)
-        listed = (position_of(meta.key, CHECKPOINTS_PREFIX) for meta in found)
-        return [number for number in listed if number is not None]
+        found = [meta.key for meta in self._store.list(CHECKPOINTS_PREFIX, start_after=after)]
+        listed = [position_of(key, CHECKPOINTS_PREFIX) for key in found]
+        return Behind(
+            tuple(number for number in listed if number is not None),
+            waiting=any(key.startswith(PENDING_PREFIX) for key in found),
+        )
 
     def hint(self) -> int | None:
         """The position of a recent checkpoint, if the hint can be read."""

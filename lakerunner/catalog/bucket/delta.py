@@ -85,6 +85,26 @@ class TableDelta:
         if self.entered.pop(segment_id, None) is None:
             self.marks[segment_id] = Mark(PURGED, 0)
 
+    def live(self, sequence: int | None) -> list[Segment]:
+        """Of the segments added since the checkpoint, those live after a commit, or now."""
+        return [
+            entry.segment
+            for entry in self.entered.values()
+            if (
+                entry.removed == LIVE
+                if sequence is None
+                else entry.added <= sequence < entry.removed
+            )
+        ]
+
+    def gone(self, sequence: int | None) -> set[str]:
+        """Of the segments of the checkpoint, those removed up to a commit, or now."""
+        return {
+            name
+            for name, mark in self.marks.items()
+            if sequence is None or mark.removed <= sequence
+        }
+
     def count(self, change: TableChange) -> None:
         """Follow the totals."""
         self.segments += change.segments

@@ -6,10 +6,14 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lakerunner.catalog.bucket.checkpoints import CHECKPOINTS_PREFIX, PARTS_PREFIX, Checkpoints
+from lakerunner.catalog.bucket.checkpoints import (
+    CHECKPOINTS_PREFIX,
+    PARTS_PREFIX,
+    PENDING_PREFIX,
+    Checkpoints,
+)
 from lakerunner.catalog.bucket.failures import DamagedCheckpointError
 from lakerunner.catalog.bucket.log import LOG_PREFIX, position_of
-from lakerunner.catalog.bucket.pending import PENDING_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

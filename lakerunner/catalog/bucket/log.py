@@ -146,7 +146,3 @@ class Log:
     def exists(self, position: int) -> bool:
         """Whether there is an entry whose first record is at this position."""
         return self._store.exists(numbered(LOG_PREFIX, position))
-
-    def withdraw(self, position: int) -> None:
-        """Delete an entry that was written where nobody reads."""
-        self._store.delete(numbered(LOG_PREFIX, position))

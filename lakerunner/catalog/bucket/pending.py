@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from lakerunner.catalog.bucket.log import PREFIX, SUFFIX
+from lakerunner.catalog.bucket.checkpoints import PENDING_PREFIX
+from lakerunner.catalog.bucket.log import SUFFIX
 from lakerunner.catalog.bucket.records import FORMAT_VERSION, decode, encode
 from lakerunner.errors import CatalogError, CatalogVersionError, ObjectNotFoundError
 from lakerunner.model.commit import Commit
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from lakerunner.store.base import ObjectStore
 
-PENDING_PREFIX = f"{PREFIX}pending/"
 _AT_ONCE = 64
 _PARALLEL = 8
 _LOG = logging.getLogger(__name__)

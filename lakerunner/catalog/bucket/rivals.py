@@ -24,7 +24,10 @@ _REMEMBERED_S = 2.0
 """How long a writer that met others expects to meet them again."""
 
 _SHORTEST_S = 0.004
-_LONGEST_S = 0.5
+_LONGEST_S = 2.0
+_ROUND_PUTS = 6
+"""How long a leader takes, in puts: to list what waits, to read it, to append it, to look behind.
+Who takes the turn earlier than that makes the leader lose, and both begin again."""
 
 
 class Rivals:
@@ -60,7 +63,7 @@ class Rivals:
     @property
     def turn_s(self) -> float:
         """How long one has the turn before the next one may take it."""
-        return min(max(3 * self.put_s, _SHORTEST_S), _LONGEST_S)
+        return min(max(_ROUND_PUTS * self.put_s, _SHORTEST_S), _LONGEST_S)
 
     def attempt(self, commits: Sequence[Commit]) -> Attempt:
         """An attempt to append; what is no commit is never handed over."""
@@ -111,15 +114,17 @@ class Attempt:
         self._key = self._rivals.pending.new_key()
         self._since = time.monotonic()
         self.handed_over = True  # even if the reply is lost
-        self._rivals.pending.hand_over(self._key, self._commits)
+        with self.timed():
+            self._rivals.pending.hand_over(self._key, self._commits)
 
     def _gather(self) -> list[str]:
         """For a leader: what waits, after as many as the last time had some time to come."""
         rivals = self._rivals
-        deadline = time.monotonic() + rivals.turn_s
+        pause_s = rivals.turn_s / _ROUND_PUTS
+        deadline = time.monotonic() + 2 * pause_s
         waiting = rivals.pending.keys()
         while len(waiting) < rivals.expected and time.monotonic() < deadline:
-            time.sleep(rivals.turn_s / 4)
+            time.sleep(pause_s)
             waiting = rivals.pending.keys()
         return waiting
 
@@ -149,7 +154,7 @@ class Attempt:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Around the put of an entry: how long one takes decides how long others wait."""
+        """Around a put: how long one takes decides how long others wait."""
         begun = time.monotonic()
         yield
         self._rivals.put_s += (time.monotonic() - begun - self._rivals.put_s) / 4

@@ -200,23 +200,32 @@ class SegmentPart:
         # A segment that starts before the range ends, ends at most one longest extent later.
         last = int(np.searchsorted(ends, min(end + self._extent_ns, MAX_NS), side="right"))
         wanted = self.columns["min_ns"][first:last] <= end
-        removed = removals.sequence[first:last]
-        if sequence is None:
-            wanted &= removed == LIVE
-        else:
-            wanted &= (self.columns["added"][first:last] <= sequence) & (removed > sequence)
+        wanted &= self._live(removals, slice(first, last), sequence)
         return np.flatnonzero(wanted) + first
 
-    def next_live(self, removals: Removals, after: Place | None, limit: int) -> NDArray[np.int64]:
-        """Live rows that end at a place or later, so many of them, and what ends as the last."""
+    def next_live(
+        self, removals: Removals, after: Place | None, limit: int, sequence: int | None
+    ) -> NDArray[np.int64]:
+        """Rows that end at a place or later, so many of them, and what ends as the last.
+
+        Those that were live after a commit, or are.
+        """
         ends = self.columns["max_ns"][: self.rows]
         first = 0 if after is None else int(np.searchsorted(ends, after.max_timestamp_ns))
-        rows = np.flatnonzero(removals.sequence[first:] == LIVE) + first
+        rows = np.flatnonzero(self._live(removals, slice(first, None), sequence)) + first
         here = 0 if after is None else int(np.count_nonzero(ends[rows] == after.max_timestamp_ns))
         if limit + here >= len(rows):
             return rows
         last = ends[rows[limit + here - 1]]
         return rows[: int(np.searchsorted(ends[rows], last, side="right"))]
+
+    def _live(self, removals: Removals, rows: slice, sequence: int | None) -> NDArray[np.bool_]:
+        """Which of some rows were live after a commit, or are."""
+        removed = removals.sequence[rows]
+        live: NDArray[np.bool_] = removed == LIVE
+        if sequence is not None:
+            live = (self.columns["added"][: self.rows][rows] <= sequence) & (removed > sequence)
+        return live
 
     def segments(self, rows: NDArray[np.int64]) -> list[Segment]:
         """Decode the entries of rows.

@@ -143,37 +143,28 @@ class State:
         """Segments of a table as it was after a commit, or is, by (min timestamp, id)."""
         delta = self.delta.tables.get(key) or TableDelta()
         found = [
-            entry.segment
-            for entry in delta.entered.values()
-            if (
-                entry.removed == LIVE
-                if sequence is None
-                else entry.added <= sequence < entry.removed
-            )
-            and time_range.overlaps(entry.segment.min_timestamp_ns, entry.segment.max_timestamp_ns)
+            segment
+            for segment in delta.live(sequence)
+            if time_range.overlaps(segment.min_timestamp_ns, segment.max_timestamp_ns)
         ]
+        gone = delta.gone(sequence)
         stack = self._stack(key)
         for part, removals in zip(stack.parts, stack.removals, strict=True):
             older = part.segments(part.overlapping(time_range, removals, sequence))
-            if delta.marks:
-                gone = {
-                    name
-                    for name, mark in delta.marks.items()
-                    if sequence is None or mark.removed <= sequence
-                }
-                older = [segment for segment in older if segment.id not in gone]
-            found += older
+            found += (segment for segment in older if segment.id not in gone)
         return sorted(found, key=_BY_TIME)
 
-    def page(self, key: TableKey, after: Place | None, limit: int) -> list[Segment]:
-        """Live segments of a table that come next, by (max timestamp, id)."""
+    def page(
+        self, key: TableKey, after: Place | None, limit: int, sequence: int | None
+    ) -> list[Segment]:
+        """Segments of a table that come next, by (max timestamp, id), as it was or is."""
         delta = self.delta.tables.get(key) or TableDelta()
-        found = [entry.segment for entry in delta.entered.values() if entry.removed == LIVE]
+        found, gone = delta.live(sequence), delta.gone(sequence)
         stack = self._stack(key)
         for part, removals in zip(stack.parts, stack.removals, strict=True):
             # What the log removed since is still among them, and what lies at the place itself.
-            rows = part.next_live(removals, after, limit + len(delta.marks))
-            found += (one for one in part.segments(rows) if one.id not in delta.marks)
+            rows = part.next_live(removals, after, limit + len(gone), sequence)
+            found += (one for one in part.segments(rows) if one.id not in gone)
         places = sorted(((one.max_timestamp_ns, one.id), one) for one in found)
         return [one for place, one in places if after is None or place > after][:limit]
 
@@ -212,12 +203,12 @@ class State:
             columns=summarise_counts(totals.columns),
         )
 
-    def tables(self) -> list[TableKey]:
-        """The tables that have live segments, in order."""
+    def tables(self, *, ever: bool = False) -> list[TableKey]:
+        """The tables that have live segments, or ever had any, in order."""
         live = {key: table.totals.segments for key, table in self._tables.items()}
         for key, delta in self.delta.tables.items():
             live[key] = live.get(key, 0) + delta.segments
-        return sorted(key for key, segments in live.items() if segments)
+        return sorted(key for key, segments in live.items() if ever or segments)
 
     def sequence_at(self, time_ns: int) -> int:
         """The commit before the first one after a time.
@@ -260,7 +251,7 @@ class State:
         ]
         return sorted(found, key=attrgetter("rejected_at_ns", "source"))
 
-    def removed(self, before_ns: int) -> list[Segment]:
+    def removed(self, before_ns: int, limit: int | None) -> list[Segment]:
         """Segments removed before a time, of all tables, by (time of removal, id)."""
         found: list[Gone] = []
         for key in self.delta.numbers:
@@ -272,7 +263,7 @@ class State:
             ]
             found += self._removed_of_parts(key, delta, before_ns)
         found.sort(key=lambda gone: (gone.removed_ns, gone.segment.id))
-        return [gone.segment for gone in found]
+        return [gone.segment for gone in found[:limit]]
 
     def _removed_of_parts(self, key: TableKey, delta: TableDelta, before_ns: int) -> Iterable[Gone]:
         stack = self._stack(key)

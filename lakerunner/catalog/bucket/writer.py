@@ -241,15 +241,16 @@ class Writer:
             CommitUnknownError: The store does not answer.
         """
         try:
-            if not self._follower.checkpoints.positions_after(entry.position - 1):
+            behind = self._follower.checkpoints.behind(entry.position - 1)
+            if behind.waiting:
+                self._rivals.meet()
+            if not behind.positions:
                 return True
             self._follower.reopen()
             commits = [r.commit.id for r in entry.records if isinstance(r, CommitRecord)]
             known = self._follower.ask(lambda state: state.knows(commits))
             if commits and known:
                 return True
-            if commits:
-                self._follower.log.withdraw(entry.position)
         except (StoreUnavailableError, CatalogUnavailableError) as error:
             raise CommitUnknownError(
                 f"entry {entry.position} was written, and may be too late: {error}"

@@ -94,11 +94,30 @@ SEGMENTS_PAGE: LiteralString = """
     WHERE tables.organization = %(organization)s AND tables.name = %(table)s"""
 """The next live segments, by the index `segments_live`."""
 
+_FROM_A_PLACE: LiteralString = """
+    SELECT found.* FROM tables CROSS JOIN LATERAL (
+        SELECT max_ns, id, payload FROM segments
+        WHERE table_number = tables.number AND max_ns >= %(end)s::bigint
+            AND (max_ns > %(end)s::bigint OR id > %(id)s::text)
+            AND added <= %(sequence)s::bigint AND """
+
+_TO_ITS_END: LiteralString = """
+        ORDER BY max_ns, id LIMIT %(limit)s::bigint) AS found
+    WHERE tables.organization = %(organization)s AND tables.name = %(table)s"""
+
+PAGE_THEN: LiteralString = f"""
+    SELECT standing.purged AS max_ns, ''::text AS id, NULL::bytea AS payload {_STANDING}
+    UNION ALL ({_FROM_A_PLACE} removed IS NULL {_TO_ITS_END})
+    UNION ALL ({_FROM_A_PLACE}
+        removed IS NOT NULL AND removed > %(sequence)s::bigint {_TO_ITS_END})"""
+"""The next segments that were live after a commit, from both indexes, and what was purged."""
+
 _KNOWN: LiteralString = "SELECT id FROM segments WHERE id = ANY(%(ids)s::text[])"
 
 SEGMENTS_REMOVED: LiteralString = """
     SELECT removed_ns, id, payload FROM segments
-    WHERE removed IS NOT NULL AND removed_ns < %(before)s::bigint"""
+    WHERE removed IS NOT NULL AND removed_ns < %(before)s::bigint
+    ORDER BY removed_ns, id LIMIT %(limit)s::bigint"""
 """Removed segments, by the index `segments_removed`."""
 
 SEQUENCE_AT: LiteralString = """
@@ -121,7 +140,7 @@ _REJECTIONS: LiteralString = """
 _SOURCES: LiteralString = f"{TAKEN} UNION ALL {ASIDE}"
 
 _TABLES: LiteralString = """
-    SELECT organization, name FROM tables WHERE segments > 0"""
+    SELECT organization, name FROM tables WHERE segments > 0 OR %(ever)s::boolean"""
 
 _PURGE: LiteralString = """
     SELECT id, removed FROM segments WHERE id = ANY(%(ids)s::text[])"""
@@ -223,7 +242,13 @@ class PostgresCatalog(Catalog):
         return sorted(found, key=_BY_TIME)
 
     def page(
-        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+        self,
+        organization: str,
+        table: str,
+        *,
+        after: Place | None = None,
+        limit: int = PAGE,
+        sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Walk the index of live segments from a place on."""
         end_ns, last = after or (MIN_NS, "")
@@ -233,17 +258,23 @@ class PostgresCatalog(Catalog):
             "end": end_ns,
             "id": last,
             "limit": limit,
+            "sequence": sequence,
         }
-        rows = sorted(self._pool.read(SEGMENTS_PAGE, values))
-        return [decode_segment(payload) for _, _, payload in rows]
+        rows = self._pool.read(SEGMENTS_PAGE if sequence is None else PAGE_THEN, values)
+        if sequence is not None:
+            require_readable(sequence, next(purged for purged, _, data in rows if data is None))
+        found = sorted(row for row in rows if row[2] is not None)
+        return [decode_segment(payload) for _, _, payload in found[:limit]]
 
     def known(self, segment_ids: Sequence[str]) -> set[str]:
         """Look ids up, all in one statement."""
         return {found for (found,) in self._pool.read(_KNOWN, {"ids": list(segment_ids)})}
 
-    def tables(self) -> Sequence[tuple[str, str]]:
+    def tables(self, *, ever: bool = False) -> Sequence[tuple[str, str]]:
         """List the tables, from their totals."""
-        return sorted((organization, name) for organization, name in self._pool.read(_TABLES, {}))
+        return sorted(
+            (organization, name) for organization, name in self._pool.read(_TABLES, {"ever": ever})
+        )
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         """Look sources up, all in one statement."""
@@ -278,9 +309,10 @@ class PostgresCatalog(Catalog):
         found = [_REJECTION.decode(payload) for _, payload in rows]
         return sorted(found, key=attrgetter("rejected_at_ns", "source"))
 
-    def removed(self, before_ns: int) -> Sequence[Segment]:
+    def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
         """List removed segments, of all organizations."""
-        rows = self._pool.read(SEGMENTS_REMOVED, {"before": _int64(before_ns)})
+        values = {"before": _int64(before_ns), "limit": limit}
+        rows = self._pool.read(SEGMENTS_REMOVED, values)
         return [decode_segment(payload) for _, _, payload in sorted(rows)]
 
     def purge(self, segment_ids: Sequence[str]) -> None:

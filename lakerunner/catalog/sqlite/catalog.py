@@ -72,9 +72,27 @@ SEGMENTS_PAGE = """
     ORDER BY max_ns, id LIMIT :limit"""
 """The next live segments, by the index `segments_live`."""
 
+_FROM_A_PLACE = """
+    FROM tables CROSS JOIN segments ON segments.table_number = tables.number
+    WHERE tables.organization = :organization AND tables.name = :table
+        AND max_ns >= :end AND (max_ns > :end OR id > :id) AND added <= :sequence"""
+
+_STILL = f"""(SELECT max_ns, id, payload {_FROM_A_PLACE}
+    AND removed IS NULL ORDER BY max_ns, id LIMIT :limit)"""
+
+_SINCE = f"""(SELECT max_ns, id, payload {_FROM_A_PLACE}
+    AND removed IS NOT NULL AND removed > :sequence ORDER BY max_ns, id LIMIT :limit)"""
+
+_BOTH = "FROM (SELECT * FROM still UNION ALL SELECT * FROM since)"
+
+PAGE_THEN = f"""
+    WITH still AS {_STILL}, since AS {_SINCE}
+    SELECT payload {_BOTH} ORDER BY max_ns, id LIMIT :limit"""
+"""The next segments that were live after a commit: those that still are, or were removed since."""
+
 SEGMENTS_REMOVED = """
     SELECT payload FROM segments WHERE removed IS NOT NULL AND removed_ns < ?
-    ORDER BY removed_ns, id"""
+    ORDER BY removed_ns, id LIMIT ?"""
 """Removed segments, by the index `segments_removed`."""
 
 SEQUENCE_AT = """
@@ -202,7 +220,13 @@ class SqliteCatalog(Catalog):
         return sorted((decode_segment(payload) for (payload,) in rows), key=_BY_TIME)
 
     def page(
-        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+        self,
+        organization: str,
+        table: str,
+        *,
+        after: Place | None = None,
+        limit: int = PAGE,
+        sequence: int | None = None,
     ) -> Sequence[Segment]:
         """Walk the index of live segments from a place on."""
         end_ns, last = after or (MIN_NS, "")
@@ -212,9 +236,13 @@ class SqliteCatalog(Catalog):
             "end": end_ns,
             "id": last,
             "limit": limit,
+            "sequence": sequence,
         }
         with self._pool.reading() as connection:
-            rows = connection.execute(SEGMENTS_PAGE, values).fetchall()
+            if sequence is not None:
+                require_readable(sequence, read_head(connection).purged)
+            statement = SEGMENTS_PAGE if sequence is None else PAGE_THEN
+            rows = connection.execute(statement, values).fetchall()
         return [decode_segment(payload) for (payload,) in rows]
 
     def known(self, segment_ids: Sequence[str]) -> set[str]:
@@ -223,12 +251,13 @@ class SqliteCatalog(Catalog):
             keys = [(segment_id,) for segment_id in segment_ids]
             return {found for (found,) in lookup(connection, KNOWN, keys)}
 
-    def tables(self) -> Sequence[tuple[str, str]]:
+    def tables(self, *, ever: bool = False) -> Sequence[tuple[str, str]]:
         """List the tables, from their totals."""
         with self._pool.reading() as connection:
             return connection.execute(
-                "SELECT organization, name FROM tables WHERE segments > 0"
-                " ORDER BY organization, name"
+                "SELECT organization, name FROM tables WHERE ? OR segments > 0"
+                " ORDER BY organization, name",
+                (ever,),
             ).fetchall()
 
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
@@ -275,10 +304,11 @@ class SqliteCatalog(Catalog):
             for bucket, key, etag, code, reason, rejected_ns, rows in found
         ]
 
-    def removed(self, before_ns: int) -> Sequence[Segment]:
+    def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
         """List removed segments, of all organizations."""
         with self._pool.reading() as connection:
-            rows = connection.execute(SEGMENTS_REMOVED, (_int64(before_ns),)).fetchall()
+            values = _int64(before_ns), -1 if limit is None else limit
+            rows = connection.execute(SEGMENTS_REMOVED, values).fetchall()
         return [decode_segment(payload) for (payload,) in rows]
 
     def purge(self, segment_ids: Sequence[str]) -> None:

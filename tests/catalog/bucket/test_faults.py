@@ -85,10 +85,18 @@ class Insistent(Catalog):
         )
 
     def page(
-        self, organization: str, table: str, *, after: Place | None = None, limit: int = PAGE
+        self,
+        organization: str,
+        table: str,
+        *,
+        after: Place | None = None,
+        limit: int = PAGE,
+        sequence: int | None = None,
     ) -> Sequence[Segment]:
         return self.insist(
-            lambda catalog: catalog.page(organization, table, after=after, limit=limit)
+            lambda catalog: catalog.page(
+                organization, table, after=after, limit=limit, sequence=sequence
+            )
         )
 
     def known(self, segment_ids: Sequence[str]) -> set[str]:
@@ -97,8 +105,8 @@ class Insistent(Catalog):
     def sources(self, sources: Sequence[Source]) -> dict[Source, SourceState]:
         return self.insist(lambda catalog: catalog.sources(sources))
 
-    def tables(self) -> Sequence[tuple[str, str]]:
-        return self.insist(lambda catalog: catalog.tables())
+    def tables(self, *, ever: bool = False) -> Sequence[tuple[str, str]]:
+        return self.insist(lambda catalog: catalog.tables(ever=ever))
 
     def snapshot(self, organization: str, table: str) -> Snapshot:
         return self.insist(lambda catalog: catalog.snapshot(organization, table))
@@ -109,8 +117,8 @@ class Insistent(Catalog):
     def rejections(self, organization: str) -> Sequence[Rejection]:
         return self.insist(lambda catalog: catalog.rejections(organization))
 
-    def removed(self, before_ns: int) -> Sequence[Segment]:
-        return self.insist(lambda catalog: catalog.removed(before_ns))
+    def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
+        return self.insist(lambda catalog: catalog.removed(before_ns, limit=limit))
 
     def purge(self, segment_ids: Sequence[str]) -> None:
         self.insist(lambda catalog: catalog.purge(segment_ids))

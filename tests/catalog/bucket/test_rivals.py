@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lakerunner.catalog.bucket import BucketCatalog
+from lakerunner.catalog.bucket.checkpoints import PENDING_PREFIX
 from lakerunner.catalog.bucket.log import LOG_PREFIX
-from lakerunner.catalog.bucket.pending import PENDING_PREFIX, Pending
+from lakerunner.catalog.bucket.pending import Pending
 from lakerunner.errors import CommitConflictError, CommitUnknownError, StoreUnavailableError
 from lakerunner.testing.catalog_fixture import A, ids
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
@@ -119,6 +120,22 @@ def test_whoever_handed_over_and_lost_the_store_does_not_know(store: CountingSto
     follower.store.plan = FaultPlan()
     assert follower.commit(commit) == 2
     assert ids(leader) == ["a"]
+
+
+def test_who_never_lost_a_race_sees_that_somebody_waits(store: CountingStore) -> None:
+    """It is seen in a listing that was due anyway."""
+    leader = BucketCatalog(store)
+    leader.commit(make_commit("first", add=[make_segment("first")]))
+    commit = make_commit("waits", add=[make_segment("waits")])
+    Pending(store).hand_over(Pending.new_key(), [commit])
+    store.reset()
+    leader.commit(make_commit("second"))
+    assert store.reset().list == 1
+    assert leader._writer._rivals.near
+    assert waiting(store) != []
+    leader.commit(make_commit("third"))
+    assert waiting(store) == []
+    assert ids(BucketCatalog(store)) == ["first", "waits"]
 
 
 def test_all_have_their_turn(store: CountingStore) -> None:

@@ -130,7 +130,7 @@ def test_a_commit_is_on_the_disk_before_it_is_acknowledged(catalog: SqliteCatalo
 )
 def test_plans_use_the_indexes(catalog: SqliteCatalog, statement: str, indexes: list[str]) -> None:
     values = dict.fromkeys(NAMES, 1)
-    parameters = values if ":" in statement else (1,)
+    parameters = values if ":" in statement else (1, 1)
     plan = [
         row[3]
         for row in idle(catalog).execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
