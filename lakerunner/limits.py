@@ -21,6 +21,10 @@ ROLLUP_ROW_BYTES: Final = 600
 """Bytes of memory that a rollup takes for each point it has at hand. Points beyond the memory
 setting are summed up some metrics at a time."""
 
+AGGREGATE_REACH_NS: Final = 48 * 3600 * 10**9
+"""Nanoseconds. How far back rules that make metrics of logs and spans look by themselves. More pick
+up later rows, and cost more: windows in which a rule found nothing are looked at each time."""
+
 ROLLUP_SETTLE_SECONDS: Final = 120.0
 """Seconds that a rollup which runs all the time waits after the end of a window. More let more late
 points come, and save sums that are made anew."""

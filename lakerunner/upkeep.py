@@ -12,19 +12,23 @@ from lakerunner.retain import Retention
 from lakerunner.retain.deleting import ask_for, deletions
 from lakerunner.retain.orphans import collect_orphans
 from lakerunner.rollup import Rollup
+from lakerunner.rollup.aggregation import aggregate, read_rules
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Closable, time_range
 from lakerunner.tasks import Manner
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
+    from os import PathLike
+    from typing import Any
 
     from lakerunner.catalog import Catalog
     from lakerunner.compact import Compactor
     from lakerunner.damage import DamagedSegment
     from lakerunner.discretion import Discretion
+    from lakerunner.model.aggregate import AggregateRule
     from lakerunner.model.deletion import Proof
     from lakerunner.model.progress import Progress
     from lakerunner.model.recovery import RecoveryReport
@@ -164,6 +168,54 @@ class Upkeep(Closable):
             )
             return worker.within(self._scope).run(
                 manner, time_range=wanted, dry_run=dry_run, settle_seconds=settle_seconds
+            )
+
+    def aggregate(
+        self,
+        rules: Sequence[AggregateRule | Mapping[str, Any]] | str | PathLike[str],
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        *,
+        anew: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> WorkReport:
+        """Make metrics of logs and spans by rules; see `lakerunner.rollup.aggregation`.
+
+        Args:
+            rules: Rules, mappings of their fields, or the path of a YAML file with a list of them.
+            start: Windows from then on. Without start and end, those of the last two days.
+            end: Windows that begin before then.
+            anew: Make again what earlier versions of a rule made.
+            dry_run: Only say what would be done.
+            progress: Called after each window.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only, and this is no dry run.
+            ConfigurationError: A rule cannot be read, or is wrong.
+            InvalidTimeError: `start` or `end` cannot be read.
+            CatalogMismatchError: The lake was recovered meanwhile; begin again.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/aggregate")
+            >>> _ = lake.ingest(b'{"time": "2026-01-01T00:00:00Z", "level": "info", "body": "a"}')
+            >>> rule = {"metric": "lines", "by": ["level"]}
+            >>> lake.aggregate([rule], start="2026-01-01").rows_written
+            1
+        """
+        wanted = None if start is None and end is None else time_range(start, end)
+        self._require_open("aggregate")
+        if not dry_run:
+            self._scope.require_writable("aggregate")
+        with self._discretion.applied():
+            return aggregate(
+                self._scope,
+                read_rules(rules),
+                Manner(progress=progress),
+                time_range=wanted,
+                anew=anew,
+                dry_run=dry_run,
             )
 
     def set_aside(self, segment_id: str, *, reason: str | None = None) -> Rejection:

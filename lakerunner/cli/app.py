@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import lakerunner
+from lakerunner.cli.aggregate import aggregate
 from lakerunner.cli.compact import compact
 from lakerunner.cli.demo import demo
 from lakerunner.cli.discovery import attributes, describe, metrics, services, tables, values
@@ -178,6 +179,11 @@ _add(
     rollup,
     "lakerunner rollup ./lake --dry-run",
     "lakerunner rollup s3://acme/lake --workers 2 --watch",
+)
+_add(
+    aggregate,
+    "lakerunner aggregate ./lake rules.yaml",
+    "lakerunner aggregate ./lake rules.yaml --start now-30d --anew",
 )
 _add(
     recover,

@@ -256,6 +256,35 @@ def _amended(
     )
 
 
+def plan_aggregate(
+    rows: Iterable[Segment],
+    made: Iterable[Segment],
+    window: tuple[int, int],
+    made_by: str,
+    *,
+    anew: bool = False,
+) -> WindowPlan | None:
+    """What a rule has to make of one window; None if what it made holds all rows that there are.
+
+    Args:
+        rows: Live segments of what it makes metrics of.
+        made: Live segments that any version of it made.
+        window: From start to end.
+        made_by: The rule in its present version.
+        anew: Make again what an earlier version made.
+    """
+    start, end = window
+    live, held = _touching(rows, start, end), _touching(made, start, end)
+    known = _ids(one.inputs for one in held)
+    old = anew and any(one.made_by != made_by for one in held)
+    if not live or (held and not old and all(_covered(one, known) for one in live)):
+        return None
+    there = _ids(_stands_for(one) for one in live)
+    way = Way.AFRESH if known <= there else Way.STUCK
+    inputs = tuple(sorted(there))
+    return WindowPlan(start, end, start, way, tuple(live), (), (0,), {0: tuple(held)}, inputs, ())
+
+
 def _touching(segments: Iterable[Segment], start: int, end: int) -> list[Segment]:
     return sorted(
         (one for one in segments if one.min_timestamp_ns < end and one.max_timestamp_ns >= start),

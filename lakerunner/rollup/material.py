@@ -44,7 +44,7 @@ _DAY_SECONDS = 86_400.0
 _HASHES = 1 << 64
 
 
-class _ChosenSegments(PastCatalog):
+class ChosenSegments(PastCatalog):
     """The state of a catalog in which some segments are all there are.
 
     Args:
@@ -203,7 +203,7 @@ class Material:
     ) -> Iterable[pa.RecordBatch]:
         if not segments:
             return iter(())
-        view = _ChosenSegments(self._scope.catalog, self._head, segments)
+        view = ChosenSegments(self._scope.catalog, self._head, segments)
         engine = self._engine.within(self._scope.over(view))
         return iter(engine.scan(table, names, where, span, timeout=_DAY_SECONDS))
 

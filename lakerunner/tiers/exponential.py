@@ -32,7 +32,7 @@ _SPAN = 1024
 _LEAST_SCALE = -10  # one bucket of it holds all numbers above 1 that there are
 
 
-class _Buckets(NamedTuple):
+class Buckets(NamedTuple):
     """Buckets, one after the other.
 
     Attributes:
@@ -45,7 +45,7 @@ class _Buckets(NamedTuple):
     place: NDArray[np.int64]
     amount: NDArray[np.int64]
 
-    def summed(self) -> _Buckets:
+    def summed(self) -> Buckets:
         """In order, each once, without those that hold nothing."""
         order = np.lexsort((self.place, self.owner))
         owner, index, amount = (each[order] for each in self)
@@ -54,7 +54,7 @@ class _Buckets(NamedTuple):
         )
         total = np.add.reduceat(amount, starts) if len(starts) else amount
         kept = total != 0
-        return _Buckets(owner[starts][kept], index[starts][kept], total[kept])
+        return Buckets(owner[starts][kept], index[starts][kept], total[kept])
 
 
 def add_exponential(points: pa.Table, entries: Entries) -> dict[str, pa.Array]:
@@ -88,10 +88,10 @@ def add_exponential(points: pa.Table, entries: Entries) -> dict[str, pa.Array]:
         buckets, zero, widest = _swallowed(buckets, zero, widest, least, mixed)
     unknown[buckets.owner[buckets.amount < 0] // 2] = True
     unknown |= zero < 0
-    return _columns(buckets, least, zero, widest, unknown)
+    return exponential_columns(buckets, least, zero, widest, unknown)
 
 
-def _gathered(table: pa.Table, entries: Entries, shift: NDArray[np.int64]) -> _Buckets:
+def _gathered(table: pa.Table, entries: Entries, shift: NDArray[np.int64]) -> Buckets:
     parts = []
     for side, name in enumerate(("positive", "negative")):
         lengths = list_lengths(table[f"{name}_bucket_counts"])
@@ -99,11 +99,11 @@ def _gathered(table: pa.Table, entries: Entries, shift: NDArray[np.int64]) -> _B
         first = numbers(table[f"{name}_offset"], np.int64)
         index = expand(first, lengths) >> np.repeat(np.minimum(shift, 62), lengths)
         owner = np.repeat(entries.group * 2 + side, lengths)
-        parts.append(_Buckets(owner, index, amount * np.repeat(entries.sign, lengths)))
-    return _Buckets(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        parts.append(Buckets(owner, index, amount * np.repeat(entries.sign, lengths)))
+    return Buckets(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
-def _narrowed(buckets: _Buckets, scale: NDArray[np.int64]) -> tuple[_Buckets, NDArray[np.int64]]:
+def _narrowed(buckets: Buckets, scale: NDArray[np.int64]) -> tuple[Buckets, NDArray[np.int64]]:
     """Bring what spans too many buckets down to a scale at which it does not.
 
     The loop is over scales: each turn halves what is left.
@@ -124,12 +124,12 @@ def _narrowed(buckets: _Buckets, scale: NDArray[np.int64]) -> tuple[_Buckets, ND
 
 
 def _swallowed(
-    buckets: _Buckets,
+    buckets: Buckets,
     zero: NDArray[np.int64],
     threshold: NDArray[np.float64],
     scale: NDArray[np.int64],
     mixed: NDArray[np.bool_],
-) -> tuple[_Buckets, NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[Buckets, NDArray[np.int64], NDArray[np.float64]]:
     """Move what lies within a wider zero bucket into it, in the groups that are mixed."""
     steps = np.exp2(scale.astype(np.float64))
     with np.errstate(divide="ignore"):
@@ -142,16 +142,28 @@ def _swallowed(
     end = np.exp2((np.where(mixed, last, 0.0) + 1) / steps)
     threshold = threshold.copy()
     threshold[cut] = np.maximum(threshold[cut], end[cut])
-    return _Buckets(*(each[~within] for each in buckets)), zero, threshold
+    return Buckets(*(each[~within] for each in buckets)), zero, threshold
 
 
-def _columns(
-    buckets: _Buckets,
+def exponential_columns(
+    buckets: Buckets,
     scale: NDArray[np.int64],
     zero: NDArray[np.int64],
     threshold: NDArray[np.float64],
     unknown: NDArray[np.bool_],
 ) -> dict[str, pa.Array]:
+    """Buckets as columns of histograms.
+
+    Args:
+        buckets: In order, each once.
+        scale: int64: of each histogram.
+        zero: int64: what its zero bucket holds.
+        threshold: float64: up to where that reaches.
+        unknown: bool: all its columns are NULL.
+
+    Returns:
+        `EXPONENTIAL_COLUMNS`.
+    """
     columns: dict[str, Any] = {
         "scale": pa.array(scale.astype(np.int32), mask=unknown),
         "zero_count": pa.array(np.maximum(zero, 0).astype(np.uint64), mask=unknown),

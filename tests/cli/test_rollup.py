@@ -60,3 +60,14 @@ def test_a_watch_ends_by_an_interrupt(run: Callable[..., Result], lake: Path) ->
     timer.join()
     assert "2 tasks" in told
     assert made(lake) == 10
+
+
+def test_rules_of_a_file(run: Callable[..., Result], lake: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("- metric: log.lines\n  by: [level]\n")
+    with lakerunner.open(str(lake), organization="acme") as opened:
+        opened.ingest(b'{"time": "2026-01-01T00:00:00Z", "level": "info", "message": "a"}')
+    assert "0 tasks" in run("aggregate", lake, rules, "--org", "acme").stdout
+    since = (lake, rules, "--org", "acme", "--start", "2026-01-01")
+    assert "1 planned" in run("aggregate", *since, "--dry-run").stdout
+    assert "1 tasks, 0 segments to 1" in run("aggregate", *since).stdout
