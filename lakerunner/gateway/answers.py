@@ -128,12 +128,16 @@ class Pipe(io.RawIOBase):
 
     Args:
         out: To the task that sends.
+
+    Attributes:
+        headers: Further headers of the answer, until something was pushed.
     """
 
     def __init__(self, out: MemoryObjectSendStream[bytes]) -> None:
         super().__init__()
         self._out = out
         self._held = bytearray()
+        self.headers: dict[str, str] = {}
 
     def writable(self) -> bool:
         """Always."""
@@ -188,14 +192,15 @@ class Streamed(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         out, pieces = anyio.create_memory_object_stream[bytes](_PIECES)
-        started = False
+        pipe, started = Pipe(out), False
         try:
             with self._serving.counted(self._visit, self._request), out, pieces:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._produce, out)
+                    tasks.start_soon(self._produce, pipe, out)
                     first = await _next(pieces)
                     tasks.start_soon(_hang_up, receive, tasks.cancel_scope)
                     started = True
+                    self.headers.update(pipe.headers)
                     await send(
                         {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
                     )
@@ -210,8 +215,8 @@ class Streamed(Response):
                 raise error from None
             await respond(problem_of(error))(scope, receive, send)
 
-    async def _produce(self, out: MemoryObjectSendStream[bytes]) -> None:
-        await self._serving.thread(partial(self._written, Pipe(out)))
+    async def _produce(self, pipe: Pipe, out: MemoryObjectSendStream[bytes]) -> None:
+        await self._serving.thread(partial(self._written, pipe))
         out.close()  # not where it failed: then the whole answer fails, and does not just end
 
     def _written(self, pipe: Pipe) -> None:

@@ -74,6 +74,10 @@ class Form:
         nanoseconds = min(max(nanoseconds, MIN_NS + NANOS), MAX_NS - NANOS)
         return isoformat(nanoseconds)
 
+    def span(self) -> tuple[str | None, str | None]:
+        """The parameters `start` and `end`."""
+        return self.time("start"), self.time("end")
+
     def needed_time(self, name: str) -> str:
         """A time that has to be there."""
         self.needed(name)

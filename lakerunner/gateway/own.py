@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lakerunner.errors import ConfigurationError
+from lakerunner.errors import ConfigurationError, UnsupportedQueryError
 from lakerunner.gateway.access import AccessScope
 from lakerunner.gateway.answers import (
     SUFFIXES,
@@ -21,7 +22,6 @@ from lakerunner.gateway.answers import (
 )
 from lakerunner.gateway.forms import Form, body_of
 from lakerunner.model.times import isoformat
-from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from lakerunner.query import Result
 
 _JSON = "application/json"
+_VALUES = 1000
+
+CURSOR_HEADER = "x-lakerunner-cursor"
+"""Says where the rows of a page end."""
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +47,9 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         params: Values for the placeholders of SQL: a list, or by name.
         language: `sql` or `promql`.
         timeout: Seconds that it may take.
+        limit: Rows at most. Then the header `x-lakerunner-cursor` says where they end, if they are
+            in an order of time.
+        cursor: Where a page of the same query ended.
         format: `arrow`, `json`, `csv` or `parquet`; else `Accept` says which.
         time: When PromQL is evaluated.
         start: From when on.
@@ -54,6 +61,8 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     params: dict[str, Any] | list[Any] | None = None
     language: str = "sql"
     timeout: float | None = None
+    limit: int | None = None
+    cursor: str | None = None
     format: str = ""
     time: str | float | None = None
     start: str | float | None = None
@@ -86,6 +95,8 @@ async def asked(request: Request, most_bytes: int) -> Asked:
         text,
         language=found.text("language") or "sql",
         timeout=found.seconds("timeout"),
+        limit=found.limit() or None,
+        cursor=found.text("cursor") or None,
         format=found.text("format"),
         time=found.text("time") or None,
         start=found.text("start") or None,
@@ -104,7 +115,13 @@ def answer(lake: Lake, question: Asked, most_seconds: float) -> Result:
     seconds = most_seconds if question.timeout is None else min(question.timeout, most_seconds)
     match question.language:
         case "sql":
-            return lake.sql(question.query, params=question.params, timeout=seconds)
+            return lake.sql(
+                question.query,
+                params=question.params,
+                limit=question.limit,
+                cursor=question.cursor,
+                timeout=seconds,
+            )
         case "promql":
             return lake.promql(
                 question.query,
@@ -125,15 +142,49 @@ def own_routes(serving: Serving) -> list[Route]:
     ) -> Route:
         return Route(path, partial(endpoint, serving), methods=list(methods or ("GET",)), name=path)
 
+    def rows(path: str, ask: Callable[[Lake, Form, dict[str, str]], Result]) -> Route:
+        """A call of `Lake` that returns rows."""
+
+        async def endpoint(request: Request) -> Response:
+            form = Form(request.query_params.multi_items())
+            parts = request.path_params
+            return _sent(serving, request, form.text("format"), lambda v: ask(v.lake, form, parts))
+
+        return Route(path, endpoint, name=path)
+
     return [
         route("/v1/sql", _sql, "GET", "POST"),
         route("/v1/export", _export, "GET", "POST"),
         route("/v1/explain", _explain, "GET", "POST"),
-        route("/v1/tables", _tables),
         route("/v1/segments", _segments),
-        route("/v1/metrics", _metrics),
         route("/v1/rejected", _rejected),
+        rows("/v1/tables", lambda lake, _form, _parts: lake.tables()),
+        rows("/v1/tables/{table}", lambda lake, _form, parts: lake.describe(parts["table"])),
+        rows("/v1/attributes/{table}", lambda lake, _form, parts: lake.attributes(parts["table"])),
+        rows("/v1/services", lambda lake, form, _parts: lake.services(*form.span())),
+        rows("/v1/values/{column:path}", _values),
+        rows("/v1/metrics", lambda lake, form, _parts: lake.metrics(*form.span())),
+        rows("/v1/series", _series),
+        rows("/v1/trace/{trace_id}", _trace),
     ]
+
+
+def _values(lake: Lake, form: Form, parts: dict[str, str]) -> Result:
+    start, end = form.span()
+    prefix = form.text("prefix") or None
+    limit = form.limit() or _VALUES
+    return lake.values(parts["column"], prefix=prefix, limit=limit, start=start, end=end)
+
+
+def _series(lake: Lake, form: Form, _: dict[str, str]) -> Result:
+    start, end = form.span()
+    return lake.series(form.texts("match"), start=start, end=end)
+
+
+def _trace(lake: Lake, form: Form, parts: dict[str, str]) -> Result:
+    start, end = form.span()
+    trace = lake.trace(parts["trace_id"], start=start, end=end)
+    return trace.logs() if form.text("logs") else trace
 
 
 async def _sql(serving: Serving, request: Request) -> Response:
@@ -146,10 +197,31 @@ async def _export(serving: Serving, request: Request) -> Response:
 
 
 async def _streamed(serving: Serving, request: Request, headers: dict[str, str]) -> Response:
-    visit = serving.visit(request)
     question = await asked(request, serving.settings.body_bytes)
-    media_type = media_type_of(request, question.format)
+    return _sent(
+        serving,
+        request,
+        question.format,
+        lambda visit: answer(visit.lake, question, visit.seconds),
+        headers,
+        paged=question.limit is not None,
+    )
+
+
+def _sent(
+    serving: Serving,
+    request: Request,
+    form: str,
+    ask: Callable[[Visit], Result],
+    headers: dict[str, str] | None = None,
+    *,
+    paged: bool = False,
+) -> Response:
+    """The rows of a result, as the request wants them, while they are found."""
+    visit = serving.visit(request)
+    media_type = media_type_of(request, form)
     encoding = encoding_of(request, media_type)
+    headers = dict(headers or {})
     if encoding:
         headers["content-encoding"] = encoding
     if "content-disposition" in headers:
@@ -157,7 +229,10 @@ async def _streamed(serving: Serving, request: Request, headers: dict[str, str])
     headers |= {"vary": "Accept, Accept-Encoding", "cache-control": "no-store"}
 
     def work(pipe: Pipe) -> None:
-        result = answer(visit.lake, question, visit.seconds)
+        result = ask(visit)
+        if paged:
+            with suppress(UnsupportedQueryError):  # rows without an order that could be gone on
+                pipe.headers[CURSOR_HEADER] = result.cursor
         try:
             send_result(result, pipe, media_type, encoding)
         finally:
@@ -184,26 +259,6 @@ async def _explain(serving: Serving, request: Request) -> Response:
     return Response(text, media_type="text/plain")
 
 
-async def _tables(serving: Serving, request: Request) -> Response:
-    def work(visit: Visit) -> list[dict[str, Any]]:
-        found = []
-        for name in TABLES:
-            snapshot = visit.lake.catalog.snapshot(visit.caller.organization, name)
-            found.append(
-                {
-                    "name": name,
-                    "segments": snapshot.segments,
-                    "columns": {
-                        column: " | ".join(summary.types)
-                        for column, summary in snapshot.columns.items()
-                    },
-                }
-            )
-        return found
-
-    return _json(await serving.query(request, work))
-
-
 async def _segments(serving: Serving, request: Request) -> Response:
     form = Form(request.query_params.multi_items())
 
@@ -225,15 +280,6 @@ async def _segments(serving: Serving, request: Request) -> Response:
             }
             for one in segments[:limit]
         ]
-
-    return _json(await serving.query(request, work))
-
-
-async def _metrics(serving: Serving, request: Request) -> Response:
-    form = Form(request.query_params.multi_items())
-
-    def work(visit: Visit) -> list[dict[str, Any]]:
-        return visit.lake.metrics(form.time("start"), form.time("end")).to_pylist()
 
     return _json(await serving.query(request, work))
 

@@ -9,7 +9,13 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lakerunner.errors import ErrorCode, LakerunnerError, QueryError
+from lakerunner.errors import (
+    ConfigurationError,
+    ErrorCode,
+    InputError,
+    LakerunnerError,
+    QueryError,
+)
 from lakerunner.gateway.access import Refused
 from lakerunner.gateway.quotas import TooMany
 from lakerunner.printable import printable
@@ -32,18 +38,7 @@ _STATUS = {
     ErrorCode.EVENTS_UNAVAILABLE: 503,
     ErrorCode.MISSING_EXTRA: 501,
 }
-_WRONG_REQUEST = frozenset(
-    {
-        ErrorCode.CONFIGURATION,
-        ErrorCode.INVALID_TIME,
-        ErrorCode.QUERY,
-        ErrorCode.QUERY_SYNTAX,
-        ErrorCode.INPUT,
-        ErrorCode.UNKNOWN_FORMAT,
-        ErrorCode.CORRUPT_OBJECT,
-        ErrorCode.UNKNOWN_OWNER,
-    }
-)
+_WRONG_REQUEST = (ConfigurationError, InputError, QueryError)
 _SERVER_ERROR = 500
 _RETRY = {503: "1", 429: "1"}
 
@@ -71,7 +66,7 @@ def problem_of(error: Exception) -> Problem:
     """What a client is told of an error; nothing of what is not meant for it."""
     match error:
         case LakerunnerError():
-            status = _STATUS.get(error.code) or (400 if error.code in _WRONG_REQUEST else 500)
+            status = _STATUS.get(error.code) or (400 if isinstance(error, _WRONG_REQUEST) else 500)
             query = error.context.get("query", "") if isinstance(error, QueryError) else ""
             return Problem(status, str(error.code), str(error), printable(str(query), lines=True))
         case Refused():

@@ -146,18 +146,62 @@ def test_without_a_key_there_is_nothing(client: TestClient, keys: Keys) -> None:
     assert client.get("/v1/rejected", headers=asked).json() == []
 
 
+def rows_of(client: TestClient, keys: Keys, path: str, **params: Any) -> list[Any]:
+    answer = client.get(f"/v1/{path}", params=params, headers=keys.acme)
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
 def test_what_a_lake_is_made_of(client: TestClient, keys: Keys, lake: Lake) -> None:
-    tables = {one["name"]: one for one in client.get("/v1/tables", headers=keys.acme).json()}
+    tables = {one["table"]: one for one in rows_of(client, keys, "tables")}
     assert tables["logs"]["segments"] == len(lake.for_organization("acme").segments("logs"))
-    assert tables["logs"]["columns"]["body"] == "string"
+    columns = {one["column"]: one["type"] for one in rows_of(client, keys, "tables/logs")}
+    assert columns["body"] == "string"
+    assert {"http.route"} <= {one["key"] for one in rows_of(client, keys, "attributes/logs")}
+    services = {one["service"] for one in rows_of(client, keys, "services")}
+    assert {"checkout", "payment"} <= services
+    found = rows_of(client, keys, "values/service.name", prefix="c", limit=5)
+    assert [one["value"] for one in found] == ["cart", "checkout"]
+    series = rows_of(client, keys, "series", match="shop_orders_total")
+    assert {one["__name__"] for one in series} == {"shop_orders_total"}
     segments = client.get("/v1/segments", params={"table": "spans"}, headers=keys.acme).json()
     assert sum(one["rows"] for one in segments) > 10_000
     explained = client.get(
         "/v1/explain", params={"query": "SELECT body FROM logs"}, headers=keys.acme
     )
     assert "kept" in explained.text
-    metrics = client.get("/v1/metrics", headers=keys.acme).json()
-    assert "shop_orders_total" in {one["name"] for one in metrics}
+    assert "shop_orders_total" in {one["name"] for one in rows_of(client, keys, "metrics")}
+
+
+def test_a_trace_and_its_logs(client: TestClient, keys: Keys, lake: Lake) -> None:
+    text = "SELECT trace_id FROM spans WHERE name = 'POST /checkout' LIMIT 1"
+    trace_id = lake.for_organization("acme").sql(text).scalar()
+    spans = rows_of(client, keys, f"trace/{trace_id}")
+    assert spans[0]["depth"] == 0
+    assert len(spans) == lake.for_organization("acme").trace(trace_id).to_arrow().num_rows > 3
+    assert {one["trace_id"] for one in rows_of(client, keys, f"trace/{trace_id}", logs=1)} == {
+        trace_id
+    }
+    assert rows_of(client, keys, "trace/ffff") == []
+
+
+def test_pages_go_on_where_they_ended(client: TestClient, keys: Keys, lake: Lake) -> None:
+    text = "SELECT timestamp, body FROM logs WHERE level = 'WARN' ORDER BY timestamp DESC"
+    expected = lake.for_organization("acme").sql(text).to_arrow()
+    found: list[Any] = []
+    cursor = None
+    while True:
+        body = {"query": text, "limit": 100, "cursor": cursor}
+        answer = client.post("/v1/sql", json=body, headers=keys.acme)
+        page = [json.loads(line) for line in answer.text.splitlines()]
+        if not page:
+            break
+        found += page
+        cursor = answer.headers["x-lakerunner-cursor"]
+    assert len(found) == expected.num_rows > 100
+    assert sorted(one["body"] for one in found) == sorted(expected["body"].to_pylist())
+    wrong = client.post("/v1/sql", json={"query": text, "cursor": "wrong"}, headers=keys.acme)
+    assert wrong.status_code == 400
 
 
 def test_an_export_is_a_file(client: TestClient, keys: Keys) -> None:
