@@ -17,6 +17,7 @@ from lakerunner.gateway import telemetry
 from lakerunner.gateway.access import Refused
 from lakerunner.gateway.otlp_http import otlp_routes
 from lakerunner.gateway.own import own_routes
+from lakerunner.gateway.platforms import platform_routes
 from lakerunner.gateway.problems import answer_error
 from lakerunner.gateway.prometheus import prometheus_routes
 from lakerunner.gateway.quotas import TooMany
@@ -78,12 +79,14 @@ def app(
 
     routes = [
         Route("/healthz", health),
+        Route("/health", health),
         Route("/-/healthy", health),
         Route("/readyz", ready),
         Route("/-/ready", ready),
         Route("/metrics", measures),
         *own_routes(serving),
         *prometheus_routes(serving),
+        *platform_routes(serving),
         *(otlp_routes(serving, writer) if writer is not None else ()),
     ]
     handled = (LakerunnerError, Refused, TooMany, HTTPException, Exception)
