@@ -165,6 +165,10 @@ CATALOG_CONNECTIONS: Final = 8
 CLOCK_SLACK_NS: Final = 10 * 10**9
 """Nanoseconds added to the upper time bound of a query that mentions the current time."""
 
+HOT_SEGMENT_BYTES: Final = 64 * MIB
+"""Size of a segment up to which it is copied from a bucket as a whole, where there is a directory
+for copies: larger ones are read in parts, and most of what would be copied would not be read."""
+
 ROUND_ROWS: Final = 100_000
 """Rows in order of time that a query may ask for and still be answered segment by segment, from the
 newest or the oldest. They are held in memory; more are sorted by DataFusion, which can spill."""

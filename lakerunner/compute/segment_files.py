@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from lakerunner.errors import ObjectNotFoundError, QueryExecutionError, SegmentDamagedError
-from lakerunner.limits import QUERY_CACHE_BYTES, STORE_REQUESTS
+from lakerunner.errors import (
+    LakerunnerError,
+    ObjectNotFoundError,
+    QueryExecutionError,
+    SegmentDamagedError,
+)
+from lakerunner.limits import HOT_SEGMENT_BYTES, QUERY_CACHE_BYTES, STORE_REQUESTS
 from lakerunner.segments.checksums import damaged_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from lakerunner.compute.native_stores import NativeStore
+    from lakerunner.compute.shared_copies import SharedCopies
     from lakerunner.model.segment import Segment
     from lakerunner.store.base import ObjectStore
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class Held:
@@ -52,6 +62,8 @@ class SegmentFiles:
         bound_bytes: Bytes of copies that are kept while no query needs them.
         native: The bucket of the store, if it is registered with the session.
         verify: Which segments are checked for damage; see `Config.query_verify`.
+        shared: Where copies are kept that other processes use as well; then small segments of a
+            bucket are copied, too, that DataFusion could read by itself.
 
     Attributes:
         native: The same.
@@ -65,6 +77,7 @@ class SegmentFiles:
         native: NativeStore | None = None,
         *,
         verify: Literal["local", "all", "none"] = "local",
+        shared: SharedCopies | None = None,
     ) -> None:
         self._store = store
         self.native = native
@@ -74,13 +87,18 @@ class SegmentFiles:
         self._sizes: dict[str, int] = {}  # by segment id, least recently used first
         self._users: dict[str, int] = {}
         self._verify = verify
+        self._shared = shared
         self._sound: dict[str, frozenset[str]] = {}  # by segment id, what of it was found sound
 
     def url(self, segment: Segment) -> str:
         """The URL under which a segment can be read while it is held."""
-        if self.native is not None:
+        if self.native is not None and not self._is_hot(segment):
             return self.native.url(segment.key)
         return self._path(segment).as_uri()
+
+    def _is_hot(self, segment: Segment) -> bool:
+        """Whether it is worth a copy: several queries read most of it."""
+        return self._shared is not None and segment.bytes <= HOT_SEGMENT_BYTES
 
     def _path(self, segment: Segment) -> Path:
         local = self._store.local_path(segment.key)
@@ -116,12 +134,23 @@ class SegmentFiles:
         """
         held = Held()
         if self.native is not None:
+            hot = [one for one in segments if self._is_hot(one)]
+            segments = [one for one in segments if not self._is_hot(one)]
             if columns is not None and self._verify == "all":
                 for segment in segments:
                     self._check_whole(segment)
-            yield held
+            with self._local(hot, columns):
+                yield held
             self._check_native(self.native, segments, held.listed())
             return
+        with self._local(segments, columns):
+            yield held
+
+    @contextmanager
+    def _local(
+        self, segments: Sequence[Segment], columns: Mapping[str, Collection[str]] | None
+    ) -> Iterator[None]:
+        """Files of this machine, or copies."""
         copied = [one for one in segments if self._store.local_path(one.key) is None]
         with self._lock:
             for segment in copied:
@@ -133,7 +162,7 @@ class SegmentFiles:
             if columns is not None and self._verify != "none":
                 for segment in segments:
                     self._check_columns(segment, columns.get(segment.table, ()))
-            yield held
+            yield
             self._check(segments)
         finally:
             self._release(copied)
@@ -191,17 +220,50 @@ class SegmentFiles:
                 self._sizes[segment.id] = self._sizes.pop(segment.id)  # now the most recent
                 return
         path = self._copy_path(segment)
-        try:
-            data = self._store.get(segment.key).data
-        except ObjectNotFoundError:
-            raise _missing(segment) from None
+        if self._shared is not None and self._link(self._shared, segment, path):
+            return
+        data = self._fetch(segment)
         # Two queries may copy the same segment at once: each writes a file of its own, and the one
         # that is renamed last replaces its equal.
         partial = path.with_suffix(f".{threading.get_ident()}.tmp")
-        partial.write_bytes(data)
-        partial.replace(path)
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise QueryExecutionError(
+                f"segment '{segment.key}' of {segment.bytes:,} bytes cannot be copied to "
+                f"{self._directory}: {error.strerror}; free some disk, or ask for less",
+                key=segment.key,
+                segment=segment.id,
+            ) from error
         with self._lock:
             self._sizes[segment.id] = len(data)
+
+    def _fetch(self, segment: Segment) -> bytes:
+        try:
+            return self._store.get(segment.key).data
+        except ObjectNotFoundError:
+            raise _missing(segment) from None
+
+    def _link(self, shared: SharedCopies, segment: Segment, path: Path) -> bool:
+        """Take a copy that others use, too; where that fails, one of our own may still be made."""
+        for attempt in range(2):
+            try:
+                shared.link(segment, path, lambda: self._fetch(segment))
+            except LakerunnerError:
+                raise
+            except OSError as error:
+                _LOG.warning("segment copies cannot be shared: %s", error)
+                with suppress(OSError):
+                    if not attempt:
+                        shared.make_room()
+            else:
+                with self._lock:
+                    self._sizes[segment.id] = segment.bytes
+                return True
+        return False
 
     def _release(self, segments: Sequence[Segment]) -> None:
         with self._lock:

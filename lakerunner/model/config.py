@@ -98,6 +98,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             memory, in bytes; beyond it they spill to disk.
         query_cache_bytes: Segments that a query engine keeps as local files between queries, in
             bytes, where the store's objects are not files already.
+        query_cache_directory: Where such copies are kept instead, for all processes of the machine
+            and beyond their end. Then segments of up to 64 MiB are also copied from a bucket that
+            could be read in place. `query_cache_bytes` bounds all of them together.
         query_threads: Threads of a query engine; 0 means one per core.
         query_timeout: Seconds that a query may work, unless it says otherwise; None for no limit.
         query_max_bytes: Bytes that a query may read of segments; None for no limit. It is looked at
@@ -145,6 +148,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tables: dict[str, TableSettings] = {}
     query_memory_bytes: int = QUERY_MEMORY_BYTES
     query_cache_bytes: int = QUERY_CACHE_BYTES
+    query_cache_directory: str | None = None
     query_threads: int = 0
     query_timeout: float | None = None
     query_max_bytes: int | None = None

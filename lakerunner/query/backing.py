@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lakerunner.compute.segment_files import SegmentFiles
 from lakerunner.compute.session import Session, find_native
+from lakerunner.compute.shared_copies import SharedCopies
 from lakerunner.compute.turns import Allowance, Turns
 from lakerunner.compute.worker import WorkerPool, WorkerSession
 from lakerunner.compute.worker.messages import WorkerSettings
@@ -47,6 +48,7 @@ class Backing:
         self._files: SegmentFiles | None = None
         self._pool: WorkerPool | None = None
         self._remove: weakref.finalize[..., Backing] | None = None
+        self._shared: SharedCopies | None = None
         self._closed = False
         self._turns = Turns(
             "query_concurrency",
@@ -81,16 +83,34 @@ class Backing:
                 self._remove = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
                 copies = directory / "segments"
                 copies.mkdir()
+                shared = self._shared_copies()
                 url, options = self._store.url, self._store.storage_options
                 native = find_native(url, options, directory)
                 self._files = SegmentFiles(
                     self._store,
-                    copies,
-                    self._config.query_cache_bytes,
+                    copies if shared is None else shared.links,
+                    # Names of shared copies are given back at once, or their bytes never are.
+                    self._config.query_cache_bytes if shared is None else 0,
                     native,
                     verify=self._config.query_verify,
+                    shared=shared,
                 )
             return self._files
+
+    def _shared_copies(self) -> SharedCopies | None:
+        where = self._config.query_cache_directory
+        if where is None:
+            return None
+        try:
+            self._shared = SharedCopies(
+                Path(where), self._store.url, self._config.query_cache_bytes
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"query_cache_directory: {where} cannot be written: {error.strerror}",
+                setting="query_cache_directory",
+            ) from error
+        return self._shared
 
     def session(self) -> Session:
         """The session in this process.
@@ -156,4 +176,6 @@ class Backing:
                 self._pool.close()
             if self._remove is not None:
                 self._remove()
+            if self._shared is not None:
+                self._shared.close()
             self._session = self._files = self._pool = None
