@@ -20,6 +20,7 @@ from lakerunner.policies.retention import expired, read_retention
 from lakerunner.publish.footers import read_footer
 from lakerunner.publish.removing import announce_removal, publish_removal
 from lakerunner.retain.deleting import carry_out
+from lakerunner.schema.tables import TABLES
 from lakerunner.scope import Scope
 from lakerunner.tasks import Manner, Task, run_tasks
 
@@ -116,7 +117,8 @@ class Retention:
 
 def _tasks(scope: Scope, rules: RetentionRules, now_ns: int) -> Iterator[Task[tuple[Segment, ...]]]:
     for owner, table in scope.catalog.tables():
-        if scope.bound and owner != scope.organization:
+        # What a newer version keeps in tables of its own, and what a lake keeps for itself, stays.
+        if table not in TABLES or (scope.bound and owner != scope.organization):
             continue
         latest_ns = max(rules.bounds(owner, table, now_ns=now_ns).values())
         if latest_ns <= MIN_NS:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -393,3 +395,28 @@ def test_killed_at_any_call_nothing_is_lost_or_seen_again(*, after: bool) -> Non
         assert bodies(world.lake) == ["1", "2", "4", "5"]
         assert sum(one.rows for one in world.lake.segments()) == 4
         assert [(one.complete, one.rows) for one in world.lake.deletions()] == [(True, 2)]
+
+
+def test_processes_share_the_work(tmp_path: Path) -> None:
+    with lakerunner.open(str(tmp_path)) as lake:
+        lake.ingest(rows())
+        lake.delete("logs", "attr_user = 'a'")
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            report = lake.retain(executor=pool)
+        assert (report.failed, report.rows_removed) == ((), 2)
+        assert bodies(lake) == ["1", "2", "4", "5"]
+
+
+def test_merges_and_deletions_do_not_undo_each_other(lake: lakerunner.Lake) -> None:
+    lake.ingest(rows())
+    lake.ingest(rows(body=[f"row {number}" for number in range(6, 12)]))
+    lake.delete("logs", "attr_user = 'a'")
+    lake.compact()
+    left = ["1", "10", "11", "2", "4", "5", "7", "8"]
+    assert bodies(lake) == left
+    lake.ingest(rows(1, body=["row later"]))
+    for step in (lake.retain, lake.compact, lake.retain, lake.maintain):
+        step()
+        assert bodies(lake) == [*left, "later"]
+    assert sum(one.rows for one in lake.segments()) == 9
+    assert [(one.complete, one.rows) for one in lake.deletions()] == [(True, 4)]

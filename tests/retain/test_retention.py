@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 import lakerunner
 from lakerunner.errors import ConfigurationError, ReadOnlyError
 from lakerunner.limits import RETENTION_NS
+from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config, read_config
 from lakerunner.model.times import MIN_NS
 from lakerunner.policies.retention import read_retention
@@ -207,3 +209,21 @@ def test_settings_of_organizations_are_read() -> None:
     bounds = rules.bounds("x", "metrics_rollup", now_ns=NOW)
     assert bounds == {0: MIN_NS, second: NOW - 7 * DAY, hour: MIN_NS}
     assert read_retention(Config()).kept == {}
+
+
+def test_what_is_no_table_of_ours_never_expires(tmp_path: Path) -> None:
+    """Deletions that are pending, proofs, and whatever a newer version keeps."""
+    with opened(str(tmp_path), {"window_ns": 365 * DAY}) as lake:
+        lake.ingest(rows([1, 2]))
+        lake.delete("logs", "body = '1 days'")
+        (ours,) = lake.segments()
+        stranger = replace(
+            ours, id="stranger", table="profiles", kind="symbolised", min_timestamp_ns=0
+        )
+        stranger = replace(stranger, max_timestamp_ns=1)
+        lake.catalog.commit(Commit("newer", "default", NOW, add=(stranger,)))
+    with opened(str(tmp_path), {"retention": "1s", "removed_grace_ns": 1}) as brief:
+        assert brief.maintain().failed == ()
+        assert list(brief.catalog.segments("default", "profiles")) == [stranger]
+        assert [one.deletion.where for one in brief.deletions()] == ["body = '1 days'"]
+        assert count(brief) == 0

@@ -1,0 +1,122 @@
+"""Collection: what is deleted and when, by whose clock, and what happens where deleting fails."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import lakerunner
+from lakerunner.catalog.memory import MemoryCatalog
+from lakerunner.errors import ConfigurationError, StoreUnavailableError
+from lakerunner.fencing.intents import INTENTS_PREFIX
+from lakerunner.model.config import read_config
+from lakerunner.model.report import Setback
+from lakerunner.retain.collecting import collect, removed_long_ago
+from lakerunner.scope import Scope
+from lakerunner.store.memory import MemoryStore
+from lakerunner.tasks import Manner
+from lakerunner.tasks.setbacks import note_setback, read_setbacks
+from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
+
+DAY = 86_400 * 10**9
+SETTINGS: dict[str, Any] = {
+    "retention": {"logs": "7d"},
+    "removed_grace_ns": 1,
+    "orphan_grace_ns": 1,
+    "attempts": 1,
+}
+
+
+class World:
+    """A lake with two small segments of today and one of long ago."""
+
+    def __init__(self) -> None:
+        self.store, self.catalog = MemoryStore(f"memory://{uuid4().hex}/lake"), MemoryCatalog()
+        self.lake = lakerunner.Lake(self.store, self.catalog, config=SETTINGS)
+        self.lake.ingest(b'{"message": "one"}')
+        self.lake.ingest(b'{"message": "two"}')
+        self.lake.ingest(b'{"time": "2020-01-01T00:00:00Z", "message": "old"}')
+
+    def scope(self, store: Any = None, **settings: Any) -> Scope:
+        config = read_config(SETTINGS | settings)
+        return Scope(store or self.store, self.catalog, "default", config)
+
+    def files(self) -> int:
+        return len(list(self.store.list("segments/")))
+
+
+def test_a_delete_that_fails_is_tried_again() -> None:
+    world = World()
+    world.lake.retain()
+    world.lake.ingest(b'{"message": "three"}')
+    refused = Fault(call=1, name="store.delete", error=StoreUnavailableError("not now"))
+    report = collect(world.scope(FaultyStore(world.store, FaultPlan(refused))), Manner())
+    (failed,) = report.failed
+    assert failed.code == "store_unavailable"
+    assert world.files() == 4
+    assert collect(world.scope(), Manner()).waiting == (failed,)
+    report = collect(world.scope(), Manner(again=True))
+    assert (report.deleted, report.failed, world.files()) == (1, (), 3)
+
+
+def test_nothing_goes_that_was_removed_just_now() -> None:
+    world = World()
+    world.lake.retain()
+    kept = {"removed_grace_ns": DAY, "orphan_grace_ns": DAY}
+    assert collect(world.scope(**kept), Manner()).deleted == 0
+    assert world.files() == 3
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_our_own_clock_hurries_nothing(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """Neither that of who removed nor that of who collects: the store's time must have passed."""
+    world = World()
+    with monkeypatch.context() as patch:
+        real = time.time_ns
+        patch.setattr("lakerunner.retain.retention.time.time_ns", lambda: real() - 3 * DAY)
+        world.lake.retain()
+    ahead = SimpleNamespace(time_ns=lambda: time.time_ns() + days * DAY)
+    monkeypatch.setattr("lakerunner.retain.collecting.time", ahead)
+    config = world.scope(removed_grace_ns=DAY).config
+    assert removed_long_ago(world.store, world.catalog, config) == []
+
+
+def test_announcements_of_merges_go_and_others_stay() -> None:
+    """What tells a recovery that rows went on purpose is kept; merges tell for themselves."""
+    world = World()
+    world.lake.retain()
+    world.lake.compact()
+    names = [meta.key for meta in world.store.list(INTENTS_PREFIX)]
+    assert {name.split("-")[1] for name in names} == {"retain", "compact"}
+    world.lake.ingest(b'{"message": "three"}')
+    collect(world.scope(), Manner())
+    time.sleep(0.01)
+    collect(world.scope(), Manner())
+    names = [meta.key for meta in world.store.list(INTENTS_PREFIX)]
+    assert {name.split("-")[1] for name in names} == {"retain"}
+    lost = lakerunner.Lake(world.store, MemoryCatalog(), config=SETTINGS)
+    lost.recover()
+    found = lost.sql("SELECT body FROM logs ORDER BY body").to_arrow()["body"].to_pylist()
+    assert found == ["one", "three", "two"]
+    assert sum(one.rows for one in lost.segments()) == 3
+
+
+def test_old_notes_of_failures_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    note_setback(world.store, "acme", Setback("compact acme/logs/x", "store", "no room"))
+    collect(world.scope(), Manner())
+    assert read_setbacks(world.store)
+    monkeypatch.setattr("lakerunner.tasks.setbacks.SETBACK_KEPT_NS", 0)
+    time.sleep(0.01)
+    collect(world.scope(), Manner())
+    assert not read_setbacks(world.store)
+
+
+def test_one_organization_collects_nothing() -> None:
+    world = World()
+    with pytest.raises(ConfigurationError, match="bound"):
+        collect(world.scope().of("acme"), Manner())
