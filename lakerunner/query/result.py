@@ -20,6 +20,7 @@ from lakerunner.errors import (
 from lakerunner.query.cursor import write_cursor
 from lakerunner.query.newest import FirstRowsRun
 from lakerunner.query.plan import NO_CURSOR
+from lakerunner.query.plotting import draw
 from lakerunner.query.rendering import html_table, text_table
 from lakerunner.query.stats import QueryStats
 from lakerunner.query.writing import Form, write_rows
@@ -27,6 +28,7 @@ from lakerunner.query.writing import Form, write_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import altair as alt
     import pandas as pd
     import polars as pl
 
@@ -260,6 +262,23 @@ class Result:
     def pl(self) -> pl.DataFrame:
         """All rows as a Polars data frame; the same as `to_polars`."""
         return self.to_polars()
+
+    def plot(self, *, x: str | None = None, y: str | None = None) -> alt.Chart:
+        """The answer as a picture, which a notebook shows: an Altair chart to go on with.
+
+        Lines over time where there is a column of times, one for each series that the texts of a
+        row tell apart; otherwise bars. See `lakerunner.query.plotting.picture_of`.
+
+        Args:
+            x: The column along which it is drawn; chosen if not given.
+            y: The column of numbers that is drawn; chosen if not given.
+
+        Raises:
+            MissingExtraError: Altair is not installed.
+            ConfigurationError: There is nothing to draw.
+            QueryExecutionError: The query failed while it ran.
+        """
+        return draw(self.to_arrow(), x=x, y=y)
 
     def head(self, n: int = 10) -> Any:
         """The first rows as a `pyarrow.Table`; no more is read than they need.
