@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datafusion import col
 
-from lakerunner.compute.expressions import constant, kind_of
+from lakerunner.compute.expressions import Constant, constant, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ def _top(context: SessionContext, plan: LogicalPlan) -> _Top | None:
         if kind == "Projection" and (below := _renamed(said.projections())) is not None:
             chosen = [below[name] for name in chosen if name in below]
         elif kind == "Limit" and fetch < 0:
-            first, last = constant(said.skip()), constant(said.fetch())
+            first, last = _count(said.skip(), 0), _count(said.fetch(), None)
             if not isinstance(first, int) or not isinstance(last, int):
                 return None
             skip, fetch = first, last
@@ -131,6 +131,11 @@ def _top(context: SessionContext, plan: LogicalPlan) -> _Top | None:
     if fetch < 0 or skip or not _plain_limit(plan, fetch):
         return None
     return _Top(plan, FirstRows(fetch, places=tuple(range(len(names)))))
+
+
+def _count(said: Any, missing: int | None) -> Constant:
+    """A number of rows of a limit, which may have none."""
+    return missing if said is None else constant(said)
 
 
 def _sorted(
@@ -202,7 +207,7 @@ def _plain_limit(plan: LogicalPlan, fetch: int, *, filtered: bool = False) -> bo
     if kind == "TableScan":
         return said.fetch() is None or (said.fetch() == fetch and not filtered)
     if kind == "Limit":
-        same = constant(said.skip()) == 0 and constant(said.fetch()) == fetch
+        same = _count(said.skip(), 0) == 0 and _count(said.fetch(), None) == fetch
         return same and not filtered and _all_plain(plan, fetch, filtered=filtered)
     if kind in ("Projection", "SubqueryAlias", "Union"):
         return _all_plain(plan, fetch, filtered=filtered)
