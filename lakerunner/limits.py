@@ -88,6 +88,10 @@ random text there are so many that they exclude nothing."""
 FILTER_CACHE_BYTES: Final = 128 * MIB
 """Bytes of token filters that a query engine keeps between queries."""
 
+FILTER_RANGES: Final = 16
+"""Ranges of rows that a query is told to look at, where token filters leave only parts of segments.
+Each is compared with every row of the pages that are read."""
+
 FILTER_TOKENS: Final = 256
 """Values of a list and alternatives of a condition that are looked for in token filters; of more
 nothing is known. Each costs some microseconds a segment."""

@@ -69,6 +69,7 @@ class PlannedQuery:
         schema: Any = None,
     ) -> None:
         self._context = context
+        self._optimum: LogicalPlan | None = None
         self._frame = frame
         self._dynamic = dynamic
         self._tables = tables
@@ -105,11 +106,14 @@ class PlannedQuery:
 
     def _optimized_plan(self) -> LogicalPlan:
         with planning_failures(self.text):
+            if self._optimum is not None:
+                return self._optimum
             parsed = self._frame.logical_plan()
             plan = self._frame.optimized_logical_plan()
             fault = quantified_fault(parsed) or cast_bounds_fault(plan, self._tables)
         if fault is not None:
             raise UnsupportedQueryError(fault, query=self.text)
+        self._optimum = plan
         return plan
 
     def mended(self) -> PlannedQuery:
@@ -125,7 +129,9 @@ class PlannedQuery:
         if not hazards:
             # Not before it is optimized does a plan know the types of its result: of a union of
             # integers and floats it says that they are integers.
-            return self._planned(self._frame, schema=self._schema_of(plan))
+            same = self._planned(self._frame, schema=self._schema_of(plan))
+            same._optimum = plan
+            return same
         try:
             plan = PlanMender(self._context).mend(plan, hazards, self.text)
         except Exception as error:
@@ -190,7 +196,8 @@ class PlannedQuery:
             rows: Rows by table.
         """
         with planning_failures(self.text):
-            return pairs(self._frame.optimized_logical_plan(), rows) > INLINE_PAIRS
+            plan = self._optimum or self._frame.optimized_logical_plan()
+            return pairs(plan, rows) > INLINE_PAIRS
 
     def execute(self, allowance: Allowance | None = None) -> Execution:
         """Start a run. Nothing is read before the first batch is asked for.

@@ -249,6 +249,8 @@ class Session:
         ]
         if table.files or not frames:
             scan = self._scanned(table, table.schema, table.files)
+            if table.within:
+                scan = scan.filter(scan.parse_sql_expr(table.within))
             frames.insert(0, _with_named(scan, table, table.named_from))
         frame = reduce(DataFrame.union, frames)
         if not table.computed:

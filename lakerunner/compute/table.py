@@ -67,6 +67,8 @@ class Table(NamedTuple):
         aliases: What the query may call it as well.
         numbers: Columns of doubles of which no file has a NaN.
         times: Rows of other times are not in it.
+        within: A condition in SQL, over columns of `files`, that is true of all rows that the query
+            needs of them; the engine skips parts of files by it.
     """
 
     name: str
@@ -80,3 +82,4 @@ class Table(NamedTuple):
     aliases: tuple[str, ...] = ()
     numbers: frozenset[str] = frozenset()
     times: TimeRange = TimeRange()
+    within: str = ""

@@ -24,7 +24,7 @@ from lakerunner.query.newest import Rounds, beyond, in_order, to_open, within
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
 from lakerunner.query.scan_mode import choose_mode, share
-from lakerunner.query.token_filters import Sought, wanted_sections
+from lakerunner.query.token_filters import Sought, rows_condition, wanted_sections
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES
 
@@ -227,7 +227,7 @@ class Planner:
     ) -> QueryPlan:
         scans = query.needs()
         known = scans is not None
-        views, scans, first = self._look(query, mention, snapshots, scans)
+        views, scans, first, looked = self._look(query, mention, snapshots, scans)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         hidden = hiding(self._organization, self._rules, snapshots)
         tables = tuple(
@@ -241,6 +241,8 @@ class Planner:
             return QueryPlan(rounds.plan, tables, 0.0, rounds)
         if after is not None:
             raise UnsupportedQueryError(NO_CURSOR, query=query.text)
+        if looked is not None and not any(one.segments for one in tables) and not mention.clock:
+            return QueryPlan(looked.mended(), tables, 0.0)
         for _ in range(_ATTEMPTS):
             planned = query.build(self._session, [self._table(one, views) for one in tables])
             if not mention.clock:
@@ -262,8 +264,11 @@ class Planner:
         mention: Mention,
         snapshots: Mapping[str, Snapshot],
         needs: Sequence[Scan] | None,
-    ) -> tuple[dict[str, View], Sequence[Scan], FirstRows | None]:
-        """Plan over no files: which columns are read, what every scan asks for, which rows come."""
+    ) -> tuple[dict[str, View], Sequence[Scan], FirstRows | None, Plan | None]:
+        """Plan over no files: which columns are read, what every scan asks for, which rows come.
+
+        The plan comes too, if it is what runs where no file is left.
+        """
         every = {
             name: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
             for name, snapshot in snapshots.items()
@@ -274,7 +279,8 @@ class Planner:
                 for name, snapshot in snapshots.items()
             }
             if needs is not None:
-                return {name: without_witness(view) for name, view in views.items()}, needs, None
+                views = {name: without_witness(view) for name, view in views.items()}
+                return views, needs, None, None
             tables = [
                 Table(
                     name,
@@ -286,12 +292,16 @@ class Planner:
                 )
                 for name, view in views.items()
             ]
-            planned = query.build(self._session, tables).optimized()
+            drafted = query.build(self._session, tables)
+            planned = drafted.optimized()
             scans = planned.scans()
             starred = {scan.table for scan in scans if WITNESS in scan.columns}
             if not starred:
                 first = planned.first_rows() if len(scans) == 1 and not mention.clock else None
-                return {name: without_witness(one) for name, one in views.items()}, scans, first
+                # Columns of own names are among all others in it, where a `*` would show them.
+                plain = not any(view.named for view in views.values())
+                views = {name: without_witness(view) for name, view in views.items()}
+                return views, scans, first, drafted if plain else None
             every |= dict.fromkeys(starred, True)
 
     def _rounds(
@@ -357,6 +367,8 @@ class Planner:
         described = [with_own_columns(one, plan.own) for one in kept]
         plan = self._with_deletions(plan) if kept else plan
         columns |= plan.hiding.reads(kept)
+        if rows_condition(kept, sections):
+            columns |= frozenset(TABLES[plan.name].sort)
         return plan._replace(segments=kept, mode=choose_mode(mine, described), columns=columns)
 
     def _with_deletions(self, plan: TablePlan) -> TablePlan:
@@ -397,6 +409,8 @@ class Planner:
             dict(plain[1]),
             TABLES[plan.name].aliases,
             view.numbers(plan.segments),
+            # Of files of other types it might be read otherwise than it is meant.
+            "" if recast else rows_condition(plan.segments, plan.sections),
         )
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import StoreError
-from lakerunner.limits import FILTER_CACHE_BYTES, FILTER_TOKENS, STORE_REQUESTS
+from lakerunner.limits import FILTER_CACHE_BYTES, FILTER_RANGES, FILTER_TOKENS, STORE_REQUESTS
 from lakerunner.model.predicate import (
     And,
     Compare,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from lakerunner.model.predicate import Predicate
-    from lakerunner.model.segment import FilterSection, Segment
+    from lakerunner.model.segment import FilterSection, Segment, StatValue
     from lakerunner.query.own_columns import OwnColumn
     from lakerunner.schema.patterns import Piece
     from lakerunner.store import ObjectStore
@@ -182,6 +182,55 @@ def wanted_sections(
     return found
 
 
+def rows_condition(segments: Sequence[Segment], sections: Mapping[str, int]) -> str:
+    """A condition in SQL that is true of every row that filters leave, and of few others.
+
+    The rows of a section are a range of the declared order, so pages outside of it can be skipped.
+
+    Args:
+        segments: What is left to be read.
+        sections: What their filters say; see `wanted_sections`.
+
+    Returns:
+        An empty text where filters leave all rows, or so many ranges that they do not help.
+    """
+    ranges: list[str] = []
+    partly = False
+    for segment in segments:
+        every = (1 << len(segment.filters)) - 1
+        wanted = sections.get(segment.id, every) & every
+        if wanted == every or not segment.filters:
+            first, last = segment.min_timestamp_ns, segment.max_timestamp_ns
+            ranges.append(_between("timestamp", first, last))
+            continue
+        partly = True
+        for place, section in enumerate(segment.filters):
+            if wanted >> place & 1:
+                bounds = zip(segment.sort, section.low, section.high, strict=False)
+                parts = [_between(*one) for one in bounds]
+                ranges.append(" AND ".join(filter(None, parts)) or "true")
+        if len(ranges) > FILTER_RANGES:
+            return ""
+    return f"({') OR ('.join(ranges)})" if partly and len(ranges) <= FILTER_RANGES else ""
+
+
+def _between(column: str, low: StatValue | None, high: StatValue | None) -> str:
+    """That a column lies between two values, both included; nothing where they are not known."""
+    if low is None or high is None:
+        return ""
+    first, last = (_literal(column, value) for value in (low, high))
+    return f'"{column}" >= {first} AND "{column}" <= {last}'
+
+
+def _literal(column: str, value: StatValue) -> str:
+    if column == "timestamp":
+        return f"arrow_cast({value}, 'Timestamp(Nanosecond, Some(\"UTC\"))')"
+    if isinstance(value, str):
+        escaped = value.replace("'", "''")
+        return f"'{escaped}'"
+    return str(value)
+
+
 class _Probe:
     """Asks the filter of one segment. What was not read says nothing, and is remembered."""
 
@@ -263,11 +312,11 @@ class _Probe:
             sought.odd_case and section.facts & ODD_CASE
         ):
             return True
-        # No early end: what is missing must be known of all, to be read at once.
-        words = [self._has(section.start, section.words, token) for token in sought.words]
+        # What was not read yet ends nothing, so that all of it is known before it is read at once.
         behind = section.start + section.words[0] * section.words[1]
-        grams = [self._has(behind, section.grams, token) for token in sought.grams]
-        return all(words) and all(grams)
+        return all(self._has(section.start, section.words, one) for one in sought.words) and all(
+            self._has(behind, section.grams, one) for one in sought.grams
+        )
 
     def _has(self, start: int, shape: tuple[int, int, int], token: int) -> bool:
         count, width, probes = shape

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -265,6 +266,12 @@ def _walk(tokens: NDArray[np.uint64]) -> tuple[Any, Any]:
     return mixed & np.uint64(0xFFFFFFFF), mixed >> np.uint64(32) | np.uint64(1)
 
 
+@lru_cache(maxsize=4096)
+def _walk_of(token: int) -> tuple[int, int]:
+    first, step = _walk(np.array([token], np.uint64))
+    return int(first[0]), int(step[0])
+
+
 def _summed(data: bytes, number: int) -> bytes:
     return data + zlib.crc32(data, number).to_bytes(_SUM, "little")
 
@@ -294,8 +301,7 @@ def holds(chunk: bytes, shape: tuple[int, int, int], token: int) -> bool:
     """
     _, width, probes = shape
     size = (width - _SUM) * 8
-    mixed = int(mix64(np.array([token], np.uint64))[0])
-    bit, step = mixed & 0xFFFFFFFF, mixed >> 32 | 1
+    bit, step = _walk_of(token)
     for _ in range(probes):
         place = bit % size
         if not chunk[place >> 3] >> (place & 7) & 1:
