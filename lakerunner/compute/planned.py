@@ -130,7 +130,7 @@ class PlannedQuery:
             # Not before it is optimized does a plan know the types of its result: of a union of
             # integers and floats it says that they are integers.
             same = self._planned(self._frame, schema=self._schema_of(plan))
-            same._optimum = plan
+            same._optimum = plan  # noqa: SLF001 - another query, of this class
             return same
         try:
             plan = PlanMender(self._context).mend(plan, hazards, self.text)

@@ -368,7 +368,7 @@ class Planner:
         plan = self._with_deletions(plan) if kept else plan
         columns |= plan.hiding.reads(kept)
         if rows_condition(kept, sections):
-            columns |= frozenset(TABLES[plan.name].sort)
+            columns |= {name for segment in kept for name in segment.sort}
         return plan._replace(segments=kept, mode=choose_mode(mine, described), columns=columns)
 
     def _with_deletions(self, plan: TablePlan) -> TablePlan:

@@ -126,7 +126,7 @@ class OpenSegment:
     Args:
         schema: Of all rows. Columns without any value cost little and are in no description.
         sort: The declared order: columns of the schema.
-        ids: Columns that get filters.
+        ids: Columns that get filters of their own.
         forecast: What is known of the rows beforehand.
         sink: Where the file goes; memory if not given.
         texts: Columns whose words a token filter tells; None makes none.
@@ -171,7 +171,8 @@ class OpenSegment:
                     "ndv": max(1, min(forecast.distinct.get(name, ROW_GROUP_ROWS), ROW_GROUP_ROWS)),
                     "fpp": BLOOM_FALSE_SHARE,
                 }
-                for name in ids
+                # A token filter has the same ids, for smaller parts and in half the bytes.
+                for name in (ids if texts is None else ())
                 if name in schema.names
             },
             version="2.6",
