@@ -410,7 +410,7 @@ class Planner:
             TABLES[plan.name].aliases,
             view.numbers(plan.segments),
             # Of files of other types it might be read otherwise than it is meant.
-            "" if recast else rows_condition(plan.segments, plan.sections),
+            within="" if recast else rows_condition(plan.segments, plan.sections),
         )
 
 
