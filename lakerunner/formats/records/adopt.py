@@ -13,6 +13,7 @@ from lakerunner.formats.records.columns import Context, make_columns
 from lakerunner.formats.records.convert import to_word
 from lakerunner.formats.records.fields import Fields, Preferred, squash, take_apart
 from lakerunner.formats.records.lake_rows import over, take_lake_columns, take_overflow
+from lakerunner.formats.records.patterns import apply_pattern
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
 from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
@@ -139,6 +140,7 @@ def _text_rows(
         pa.table({"message": _chunks([text.records.table["message"] for text in texts])}),
         np.concatenate([text.records.payload for text in texts]),
     )
+    records = apply_pattern(records, None)
     after = np.concatenate([text.after for text in texts])
     near = np.searchsorted(payload, records.payload) + np.maximum(after - 1, 0)
     times = _chunks([rows.columns["timestamp"] for rows in made]).take(pa.array(order[near]))

@@ -26,6 +26,9 @@ _JOINED = (
     r"^(Caused by: |\.\.\. \d+ (more|common frames)|--- End of |at [\w.$<>/]+\(.*\)$"
     r"|During handling of the above exception|The above exception was the direct cause)"
 )
+_CUT = r"^\d{4}-\S+ (stdout|stderr) P(?: |$)"
+"""A piece of a longer line, as the runtimes of containers write it: its end is not trimmed, so that
+all pieces together are the line again."""
 _JAVA_EXCEPTION = r"^([\w$]+\.)+[\w$]+(:|$)"
 _EXCEPTION = r"^[A-Za-z_][\w.]*(:|$)"
 _MAY_CONTINUE = re.compile(
@@ -98,7 +101,15 @@ def traces_together(lines: Lines) -> tuple[Any, Any]:
     """
     firsts = np.flatnonzero(~_continues(lines))
     lasts = np.append(firsts[1:], len(lines.starts))[: len(firsts)] - 1
-    return slices(lines.data, lines.starts[firsts], lines.ends[lasts]), firsts
+    ends = lines.ends[lasts]
+    text = slices(lines.data, lines.starts[firsts], ends)
+    cut = np.flatnonzero(_matches(text, _CUT))
+    if not len(cut):
+        return text, firsts
+    following = np.append(np.flatnonzero(np.frombuffer(lines.data, np.uint8) == _NEWLINE), -1)
+    following[-1] = len(lines.data)
+    ends[cut] = following[np.searchsorted(following, ends[cut])]
+    return slices(lines.data, lines.starts[firsts], ends), firsts
 
 
 def _continues(lines: Lines) -> Any:

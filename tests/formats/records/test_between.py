@@ -119,3 +119,11 @@ def test_text_before_the_first_object_is_json(name: str) -> None:
 def test_text_with_an_object_in_it_is_no_json() -> None:
     text = b"one\n" * 30 + b'{"dump": 1}\n' + b"two\n" * 30
     assert choose_format("a.log", text).name == "text"
+
+
+def test_text_with_a_time_of_its_own_keeps_it() -> None:
+    payload = b'{"ts": "2026-01-01T00:00:00Z", "msg": "a"}\n2026-02-02T00:00:00Z WARN slow\n'
+    decoded = rows(payload)
+    (_, text) = decoded.table.select(["timestamp", "timestamp_source", "level"]).to_pylist()
+    assert f"{text['timestamp']:%m-%d}" == "02-02"
+    assert (text["timestamp_source"], text["level"]) == ("time", "WARN")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from lakerunner.formats.records.logfmt import looks_like_logfmt, read_logfmt
 
@@ -42,10 +43,13 @@ def rows_of(*payloads: bytes) -> list[dict[str, Any]]:
 def same_value(found: object, sent: str) -> bool:
     if isinstance(found, bool):
         return sent == str(found).lower()
-    return isinstance(found, (int, float)) and float(sent) == found
+    if not isinstance(found, (int, float)):
+        return False
+    return float(sent) == found or (sent == "NaN" and math.isnan(found))
 
 
 @given(LINES)
+@example([{"n": "NaN"}])
 def test_any_pairs_come_through(lines: list[dict[str, str]]) -> None:
     text = [{"text": "x", **line} for line in lines]
     for read, sent in zip(rows_of(written(text)), text, strict=True):

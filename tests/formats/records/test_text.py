@@ -135,3 +135,17 @@ def test_the_indentation_of_a_wrapped_line_is_kept(line: str, body: str | None) 
     data = f"{line}\n2026-01-01T00:00:00Z stdout F next\n".encode()
     table = FORMATS["text"].decode([data], Signal.LOGS, [0]).table
     assert table["body"].to_pylist() == [body, "next"]
+
+
+def test_pieces_of_a_long_line_are_that_line_together() -> None:
+    pieces = ["  one ", "two  ", "", " ", "three"]
+    tags = "PPPPF"
+    lines = [
+        f"2026-01-01T00:00:0{n}Z stdout {tag} {piece}"
+        for n, (tag, piece) in enumerate(zip(tags, pieces, strict=True))
+    ]
+    payload = "\n".join([*lines, "2026-01-01T00:00:09Z stdout F other  "]).encode()
+    decoded = FORMATS["text"].decode([payload], Signal.LOGS, [0])
+    bodies = decoded.table["body"].to_pylist()
+    assert "".join(body or "" for body in bodies[:5]) == "".join(pieces)
+    assert bodies[5] == "other"
