@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TIME_NS = 10**18
 ALWAYS = {"timestamp", "timestamp_source", "fingerprint", "series_id"}
-COUNTED = {"count": 0, "flags": 0}
+COUNTED: dict[str, Any] = {"count": 0, "flags": 0}
 
 
 def logs() -> Message:
@@ -46,14 +46,14 @@ def metrics() -> Message:
 
 
 LOG = {"flags": 0, "dropped_attributes_count": 0}
-SPAN = {
+SPAN: dict[str, Any] = {
     **LOG,
     "kind": "UNSPECIFIED",
     "status_code": "UNSET",
     "dropped_events_count": 0,
     "dropped_links_count": 0,
 }
-POINTS = {
+POINTS: dict[str, dict[str, Any]] = {
     "gauge": {"flags": 0},
     "sum": {"flags": 0, "is_monotonic": False},
     "histogram": {**COUNTED, "bucket_counts": [], "explicit_bounds": []},
