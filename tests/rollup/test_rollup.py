@@ -22,6 +22,8 @@ from lakerunner.testing.faults import FaultPlan, FaultyCatalog, FaultyStore, Sim
 from tests.rollup.world import HOUR, SECOND, START, TIERS, Point, World
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lakerunner.model.segment import Segment
 
 DAY = 24 * HOUR
@@ -284,6 +286,26 @@ STEPS = st.lists(
 )
 
 
+def test_captured_metrics_are_in_each_tier_as_they_were_sent(telemetry: Path) -> None:
+    lake = World().lake
+    lake.ingest(str(telemetry / "otlp" / "metrics") + "/")
+    assert not lake.rollup().failed
+    sent = lake.sql("""
+        SELECT metric_type, count(*) AS points, round(sum(value), 3) AS total
+        FROM metrics WHERE coalesce(flags, 0) = 0 GROUP BY 1 ORDER BY 1
+    """).to_pylist()
+    assert sum(row["points"] for row in sent) > 30_000
+    for tier in TIERS:
+        held = lake.sql(f"""
+            SELECT metric_type, sum(point_count) AS points, round(sum(value_sum), 3) AS total
+            FROM metrics_rollup WHERE resolution_ns = {tier * SECOND} GROUP BY 1 ORDER BY 1
+        """).to_pylist()
+        assert held == sent
+    added = "SELECT sum(count) FROM {} WHERE temporality = 'delta' AND metric_type = 'histogram'"
+    whole = lake.sql(added.format("metrics")).scalar()
+    assert lake.sql(added.format("metrics_rollup")).scalar() == whole * len(TIERS)
+
+
 class Story:
     """A world, and all points that were ever taken."""
 
@@ -300,9 +322,8 @@ class Story:
         self.world.roll()
 
     def merge(self, number: int) -> None:
-        mine = self.window(number)
-        if len(mine) > 1:
-            self.world.replace(mine, "compact")
+        del number
+        self.world.lake.compact()
 
     def retire(self, number: int) -> None:
         self.world.roll()  # what nobody summed up would be gone, as it should be
