@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from lakerunner.compact import Compactor
 from lakerunner.errors import CatalogMismatchError, LakerunnerError
-from lakerunner.limits import MAINTAIN_SECONDS, MAINTAIN_SECONDS_MOST
+from lakerunner.limits import MAINTAIN_SECONDS, MAINTAIN_SECONDS_MOST, ROLLUP_SETTLE_SECONDS
 from lakerunner.model.config import read_config
 from lakerunner.model.report import Setback, WorkReport
 from lakerunner.retain import Retention
@@ -52,8 +52,8 @@ def maintain(
         scope: The lake; if it is bound to one organization, that one's part, without collection.
         manner: How; see `lakerunner.tasks`.
         dry_run: Only say what would be done as things stand.
-        eager: Merge what is there. Otherwise segments wait for others that may come: this is for
-            those who call again and again, and writes fewer bytes.
+        eager: Merge and sum up what is there. Otherwise segments and windows wait for what may yet
+            come: this is for those who call again and again, and writes fewer bytes.
 
     Returns:
         The sum of all stages, and each of them in `parts`.
@@ -89,7 +89,12 @@ def stages(
     found: dict[str, Callable[[], WorkReport]] = {
         "delete": partial(retention.delete, manner, dry_run=dry_run),
         "compact": partial(compactor.run, manner, dry_run=dry_run, eager=eager),
-        "rollup": partial(rollup.run, manner, dry_run=dry_run),
+        "rollup": partial(
+            rollup.run,
+            manner,
+            dry_run=dry_run,
+            settle_seconds=None if eager else ROLLUP_SETTLE_SECONDS,
+        ),
         "retain": partial(retention.drop, manner, dry_run=dry_run),
     }
     if not scope.bound:

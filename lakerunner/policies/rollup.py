@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lakerunner.model.config import Config
+    from lakerunner.model.deletion import Deletion
     from lakerunner.model.segment import Segment
 
 
@@ -184,6 +185,7 @@ def plan_window(
     tiers: Iterable[Segment],
     window: tuple[int, int],
     settings: TierSettings,
+    deletions: Iterable[Deletion] = (),
 ) -> WindowPlan | None:
     """What is to be done in one window; None if its tiers hold all that there is.
 
@@ -192,6 +194,8 @@ def plan_window(
         tiers: Live tier segments that may lie in it.
         window: From start to end.
         settings: Which tiers there are to be.
+        deletions: Of points, pending or done. Where one is younger than the tiers, points that are
+            gone were deleted, and a window that would be stuck is summed up afresh.
     """
     start, end = window
     if start < settings.points_since_ns:
@@ -221,7 +225,14 @@ def plan_window(
     )
     if _ids(known.values()) <= there and beside <= context:
         return base
-    return _amended(base, known, beside, stale)
+    amended = _amended(base, known, beside, stale)
+    if amended is not None and amended.way is Way.STUCK:
+        made = min(one.epoch for several in held.values() for one in several)
+        if any(
+            one.epoch > made and one.start_ns < end and one.end_ns > lookback for one in deletions
+        ):
+            return base
+    return amended
 
 
 def _amended(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from lakerunner.catalog.deletions import pending_deletions, proofs
 from lakerunner.errors import SegmentError
 from lakerunner.fencing import Fence
 from lakerunner.limits import MEMORY_FLOOR_BYTES, ROLLUP_ROW_BYTES
@@ -103,7 +104,13 @@ def current_plan(
         scope.catalog.segments(scope.organization, table, span, sequence=head.sequence)
         for table, span in (("metrics", wide), (_TABLE.name, TimeRange(start, end)))
     )
-    return plan_window(points, tiers, window, settings)
+    plan = plan_window(points, tiers, window, settings)
+    if plan is None or plan.way is not Way.STUCK:
+        return plan
+    pending = pending_deletions(scope.catalog, scope.organization, "metrics")
+    done = [one.deletion for one in proofs(scope.catalog, scope.organization)]
+    deletions = [*pending, *(one for one in done if one.table == "metrics")]
+    return plan_window(points, tiers, window, settings, deletions)
 
 
 def _commit(

@@ -95,6 +95,23 @@ def test_a_merge_costs_nothing_and_a_rewrite_is_summed_up_again() -> None:
     assert world.sums() == same(2, 12.0, 5.0, 7.0, 2.0)
 
 
+def test_what_is_deleted_from_points_leaves_the_tiers() -> None:
+    world = World()
+    world.ingest(Point(1, 5, "a", gauge=True), Point(2, 7, "b", gauge=True))
+    world.ingest(Point(3, 9, "b", gauge=True))
+    world.roll()
+    world.lake.delete("metrics", where="attr_host = 'b'")
+    world.lake.retain()
+    world.roll()
+    assert [row[1:5] for row in world.sums()] == [(1, 5.0, 5.0, 5.0)] * len(TIERS)
+    world.lake.delete("metrics_rollup", where="attr_host = 'a'")
+    assert world.sums() == []
+    world.ingest(Point(4, 1, "c", gauge=True))
+    world.roll()
+    # What was deleted from a tier stays deleted when its window is made again.
+    assert [row[1:5] for row in world.sums()] == [(1, 1.0, 1.0, 1.0)] * len(TIERS)
+
+
 def test_tiers_outlive_their_points_and_take_up_late_ones() -> None:
     world = World()
     world.ingest(Point(5, 100, gauge=True), Point(30, 300, gauge=True), Point(6, 10), Point(40, 30))
