@@ -88,8 +88,9 @@ def metric_name(stream: Stream) -> str:
         >>> metric_name(Stream("http_requests_total", "sum", "", True))
         'http_requests_total'
     """
-    plain = _PROMETHEUS_NAME.fullmatch(stream.name) is not None
     tokens = _TOKEN.findall(stream.name)
+    # Nothing would be left of a name that has no character of Prometheus' own: it stays, too.
+    plain = not tokens or _PROMETHEUS_NAME.fullmatch(stream.name) is not None
     suffixes = _unit_suffixes(stream.unit, tokens)
     last = ""
     if stream.type == "sum" and stream.monotonic:

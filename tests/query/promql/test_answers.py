@@ -396,3 +396,52 @@ def test_attributes_of_resources_can_be_left_out() -> None:
         assert rows(lake.promql('up{region="eu"}', time=1)) == []
         (added,) = rows(lake.promql('info(up, {region="eu"})', time=1))
         assert added["region"] == "eu"
+
+
+def test_many_to_many_names_the_labels(lake: Lake) -> None:
+    put(lake, *(point("a", "gauge", 0, value=1.0, attributes=[("x", "1"), ("y", y)]) for y in "pq"))
+    with pytest.raises(QueryExecutionError) as caught:
+        lake.promql("a * on (x) a", time=1)
+    for part in ("found duplicate series for the match group", 'x="1"', 'y="p"', 'y="q"'):
+        assert part in caught.value.message
+
+
+def test_subqueries_thirty_levels_deep(lake: Lake) -> None:
+    put(lake, *(point("m", "gauge", at, value=1.0 * at) for at in range(0, 600, 60)))
+    text = "m"
+    for _ in range(30):
+        text = f"max_over_time({text}[1m:1m])"
+    assert rows(lake.promql(text, time=540))[0]["value"] == 540.0
+
+
+def test_names_of_every_class_of_characters(lake: Lake) -> None:
+    name = "\u540d \u00e9\u0301.\u0661-\u20ac\u2460\U0001f600\u05d0\u0905\u3042"
+    put(lake, point(name, "gauge", 0, value=7.0, attributes=[(name, name)]))
+    (told,) = lake.metrics().to_arrow()["name"].to_pylist()
+    (found,) = rows(lake.promql(f'{{"{told}"}}', time=1))
+    assert (told, found["__name__"], found["value"]) == (name, name, 7.0)
+    assert name in found.values()
+    with pytest.raises(QuerySyntaxError, match="unexpected character"):
+        lake.promql(name, time=1)
+
+
+def test_points_out_of_order_are_brought_in_order(lake: Lake) -> None:
+    counter = {"temporality": "cumulative", "is_monotonic": True}
+    for at in (50, 10, 30, 0, 40, 20):
+        put(lake, point("hits", "sum", at, value=at * 1.0, **counter))
+    assert rows(lake.promql("increase(hits_total[50s])", time=50))[0]["value"] == 50.0
+    assert rows(lake.promql("resets(hits_total[1m])", time=50))[0]["value"] == 0.0
+
+
+def test_a_series_whose_type_changes_is_a_series_of_each(lake: Lake) -> None:
+    put(lake, *(point("m", "gauge", at, value=1.0 * at) for at in (0, 10)))
+    counter = {"temporality": "cumulative", "is_monotonic": True}
+    put(lake, *(point("m", "sum", at, value=1.0 * at, **counter) for at in (20, 30)))
+    bounds = {"explicit_bounds": [1.0], "temporality": "cumulative"}
+    put(lake, point("m", "histogram", 40, count=3, sum=2.0, bucket_counts=[1, 2], **bounds))
+    found = rows(lake.promql('{__name__=~"m.*"}', time=45))
+    kinds = {row["__name__"]: row.get("histogram") for row in found}
+    assert {"m_total", "m_bucket", "m_sum", "m_count"} <= set(kinds)
+    assert [one["value"] for one in found if one["__name__"] == "m_total"] == [30.0]
+    assert rows(lake.promql("m", time=15))[0]["value"] == 10.0
+    assert rows(lake.promql("m", time=45))[0]["histogram"]["count"] == 3.0
