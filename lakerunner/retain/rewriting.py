@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,10 +14,14 @@ import pyarrow.parquet as pq
 
 from lakerunner.compute.hidden import deleted_in
 from lakerunner.compute.session import Session
+from lakerunner.compute.table import ScanMode, Table
 from lakerunner.errors import SegmentDamagedError
 from lakerunner.limits import MIB
+from lakerunner.model.predicate import Or
 from lakerunner.publish import SegmentStream
+from lakerunner.query.prune import judge
 from lakerunner.schema.tables import table_spec
+from lakerunner.schema.types import TYPES
 from lakerunner.segments.checksums import damaged_parts
 from lakerunner.segments.codec import forecast_merge
 from lakerunner.store import ByteRange
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lakerunner.model.deletion import Deletion
+    from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
     from lakerunner.publish import MadeSegment, Origin
     from lakerunner.store import ObjectStore
@@ -58,12 +63,16 @@ class Judged(NamedTuple):
 def judge_rows(store: ObjectStore, segment: Segment, deletions: Sequence[Deletion]) -> Judged:
     """Judge every row of a segment by the conditions of deletions.
 
-    Only the columns that these speak of are decoded.
+    Its file is read only if some row may satisfy one, by what the catalog knows of the segment; and
+    then only the columns that conditions speak of are decoded.
 
     Raises:
         SegmentDamagedError: Its file is not as it was written.
         StoreError: It cannot be read.
     """
+    wanted = [judge(_predicate(one), segment).keep for one in deletions]
+    if not any(wanted):
+        return Judged(segment, (0,) * len(deletions), None)
     hidden = [deleted_in(one, segment) for one in deletions]
     schema = table_spec(segment.table).schema
     with _as_file(store, segment) as path:
@@ -139,3 +148,18 @@ def _as_file(store: ObjectStore, segment: Segment) -> Iterator[Path]:
 def _session() -> Session:
     """One for each process, of one thread: rows come in the order of their file."""
     return Session(memory_bytes=_MEMORY_BYTES, threads=1)
+
+
+def _predicate(deletion: Deletion) -> Predicate:
+    """What a row must satisfy for a deletion to concern it, as far as statistics can tell."""
+    return _read_predicate(deletion.table, deletion.where, tuple(sorted(deletion.columns.items())))
+
+
+@lru_cache(maxsize=256)
+def _read_predicate(name: str, where: str, columns: tuple[tuple[str, str], ...]) -> Predicate:
+    spec = table_spec(name)
+    own = [(column, TYPES[kind]) for column, kind in columns if column not in spec.schema.names]
+    table = Table(name, pa.schema([*spec.schema, *own]), (), ScanMode.SWEEP, {})
+    text = " ".join(["SELECT 1 FROM", name, f"WHERE ({where})"])
+    scans = _session().plan(text, [table]).optimized().scans()
+    return Or(tuple(one.predicate for one in scans))

