@@ -163,6 +163,7 @@ class Lake(Asking, Upkeep):
         mapping: SourceMapping | Mapping[str, Any] | None = None,
         organization: str | None = None,
         progress: Progress | None = None,
+        workers: int | None = None,
     ) -> IngestReport:
         """Take everything a source names that was not taken before; see `Ingestor.ingest`.
 
@@ -179,6 +180,7 @@ class Lake(Asking, Upkeep):
                 mapping=mapping,
                 organization=organization,
                 progress=progress,
+                workers=workers,
             )
 
     def ingest_owned(self, *, progress: Progress | None = None) -> IngestReport:

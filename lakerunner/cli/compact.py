@@ -19,8 +19,8 @@ from lakerunner.cli.options import (
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.screen import answers
 from lakerunner.cli.watch import stopped_by_interrupt
-from lakerunner.cli.workers import worker_processes
 from lakerunner.compact import Compactor
+from lakerunner.executors import worker_processes
 from lakerunner.limits import COMPACT_WATCH_SECONDS
 from lakerunner.printable import printable
 from lakerunner.tasks import Manner

@@ -24,7 +24,7 @@ from lakerunner.cli.rules import (
     read_rules,
 )
 from lakerunner.cli.screen import answers, messages, size
-from lakerunner.cli.workers import available_cores, worker_processes
+from lakerunner.executors import available_cores, worker_processes
 from lakerunner.model.report import IngestReport
 from lakerunner.printable import printable
 

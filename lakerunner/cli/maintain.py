@@ -17,8 +17,8 @@ from lakerunner.cli.options import (
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.screen import answers, messages
 from lakerunner.cli.watch import stopped_by_interrupt
-from lakerunner.cli.workers import worker_processes
 from lakerunner.errors import ConfigurationError
+from lakerunner.executors import worker_processes
 from lakerunner.lake import Lake
 from lakerunner.limits import MAINTAIN_SECONDS
 from lakerunner.maintenance import Maintainer, MaintainerState

@@ -10,7 +10,7 @@ from lakerunner.cli.compact import DryRun, OneOrganization, Watch, repeated, sho
 from lakerunner.cli.options import CatalogUrl, LakeUrl, StorageOptions, Workers, open_lake
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.watch import stopped_by_interrupt
-from lakerunner.cli.workers import worker_processes
+from lakerunner.executors import worker_processes
 from lakerunner.limits import ROLLUP_SETTLE_SECONDS
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from lakerunner.cli.options import (
     read_storage_options,
 )
 from lakerunner.cli.progress import ProgressDisplay
-from lakerunner.cli.workers import worker_processes
 from lakerunner.events import open_source
+from lakerunner.executors import worker_processes
 from lakerunner.limits import WATCH_SECONDS
 
 if TYPE_CHECKING:

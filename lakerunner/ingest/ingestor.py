@@ -6,6 +6,9 @@ import os
 import threading
 import time
 import uuid
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ from lakerunner.errors import (
     ObjectTooLargeError,
     UnknownFormatError,
 )
-from lakerunner.executors import bounded_map, workers_of
+from lakerunner.executors import bounded_map, worker_processes, workers_of
 from lakerunner.fencing import Fence
 from lakerunner.fencing.heights import present_ns
 from lakerunner.ingest.arrow import ARROW, stream_pieces
@@ -162,6 +165,7 @@ class Ingestor:
         mapping: SourceMapping | Mapping[str, Any] | None = None,
         organization: str | None = None,
         progress: Progress | None = None,
+        workers: int | None = None,
     ) -> IngestReport:
         """Take everything a source names that was not taken before.
 
@@ -176,6 +180,9 @@ class Ingestor:
                 text, Parquet and tables. It may name signal and format, too.
             organization: Whose rows they are.
             progress: Called after each batch.
+            workers: Processes for this call, in place of the ingestor's executor; they begin with
+                its second batch. They import the main module of the program, so a script calls
+                this below `if __name__ == "__main__":`.
 
         Returns:
             What was done. Objects that could not be taken are in it, with reasons, and so is a
@@ -184,7 +191,8 @@ class Ingestor:
         Raises:
             ObjectNotFoundError: `source` is an object or folder that is not there.
             InputError: `source` is bytes or a table that cannot be taken.
-            ConfigurationError: The mapping is wrong, or `source` is of no known kind.
+            ConfigurationError: The mapping is wrong, or `source` is of no known kind, or there can
+                be no worker processes.
             StoreError: A segment could not be put, or the source could not be listed.
             CatalogMismatchError: The catalog is not this lake's, or not up to it.
             CatalogError: A commit failed.
@@ -201,7 +209,11 @@ class Ingestor:
         inputs = find_inputs(
             source, self._store.url, self._store.storage_options, self._open_bucket
         )
-        report = self._run(inputs, request, progress)
+        if workers is None:
+            report = self._run(inputs, request, progress)
+        else:
+            with self._with_processes(workers, inputs.store) as ingestor:
+                report = ingestor._run(inputs, request, progress)  # noqa: SLF001 - of this class
         if report == IngestReport(seconds=report.seconds):
             return msgspec.structs.replace(report, unmatched=(os.fspath(source),))
         return report
@@ -225,6 +237,28 @@ class Ingestor:
         """
         request = read_request(organization=organization, only=self._only)
         return self._run(Inputs(store, iter(objects)), request, None, inline=True)
+
+    @contextmanager
+    def _with_processes(self, count: int, source: ObjectStore) -> Iterator[Ingestor]:
+        """This ingestor, with processes of its own."""
+        if count < 1:
+            raise ConfigurationError("workers must be at least 1", setting="workers")
+        for store in (self._store, source):
+            if count > 1 and split_scheme(store.url)[0] == "memory":
+                raise ConfigurationError(
+                    f"workers: other processes cannot reach {store.url}", setting="workers"
+                )
+        with worker_processes(count) as executor:
+            ingestor = copy(self)
+            ingestor._executor = executor  # noqa: SLF001 - of this class
+            try:
+                yield ingestor
+            except BrokenProcessPool as error:
+                raise ConfigurationError(
+                    "workers: a worker process ended, for want of memory or because the program "
+                    'does not keep its start below `if __name__ == "__main__":`',
+                    setting="workers",
+                ) from error
 
     def ingest_owned(self, progress: Progress | None = None) -> IngestReport:
         """Take all that is new wherever storage profiles and prefix mappings point.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lakerunner.cli.workers import available_cores, worker_processes
+from lakerunner.executors import available_cores, worker_processes
 
 
 def test_the_first_task_runs_here_and_the_others_elsewhere() -> None:
