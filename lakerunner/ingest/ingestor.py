@@ -180,9 +180,8 @@ class Ingestor:
                 text, Parquet and tables. It may name signal and format, too.
             organization: Whose rows they are.
             progress: Called after each batch.
-            workers: Processes for this call, in place of the ingestor's executor; they begin with
-                its second batch. They import the main module of the program, so a script calls
-                this below `if __name__ == "__main__":`.
+            workers: Processes for this call, from its second batch on. They import the program's
+                main module: a script calls this below `if __name__ == "__main__":`.
 
         Returns:
             What was done. Objects that could not be taken are in it, with reasons, and so is a
