@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -62,6 +63,24 @@ def test_a_counter_goes_on_from_the_window_before_whichever_comes_first() -> Non
     world.ingest(Point(HOUR - 5, 60))
     world.roll()
     assert world.sums() == same(3, 205.0, 60.0, 75.0, 15.0)
+
+
+def test_a_rate_over_a_tier_is_that_over_the_points() -> None:
+    world = World()
+    values = [at * 3 % 1000 for at in range(0, 2 * HOUR, 5)]  # begins anew again and again
+    world.ingest(*(Point(at * 5, value) for at, value in enumerate(values)))
+    world.roll()
+    rises = [after - before if after >= before else after for before, after in pairwise(values)]
+    for tier in TIERS:
+        added = [0.0] * (2 * HOUR // tier)
+        for at, more in enumerate(rises, 1):
+            added[at * 5 // tier] += more
+        assert [row["value_increase"] for row in world.buckets(tier)] == added
+    # Between two points of one counter, Prometheus adds what the later buckets hold.
+    asked = world.lake.promql("increase(requests_total[1h])", time=START + 2 * HOUR - 5 + 0.001)
+    (sample,) = asked.to_pylist()
+    (_, row) = world.buckets(3600)
+    assert sample["value"] == pytest.approx(row["value_increase"], rel=0.01)
 
 
 def test_attributes_and_identity_stay() -> None:
