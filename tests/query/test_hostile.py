@@ -84,7 +84,7 @@ SOURCES = [
     "pg_catalog.pg_class",
     "system.runtime.tables",
     "other.public.logs",
-    "metrics_rollup",
+    "metrics_of_others",
     '"LOGS"',
     '"?table?"',
     "probe",

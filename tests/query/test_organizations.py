@@ -297,7 +297,8 @@ def test_a_query_sees_no_table_of_one_that_is_being_read(lake: lakerunner.Lake) 
     batches = iter(lake.for_organization("beta").sql("SELECT name FROM spans"))
     next(batches)
     assert rows(lake.for_organization("acme"), "SELECT * FROM spans") == []
-    refuse(lake.for_organization("acme"), "SELECT * FROM metrics_rollup")
+    assert rows(lake.for_organization("acme"), "SELECT * FROM metrics_rollup") == []
+    refuse(lake.for_organization("acme"), "SELECT * FROM metrics_of_others")
 
 
 @pytest.mark.parametrize("name", ["", "..", "../beta", "acme/../beta", "béta", "b" * 200])
