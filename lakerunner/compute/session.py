@@ -38,6 +38,7 @@ from lakerunner.compute.metric_functions import (
 )
 from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
 from lakerunner.compute.planned import PlannedQuery
+from lakerunner.compute.sketch_functions import sketch_aggregates, sketch_functions
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, ScanMode
 from lakerunner.limits import FOOTER_CACHE_BYTES, MIB, QUERY_MEMORY_BYTES
 from lakerunner.model.times import MAX_NS, MIN_NS
@@ -154,9 +155,9 @@ class Session:
             self._context.sql(f"SET datafusion.runtime.{name} = '{size}K'").collect()
         for function in json_functions():
             self._context.register_udf(function)
-        for function in histogram_functions():
+        for function in (*histogram_functions(), *sketch_functions()):
             self._context.register_udf(function)
-        for aggregate in bucket_aggregates():
+        for aggregate in (*bucket_aggregates(), *sketch_aggregates()):
             self._context.register_udaf(aggregate)
         for window in counter_functions():
             self._context.register_udwf(window)
