@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,8 @@ from lakerunner.cli.app import app
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lakerunner.maintenance import MaintainerState
 
 
 def run(*arguments: str) -> Result:
@@ -73,3 +77,19 @@ def test_what_contradicts_itself_is_refused(place: str, keep: list[str]) -> None
     options = [text for one in keep for text in ("--keep", one)]
     assert run("retain", place, *options).exit_code == 1
     assert len(bodies(place)) == 3
+
+
+def test_it_goes_on_until_it_is_stopped(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[MaintainerState] = []
+
+    def tell(state: MaintainerState) -> None:
+        told.append(state)
+        if len(told) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("lakerunner.cli.maintain._tell", tell)
+    done = run("maintain", place, "--watch", "--every", "0.01", "--keep", "logs=30d")
+    assert done.exit_code == 0, done.output
+    assert [one.runs for one in told] == [1, 2]
+    assert bodies(place) == ["later", "now"]
+    assert run("maintain", place, "--watch", "--organization", "acme").exit_code == 1
