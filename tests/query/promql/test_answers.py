@@ -330,6 +330,7 @@ def counters(lake: Lake, series: int, samples: int) -> None:
     "text",
     [
         "sum by (n) (rate(m_total[1m]))",
+        "sum(rate(m_total[1m])) / avg(m_total ^ 0.3)",
         "stddev(-increase(m_total[1m]) * 2)",
         "topk(3, max_over_time(m_total[1m] offset 10s))",
         "m_total > 4",
