@@ -13,37 +13,9 @@ from lakerunner.schema.patterns import Piece, like_pieces, matching, regex_piece
 TEXTS = st.text("abAB1 .%_\\é\n", max_size=8)
 PARTS = st.sampled_from(
     [
-        "a",
-        "b",
-        "A",
-        "1",
-        " ",
-        "é",
-        ".",
-        "a*",
-        "b+",
-        "1?",
-        "a{2}",
-        "b{0,1}",
-        "(ab)",
-        "(a|b)*",
-        "[ab]",
-    ]
-    + [
-        "[^a]",
-        r"\.",
-        r"\d",
-        r"\w+",
-        "^",
-        "$",
-        "|",
-        "a+?",
-        ".*",
-        "(?:1)",
-        r"\n",
-        "[]a]",
-        "(?i)",
-        r"\bA",
+        *("a", "b", "A", "1", " ", "é", ".", "a*", "b+", "1?", "a{2}", "b{0,1}", "(ab)", "(a|b)*"),
+        *("[ab]", "[^a]", r"\.", r"\d", r"\w+", "^", "$", "|", "a+?", ".*", "(?:1)", r"\n"),
+        *("[]a]", "(?i)", r"\bA"),
     ]
 )
 ENGINE = SessionContext()
