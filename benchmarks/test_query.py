@@ -177,11 +177,11 @@ QUERIES: dict[str, tuple[str, int]] = {
     "last 100 of a service": (
         """SELECT * FROM logs WHERE resource_service_name = 'service-03'
         ORDER BY timestamp DESC LIMIT 100""",
-        20,
+        1,
     ),
     "last 100 errors": (
         "SELECT * FROM logs WHERE level = 'ERROR' ORDER BY timestamp DESC LIMIT 100",
-        20,
+        1,
     ),
     "substring": ("SELECT count(*) AS n FROM logs WHERE body LIKE '%theta 12345%'", 20),
     "substring, rows": ("SELECT * FROM logs WHERE body LIKE '%theta 1234567%'", 20),
@@ -210,11 +210,11 @@ def test_query(benchmark: BenchmarkFixture, engines: Engines, engine: str, name:
 @pytest.mark.parametrize("name", QUERIES)
 def test_only_the_needed_segments_are_opened(engines: Engines, name: str) -> None:
     result = engines.engine.sql(text_of(engines, name))
+    result.to_arrow()  # for first rows, only then is it known how many were opened
     scanned = result.stats.scanned
     # A filter takes what is absent for present once in a hundred times; no row is lost for it.
     assert QUERIES[name][1] <= scanned <= QUERIES[name][1] + 2
     assert scanned + result.stats.pruned == SEGMENTS
-    result.to_arrow()
     assert result.stats.rows_scanned <= scanned * engines.rows
 
 

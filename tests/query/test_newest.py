@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from lakerunner.errors import ConfigurationError, CursorError, UnsupportedQueryError
 from lakerunner.model.commit import Commit
+from lakerunner.query import QueryEngine
 from lakerunner.query.newest import to_open
+from lakerunner.store import CountingStore
+from lakerunner.store.counting import Counts
 
 if TYPE_CHECKING:
     import random
@@ -339,3 +342,22 @@ def test_rounds_grow_with_what_is_missing() -> None:
     assert to_open(parts, 4, 8, 10, 1.0) == 6
     assert to_open(parts, 39, 1, 10, 1.0) == 40
     assert to_open([], 0, 0, 10, 1.0) == 0
+
+
+def test_requests_and_bytes_of_first_rows_and_of_a_trace(small_lake: Any) -> None:
+    """Where objects are no files, a segment that is opened is one request; there is no other."""
+    lake = small_lake("memory://")
+    lake.add_hours(20)
+    counting = CountingStore(lake.store)
+    engine = QueryEngine(counting, lake.catalog)
+    try:
+        newest = "SELECT * FROM logs WHERE level = 'ERROR' ORDER BY timestamp DESC LIMIT 10"
+        assert engine.sql(newest).to_arrow().num_rows == 10
+        assert counting.reset()[:4] == Counts(get=1)[:4]
+        assert engine.sql(newest).to_arrow().num_rows == 10
+        assert counting.reset() == Counts()
+        assert engine.trace("ab" * 16).to_arrow().num_rows == 0
+        assert counting.reset() == Counts()
+    finally:
+        engine.close()
+        lake.engine.close()
