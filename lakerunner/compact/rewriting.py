@@ -17,14 +17,13 @@ from lakerunner.compact.runs import Merging, merged
 from lakerunner.compute.cast_text import TextOfNumbers
 from lakerunner.errors import SegmentError
 from lakerunner.fencing.intents import withdraw_intent
-from lakerunner.limits import MEMORY_FLOOR_BYTES
+from lakerunner.limits import MEMORY_FLOOR_BYTES, MIB
 from lakerunner.model.commit import Commit
 from lakerunner.model.deletion import age_of
 from lakerunner.model.report import WorkReport
 from lakerunner.publish.removing import announce_removal, publish_removal
 from lakerunner.publish.writing import Origin, SegmentStream, SegmentWriter
 from lakerunner.segments.codec import Forecast, forecast_merge
-from lakerunner.segments.merging import together
 from lakerunner.segments.uniting import Union
 
 if TYPE_CHECKING:
@@ -40,6 +39,10 @@ if TYPE_CHECKING:
     from lakerunner.tasks import Hold
 
 KIND = "compact"
+_BESIDE_BYTES = 96 * MIB
+"""What Parquet and zstd hold of a file that is written, beside its rows."""
+
+_LEAST_BYTES = 16 * MIB
 _WRITTEN_ROWS = 16_384
 _WRITTEN_SHARE = 16  # of the memory: rows that are handed to the writer at once
 
@@ -85,7 +88,8 @@ def rewrite(scope: Scope, place: Place, segments: Sequence[Segment]) -> WorkRepo
         StoreError: The lake, or the local disk, cannot be read or written.
     """
     commit_id = uuid.uuid4().hex
-    memory_bytes = max(0, scope.config.compact_memory_bytes - MEMORY_FLOOR_BYTES)
+    beside = MEMORY_FLOOR_BYTES + _BESIDE_BYTES * scope.config.workers
+    memory_bytes = max(_LEAST_BYTES, scope.config.compact_memory_bytes - beside)
     memory_bytes //= scope.config.workers
     with tempfile.TemporaryDirectory(prefix="lakerunner-compact-") as name:
         directory = Path(name)
@@ -208,6 +212,7 @@ def _new_stream(
 def _streamed(
     files: Sequence[SegmentFile], how: Merging, stream: SegmentStream, place: Place
 ) -> SegmentStream:
+    pool = pa.default_memory_pool()
     with merged(files, how) as tables, _written_behind(stream) as write:
         held: list[pa.RecordBatch] = []
         rows = size = 0
@@ -216,10 +221,11 @@ def _streamed(
             rows, size = rows + table.num_rows, size + table.nbytes
             if rows >= _WRITTEN_ROWS or size >= how.memory_bytes // _WRITTEN_SHARE:
                 place.hold.check()
-                write(together(held))
+                write(pa.Table.from_batches(held).unify_dictionaries())
                 held, rows, size = [], 0, 0
+                pool.release_unused()  # else what one batch leaves adds up with what the next takes
         if held:
-            write(together(held))
+            write(pa.Table.from_batches(held).unify_dictionaries())
     return stream
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ def merged(files: Sequence[SegmentFile], how: Merging) -> Iterator[Iterator[pa.T
         while len(ordered) + len(runs) > most:
             some, runs = runs[:most], runs[most:]
             tables = merge_sorted([_read_run(one) for one in some], how.sort)
-            runs.append(_write_run(tables, how, some[0].with_suffix(".merged")))
+            runs.append(_write_run(tables, how, _new_run(how)))
             for path in some:
                 path.unlink()
         each = how.memory_bytes // (_HELD * (len(ordered) + len(runs)))
@@ -135,10 +136,13 @@ def _sorted_runs(files: Sequence[SegmentFile], how: Merging) -> Iterator[Path]:
 
 
 def _sorted_run(held: list[pa.RecordBatch], how: Merging) -> Path:
-    number = sum(1 for _ in how.directory.glob("*.run"))
     table = sort_rows(held, how.sort)
     held.clear()
-    return _write_run(iter([table]), how, how.directory / f"{number}.run")
+    return _write_run(iter([table]), how, _new_run(how))
+
+
+def _new_run(how: Merging) -> Path:
+    return how.directory / f"{uuid.uuid4().hex}.run"
 
 
 def _write_run(tables: Iterator[pa.Table], how: Merging, path: Path) -> Path:

@@ -13,6 +13,7 @@ from lakerunner.limits import COMPACT_LEVELS
 from lakerunner.model.report import Setback, WorkReport
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.compaction import CompactionSettings, plan_merges
+from lakerunner.policies.retention import expired, read_retention
 from lakerunner.schema.tables import configured, table_spec
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def merges_of(
     """What is to be merged in a window now.
 
     Segments with rows that are to be deleted are left out: they are written again without these.
+    So are those of which every row has expired.
 
     Args:
         scope: Of the organization.
@@ -68,8 +70,11 @@ def merges_of(
     live = scope.catalog.segments(
         scope.organization, task.table, TimeRange(task.window_start_ns, end_ns)
     )
+    now_ns = time.time_ns()
     mine = [one for one in live if _belongs(one, task) and not concerned(pending, one)]
-    return plan_merges(mine, time.time_ns(), settings_of(scope, eager=window.eager))
+    gone = {one.id for one in expired(mine, read_retention(scope.config), now_ns)}
+    kept = [one for one in mine if one.id not in gone]
+    return plan_merges(kept, now_ns, settings_of(scope, eager=window.eager))
 
 
 def _belongs(segment: Segment, task: Task[Window]) -> bool:

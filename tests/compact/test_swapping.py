@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lakerunner
 from lakerunner.catalog.memory import MemoryCatalog
@@ -16,6 +18,7 @@ from lakerunner.compact.window import Window, compact_window
 from lakerunner.errors import StoreUnavailableError
 from lakerunner.limits import WINDOW_NS
 from lakerunner.model.commit import Commit
+from lakerunner.model.config import Config
 from lakerunner.scope import Scope
 from lakerunner.store import PutMode
 from lakerunner.tasks import Hold, Task
@@ -65,7 +68,9 @@ def interrupted(*, after: bool) -> Iterator[tuple[Rows, pa.Table]]:
     plan, first = FaultPlan(), filled(2)
     before = first.all()
     merge_once(first, plan)
-    for call in range(1, len(plan.calls) + 1):
+    # What dies before it has put anything was never there; one such call will do.
+    first_put = plan.calls.index("store.put")
+    for call in range(first_put, len(plan.calls) + 1):
         rows = filled(2)
         dying = FaultPlan.crash_at(call, after=after)
         # A listing that is not read to its end does not get as far as its end.
@@ -233,6 +238,18 @@ def test_a_full_disk_changes_nothing_and_is_tried_later() -> None:
     assert Compactor(rows.store, rows.lake.catalog, config=CONFIG).run().waiting
 
 
+def test_what_has_expired_or_is_to_be_deleted_is_not_merged() -> None:
+    rows = filled(3)
+    old = rows.with_settings(Config(retention={"logs": "30d"}))
+    assert old.lake.compact().added == 0
+    rows.lake.delete("logs", where="attr_n = '2'")
+    assert rows.lake.compact().added == 0
+    rows.lake.retain()
+    rows.lake.compact()
+    assert rows.segments == 1
+    assert rows.all().num_rows == 8
+
+
 def test_another_clock_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = filled(4)
     before = rows.all()
@@ -275,3 +292,36 @@ def test_a_bound_lake_merges_its_own(tmp_path: Path) -> None:
         pytest.raises(lakerunner.errors.ReadOnlyError),
     ):
         lake.compact()
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.just("take"),
+        st.just("merge"),
+        st.tuples(st.integers(1, 25), st.booleans()),  # a crash at this call, before or after it
+    ),
+    min_size=3,
+    max_size=8,
+)
+
+
+@settings(max_examples=settings().max_examples // 10)
+@given(STEPS)
+def test_any_interleaving_keeps_every_row(steps: list[str | tuple[int, bool]]) -> None:
+    rows = Rows()
+    rows.take({"n": 0})
+    for step in steps:
+        if step == "take":
+            rows.take({"n": rows.taken, "x": 0.5}, {"n": "text"})
+        elif step == "merge":
+            merge_once(rows, FaultPlan())
+        elif isinstance(step, tuple):
+            with suppress(SimulatedCrash):
+                merge_once(rows, FaultPlan.crash_at(step[0], after=step[1]))
+        asked = "SELECT count(*), count(DISTINCT body), min(body), max(timestamp) FROM logs"
+        found = rows.lake.sql(asked).to_arrow()
+        assert [column[0].as_py() for column in found.columns[:2]] == [rows.taken] * 2
+    before = rows.all()
+    lake = lakerunner.Lake(rows.store, MemoryCatalog(), config=CONFIG)
+    lake.recover()
+    assert rows.all(lake).equals(before)
