@@ -83,7 +83,7 @@ def make_lake(directory: Path, rows: int) -> None:
         for _ in range(FILES):
             name, writer = uuid4().hex, SegmentWriter(lake.store, config)
             origin = Origin("default", name, epoch=fence.begin().epoch)
-            table = hour_of_logs(rng, 0, rows).drop_columns(["organization"])
+            table = hour_of_logs(rng, 0, rows)
             for made in make_segments(table, TABLES["logs"], origin, HOUR, filters=False):
                 writer.add(made)
             commit = Commit(name, "default", START, add=writer.finish())
