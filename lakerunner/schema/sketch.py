@@ -152,7 +152,7 @@ def quantiles(sketches: Sketches, shares: Sequence[float]) -> NDArray[np.float64
     Example:
         >>> sketches = sketch_values(np.arange(-100.0, 101.0), np.zeros(201, np.int64), 1)
         >>> quantiles(sketches, [0, 0.5, 1]).round().tolist()
-        [[-101.0, 0.0, 101.0]]
+        [[-100.0, 0.0, 100.0]]
     """
     result = np.full((len(sketches.offsets) - 1, len(shares)), np.nan)
     total = sketches.totals()
