@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import lakerunner
+from lakerunner.cli.promql import draw
 from lakerunner.errors import (
     ConfigurationError,
     QueryExecutionError,
@@ -446,3 +447,31 @@ def test_a_series_whose_type_changes_is_a_series_of_each(lake: Lake) -> None:
     assert [one["value"] for one in found if one["__name__"] == "m_total"] == [30.0]
     assert rows(lake.promql("m", time=15))[0]["value"] == 10.0
     assert rows(lake.promql("m", time=45))[0]["histogram"]["count"] == 3.0
+
+
+def test_a_label_of_two_attributes_where_series_lack_both(lake: Lake) -> None:
+    both = [("a.b", "1"), ("a-b", "2")]
+    put(
+        lake,
+        point("m", "gauge", 0, value=1.0, attributes=both),
+        point("m", "gauge", 0, value=2.0, attributes=both[:1]),
+        point("m", "gauge", 0, value=3.0, attributes=[("c", "3")]),
+        point("m", "gauge", 0, value=4.0),
+    )
+    found = {row["value"]: row["a_b"] for row in rows(lake.promql("m", time=1))}
+    assert found == {1.0: "2;1", 2.0: "1", 3.0: None, 4.0: None}
+
+
+def test_lines_in_the_terminal_are_named_by_the_labels_they_have() -> None:
+    table = pa.table(
+        {
+            "a": ["x", None, None],
+            "b": ["y  z", "q", None],
+            "timestamp": pa.array([0, 60, 120], pa.timestamp("s", "UTC")),
+            "value": [1.0, 2.0, 3.0],
+        }
+    )
+    drawn = draw(table, "three series").plain
+    assert "a=x b=y  z" in drawn
+    assert "b=q" in drawn
+    assert "three series" in draw(table.select(["a", "timestamp", "value"]), "three series").plain
