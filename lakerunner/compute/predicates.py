@@ -317,7 +317,7 @@ def escape_like(text: str) -> str:
 
     Example:
         >>> print(escape_like("50%_"))
-        50\\%\\_
+        50\%\_
     """
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 

@@ -69,6 +69,7 @@ def judge(predicate: Predicate, segment: Segment) -> Verdict:
         The verdict and its reason.
 
     Example:
+        >>> from lakerunner.model.predicate import NotNull
         >>> from lakerunner.model.signal import Signal
         >>> stats = {"level": ColumnStats("string", values=("INFO", "WARN"))}
         >>> segment = Segment("1", "acme", Signal.LOGS, "1", 0, 60, 5, 9, 1, 1, (), stats, 0, "c")
