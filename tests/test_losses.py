@@ -7,6 +7,8 @@ order in which things happen matters, and each case forces it.
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -24,7 +26,6 @@ from lakerunner.testing.faults import FaultPlan, FaultyCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from lakerunner.catalog import Catalog
     from lakerunner.model.commit import Commit
@@ -208,6 +209,17 @@ def test_an_unusual_collection_stops(tmp_path: Path) -> None:
         assert len(lake.collect_orphans(dry_run=True)) == 60
         assert len(lake.collect_orphans(force=True)) == 60
         assert texts(lake) == expected("first")
+
+
+def test_every_rule_names_tests_that_are_there() -> None:
+    """A rule whose test was renamed is held by nobody."""
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "concepts" / "exactly-once.md").read_text()
+    files = [*(root / "tests").rglob("*.py"), *(root / "lakerunner" / "testing").rglob("*.py")]
+    there = set(re.findall(r"def (test_\w+)", "".join(file.read_text() for file in files)))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 30
+    assert not named - there
 
 
 def test_a_lake_without_a_name_is_ones_own() -> None:

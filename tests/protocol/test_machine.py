@@ -28,6 +28,7 @@ from lakerunner.errors import (
     CatalogError,
     CommitUnknownError,
     LakerunnerError,
+    ObjectNotFoundError,
     SnapshotExpiredError,
     StoreUnavailableError,
 )
@@ -227,6 +228,31 @@ def test_each_beside_each_at_any_call(first: str, second: str, *, losing: bool) 
         workers.put(1)
         workers.work([(first, call, -2), (second, 99, 2)], None)
         workers.teardown()
+
+
+def test_the_walk_finds_what_condemnation_prevents() -> None:
+    """Were condemned ids forgotten, a writer beside a collector would commit a deleted file."""
+    condemn = MemoryCatalog.condemn
+
+    def forgetful(self: MemoryCatalog, ids: Sequence[str], incarnation: int, **floor: int) -> Any:
+        found = condemn(self, ids, incarnation, **floor)
+        self._state.condemned = set()
+        return found
+
+    def walk() -> None:
+        for call in range(1, 18):
+            workers: Any = type(
+                "Opened", (Workers,), {"open_catalog": staticmethod(MemoryCatalog)}
+            )()
+            workers.put(1)
+            workers.work([("write", 99, 0)], None)
+            workers.put(1)
+            workers.work([("write", call, -2), ("collect", 99, 2)], None)
+            workers.teardown()
+
+    walk()
+    with patch.object(MemoryCatalog, "condemn", forgetful), pytest.raises(ObjectNotFoundError):
+        walk()
 
 
 def test_in_memory() -> None:
