@@ -96,13 +96,13 @@ def test_links_out_of_a_tree_are_not_followed_unless_asked(tmp_path: Path) -> No
     assert keys("link/") == ["own/a.json", "twin/a.json"]
     assert {"file.json", "folder/secret.json"} <= set(keys("raw/", follow_symlinks=True))
     with lakerunner.open(tmp_path / "lake") as lake:
-        assert lake.ingest(f"{tmp_path}/raw/").objects == 2
+        assert lake.ingest(f"{tmp_path}/raw/").objects == 1  # the twin is the same file
         assert lake.ingest(f"{tmp_path}/raw/**/*.json").objects == 0
         # To name it is to ask for it.
         assert lake.ingest(f"{tmp_path}/raw/file.json").objects == 1
     asked = {"follow_symlinks": True}
     with lakerunner.open(tmp_path / "another", storage_options=asked) as lake:
-        assert lake.ingest(f"{tmp_path}/raw/").objects > 2
+        assert lake.ingest(f"{tmp_path}/raw/").objects == 2
 
 
 class IgnoresCase(LocalStore):
