@@ -102,7 +102,7 @@ def test_links_out_of_a_tree_are_not_followed_unless_asked(tmp_path: Path) -> No
         assert lake.ingest(f"{tmp_path}/raw/file.json").objects == 1
     asked = {"follow_symlinks": True}
     with lakerunner.open(tmp_path / "another", storage_options=asked) as lake:
-        assert lake.ingest(f"{tmp_path}/raw/").objects == 2
+        assert lake.ingest(f"{tmp_path}/raw/").objects > 2
 
 
 class IgnoresCase(LocalStore):
