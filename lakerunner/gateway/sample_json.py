@@ -24,8 +24,6 @@ _NS_PER_MS = 1_000_000
 _ENCODER = msgspec.json.Encoder()
 _PLAIN = r"^[^\"\\\x00-\x1f]*$"
 
-_SERIES_TYPES = {"vector": "vector", "matrix": "matrix"}
-
 
 def data_json(table: pa.Table, kind: str, limit: int = 0) -> tuple[bytes, bool]:
     r"""The member `data` of an answer.
@@ -44,7 +42,7 @@ def data_json(table: pa.Table, kind: str, limit: int = 0) -> tuple[bytes, bool]:
         ...     "timestamp": pa.array([0, 1_500_000_000], pa.timestamp("ns", "UTC")),
         ...     "value": [1.0, float("inf")],
         ... })
-        >>> data_json(table, "matrix")[0].decode()[36:]
+        >>> data_json(table, "matrix")[0].decode()[32:]
         '[{"metric":{"job":"a"},"values":[[0,"1"],[1.500,"+Inf"]]}]}'
     """
     if kind in ("scalar", "string"):
@@ -56,7 +54,7 @@ def data_json(table: pa.Table, kind: str, limit: int = 0) -> tuple[bytes, bool]:
         table = table.slice(0, int(firsts[limit]))
         firsts = firsts[:limit]
     rows = _series(table, firsts, many=kind == "matrix")
-    head = b'{"resultType":"%s","result":[' % _SERIES_TYPES[kind].encode()
+    head = b'{"resultType":"%s","result":[' % kind.encode()
     return b"".join([head, _joined(rows), b"]}"]), cut
 
 
