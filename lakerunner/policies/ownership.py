@@ -28,14 +28,12 @@ class Owner(NamedTuple):
     Attributes:
         organization: Whose.
         signal: What it holds, where its place says so.
-        collector: Which collector wrote it, where its place says so.
-        instance: The storage profile's number; 0 without one.
+        collector: Which collector wrote it, if its key says so: a storage profile may be for one.
     """
 
     organization: str
     signal: Signal | None = None
     collector: str = ""
-    instance: int = 0
 
 
 class Ownership(NamedTuple):
@@ -75,7 +73,7 @@ def owner_of(bucket: str, key: str, rules: Ownership) -> Owner | None:
     Example:
         >>> rules = Ownership(buckets=("s3://raw",))
         >>> owner_of("s3://raw", "otel-raw/acme/c1/year=2026/logs_1.binpb.gz", rules)
-        Owner(organization='acme', signal=None, collector='c1', instance=0)
+        Owner(organization='acme', signal=None, collector='c1')
         >>> owner_of("s3://raw", "acme/metrics-raw/1.csv", rules).signal
         <Signal.METRICS: 'metrics'>
         >>> owner_of("s3://another", "acme/metrics-raw/1.csv", rules)
@@ -88,12 +86,7 @@ def owner_of(bucket: str, key: str, rules: Ownership) -> Owner | None:
     read = _read_key(key)
     profile = _by_profile(bucket, key, read, rules.profiles)
     if profile is not None:
-        return Owner(
-            profile.organization_id,
-            read.signal,
-            profile.collector_name or read.collector,
-            profile.instance_num,
-        )
+        return Owner(profile.organization_id, read.signal)
     if believed is not None and (told := _read_key(believed)).organization:
         return told
     return Owner(rules.default, read.signal) if rules.default is not None else None
