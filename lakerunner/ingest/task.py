@@ -106,10 +106,10 @@ def tasks_of(
         if rules is None:
             return Owner(common.steward)
         found = owner_of(common.source.url, item.key, rules)
-        # Collectors and instances may share a batch: their rows lie together anyway.
+        # Collectors may share a batch: their rows lie together anyway.
         if found is None or not admits(found.organization):
             return None
-        return found._replace(collector="", instance=0)
+        return found._replace(collector="")
 
     sizes = common.config.batch_bytes, common.config.batch_objects
     for found, batch in batches(objects, owner, batch_bytes=sizes[0], batch_objects=sizes[1]):

@@ -72,10 +72,10 @@ def test_profiles() -> None:
         ),
         buckets=(BUCKET,),
     )
-    assert owner_of(BUCKET, "otel-raw/x/c1/l.binpb", rules) == Owner("a", None, "c1", 3)
-    assert owner_of(BUCKET, "logs-raw/c2/l.json", rules) == Owner("b", Signal.LOGS, "c2", 1)
+    assert owner_of(BUCKET, "otel-raw/x/c1/l.binpb", rules) == Owner("a")
+    assert owner_of(BUCKET, "logs-raw/c2/l.json", rules) == Owner("b", Signal.LOGS)
     assert owner_of(BUCKET, "otel-raw/x/c3/l.binpb", rules) == Owner("x", None, "c3")
-    assert owner_of("gs://raw", "any/thing", rules) == Owner("c", None, "", 1)
+    assert owner_of("gs://raw", "any/thing", rules) == Owner("c")
 
 
 keys = st.text("ab/-.", max_size=12)
