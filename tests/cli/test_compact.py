@@ -49,7 +49,7 @@ def test_damage_is_told(run: Callable[..., Result], lake: Path) -> None:
     bad.write_bytes(b"x" * bad.stat().st_size)
     told = run("compact", lake, code=3).stdout
     assert "3 segments to 1" in told
-    assert "is damaged (the footer)" in told
+    assert "is damaged (the footer" in told
 
 
 def test_a_watch_ends_by_an_interrupt(run: Callable[..., Result], lake: Path) -> None:
