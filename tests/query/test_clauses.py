@@ -155,3 +155,34 @@ def test_a_double_that_is_several_integers_is_not_compared(lake: Any) -> None:
     assert lake.one("SELECT count(*) FROM logs WHERE attr_n > 2") == 3
     assert lake.one("SELECT count(*) FROM logs WHERE attr_n = 3") == 1
     assert lake.one("SELECT count(*) FROM logs WHERE attr_m >= 1e300") == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    {
+        "attr_x NOT IN ('a', 'b') OR attr_x NOT IN ('c', 'd')": ["a", "c", "z"],
+        "attr_x NOT IN ('a', 'b') OR attr_x NOT IN ('c', 'd') OR attr_x NOT IN ('z', 'y')": [
+            "a", "c", "z",
+        ],
+        "NOT (attr_x IN ('a', 'b') AND attr_x IN ('c', 'd'))": ["a", "c", "z"],
+        "(attr_x IN ('a', 'b') AND attr_x IN ('c', 'd')) IS NULL": [None],
+        "upper(attr_x) NOT IN ('A', 'B') OR upper(attr_x) NOT IN ('C', 'D')": ["a", "c", "z"],
+        "(attr_x) NOT IN ('a', 'b') OR (logs.attr_x) NOT IN ('c', 'd')": ["a", "c", "z"],
+        "attributes['x'] NOT IN ('a', 'b') OR attributes['x'] NOT IN ('c', 'd')": ["a", "c", "z"],
+        "attr_x || '' NOT IN ('a', 'b') OR attr_x || '' NOT IN ('c', 'd')": ["a", "c", "z"],
+        "attr_x IN ('a', 'b') AND attr_x IN ('a', 'c')": ["a"],
+        "attr_x IN ('a', 'b') OR attr_x IN ('c', 'b')": ["a", "c"],
+    }.items(),
+)  # fmt: skip
+def test_lists_of_one_operand_leave_null_what_is_null(
+    lake: Any, condition: str, expected: list[Any]
+) -> None:
+    lake.add({"timestamp": [START + n for n in range(4)], "attr_x": ["a", "c", None, "z"]})
+    text = f"SELECT attr_x FROM logs WHERE {condition} ORDER BY 1"
+    assert [row["attr_x"] for row in lake.rows(text)] == expected
+    renamed = text.replace("FROM logs", "FROM (SELECT attr_x, attr_x AS y, attributes FROM logs)")
+    if "attributes[" not in text and "logs.attr" not in text:
+        second = renamed.replace("OR attr_x", "OR y")
+        assert [row["attr_x"] for row in lake.rows(second.replace(", attributes", ""))] == expected
+    grouped = f"SELECT {condition} AS f, count(*) AS n FROM logs GROUP BY {condition}"
+    assert sum(row["n"] for row in lake.rows(grouped)) == 4

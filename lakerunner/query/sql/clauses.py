@@ -6,7 +6,7 @@ is planned, each with what to write in its place.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import UnsupportedQueryError
 from lakerunner.query.sql.rewriting import Edit
@@ -136,3 +136,106 @@ def cast_edits(found: Sequence[Token]) -> Iterator[Edit]:
                 yield Edit(before.start, before.start, "nullif(")
         elif token.is_symbol(")") and open_calls and open_calls.pop():
             yield Edit(token.end, token.end, ", NULL)")
+
+
+_STOPS = frozenset(
+    {"where", "and", "or", "not", "when", "then", "else", "on", "having", "select", "distinct"}
+    | {"by", "qualify", "all", "between", "is", "from", "xor"}
+)
+"""Words that cannot be part of what stands before IN, at its depth."""
+
+_STOP_SYMBOLS = ("(", "[", ",", ";", "=", "<", ">", "<=", ">=", "<>", "!=", "==", "~", "!~")
+
+
+class _Listed(NamedTuple):
+    """`operand IN (list)`: where the operand lies among the tokens, what it is, and the list."""
+
+    first: int
+    last: int
+    operand: str
+    values: str
+
+
+def list_edits(found: Sequence[Token]) -> Iterator[Edit]:
+    """Keep lists of one operand from being put together.
+
+    DataFusion takes `x NOT IN (1, 2) OR x NOT IN (3, 4)` for true, and `x IN (1, 2) AND x IN (3)`
+    for false, where x is NULL, too. It knows them to be of one operand by their being equal, so
+    each further list gets another operand that means the same.
+
+    Args:
+        found: The tokens of a text.
+
+    Example:
+        >>> from lakerunner.query.sql.rewriting import rewrite
+        >>> from lakerunner.query.sql.tokens import tokens
+        >>> text = "x NOT IN (1, 2) OR x NOT IN (3, 4) OR y IN (5, 6)"
+        >>> rewrite(text, list_edits(tokens(text))).text
+        'x NOT IN (1, 2) OR nullif(x, NULL) NOT IN (3, 4) OR y IN (5, 6)'
+    """
+    listed = list(_lists(found))
+    # What a query within the query calls otherwise may be the same all the same.
+    several = sum(token.is_word("select") for token in found) > 1
+    known: dict[str, list[str]] = {}
+    for one in listed:
+        lists = known.setdefault("" if several else one.operand, [])
+        if one.values not in lists:
+            lists.append(one.values)
+        # Equal conditions stay equal: they may stand in SELECT and in GROUP BY.
+        depth = lists.index(one.values)
+        if depth:
+            start, end = found[one.first].start, found[one.last].end
+            yield Edit(start, start, "nullif(" * depth)
+            yield Edit(end, end, ", NULL)" * depth)
+
+
+def _lists(found: Sequence[Token]) -> Iterator[_Listed]:
+    for place, token in enumerate(found[:-1]):
+        if not token.is_word("in") or not found[place + 1].is_symbol("("):
+            continue
+        if place + 2 < len(found) and found[place + 2].is_word("select", "with", "values"):
+            continue
+        last = place - (2 if place and found[place - 1].is_word("not") else 1)
+        first = _operand_start(found, last)
+        if first is None:
+            continue
+        end = _closing(found, place + 1)
+        operand = [
+            one.text.lower()
+            for at, one in enumerate(found[first : last + 1], first)
+            if not _qualifies(found, at)
+        ]
+        values = " ".join(one.text for one in found[place + 1 : end])
+        yield _Listed(first, last, " ".join(operand), values)
+
+
+def _operand_start(found: Sequence[Token], last: int) -> int | None:
+    """Where the expression before IN begins; None if there is none, or a CASE."""
+    depth, place = 0, last
+    while place >= 0:
+        token = found[place]
+        if token.is_symbol(")", "]"):
+            depth += 1
+        elif depth:
+            depth -= token.is_symbol("(", "[")
+        elif token.is_symbol(*_STOP_SYMBOLS) or token.is_word(*_STOPS):
+            break
+        elif token.is_word("end", "case"):
+            return None
+        place -= 1
+    return place + 1 if place < last else None
+
+
+def _closing(found: Sequence[Token], opening: int) -> int:
+    depth = 0
+    for place in range(opening, len(found)):
+        depth += found[place].is_symbol("(") - found[place].is_symbol(")")
+        if not depth:
+            return place
+    return len(found)
+
+
+def _qualifies(found: Sequence[Token], place: int) -> bool:
+    """Whether a token is part of the `l.` of `l.name`."""
+    dot = found[place].is_symbol(".")
+    return dot or (place + 1 < len(found) and found[place + 1].is_symbol("."))

@@ -17,7 +17,7 @@ from lakerunner.errors import QuerySyntaxError, UnsupportedQueryError
 from lakerunner.query.query import Mention, Query
 from lakerunner.query.sql import same_names
 from lakerunner.query.sql.accessors import accessor_edits
-from lakerunner.query.sql.clauses import cast_edits, refuse_ignored
+from lakerunner.query.sql.clauses import cast_edits, list_edits, refuse_ignored
 from lakerunner.query.sql.clock import clock_edits
 from lakerunner.query.sql.complexity import refuse_deep
 from lakerunner.query.sql.expansion import refuse_expansion
@@ -141,7 +141,8 @@ def read_sql(
     refuse_expansion(said)
     bound = bind(said, params)
     clock = [] if now_ns is None else clock_edits(said, now_ns)
-    edits = [*clock, *foreign_edits(said), *accessor_edits(said), *cast_edits(said), *bound.edits]
+    edits = [*list_edits(said), *clock, *foreign_edits(said), *accessor_edits(said)]
+    edits += [*cast_edits(said), *bound.edits]
     edits = with_searches(said, text, edits, bound.values)
     rewritten = rewrite(text, edits)
     found = tokens(rewritten.text) if edits else said
