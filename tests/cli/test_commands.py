@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 RECORDS = 12_000
 COMMANDS = ["ingest", "watch", "sql", "explain", "segments", "rejected", "recover", "generate"]
 COMMANDS += ["promql", "demo", "trace", "serve", "key"]
+COMMANDS += ["maintain", "retain", "delete", "deletions", "compact", "rollup", "aggregate"]
 COMMANDS += ["tables", "describe", "attributes", "services", "values", "metrics"]
 
 
