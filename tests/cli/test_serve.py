@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,36 @@ def test_a_lake_is_served_and_the_server_ends_when_told(lake: Path) -> None:
         assert json.loads(text) == {"n": 12_000}
         assert json.loads(get(f"{url}/api/v1/query", query="1", time="0"))["status"] == "success"
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+PROMTOOL = shutil.which("promtool")
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="Debian's package prometheus is not installed")
+def test_promtool_finds_a_prometheus(run: Any, tmp_path: Path) -> None:
+    """Prometheus' own client, unchanged."""
+    assert PROMTOOL is not None
+    made = ("--rate", "20", "--duration", "240", "--signals", "metrics", "--start", "2026-01-01")
+    run("generate", tmp_path / "bucket", *made)
+    run("ingest", tmp_path / "lake", f"{tmp_path}/bucket/otel-raw/")
+    first, last = "2026-01-01T00:01:00Z", "2026-01-01T00:03:00Z"
+    span = ("--start", first, "--end", last)
+    with serving(tmp_path / "lake") as (url, _):
+
+        def ask(*arguments: str, code: int = 0) -> str:
+            command = [PROMTOOL, "query", *arguments]
+            told = subprocess.run(command, check=False, capture_output=True, text=True)
+            assert told.returncode == code, told.stderr
+            return told.stdout + told.stderr
+
+        at = ("--time", last)
+        assert "} => " in ask("instant", *at, url, "sum by (service_name) (shop_orders_total)")
+        step = ("--step", "60s")
+        assert ask("range", *span, *step, url, "sum(shop_orders_total)").count(" @[") == 3
+        series = ask("series", "--match", "shop_orders_total", *span, url)
+        assert '__name__="shop_orders_total"' in series
+        assert "shop/checkout" in ask("labels", *span, url, "job").splitlines()
+        assert "parse error" in ask("instant", url, "sum(", code=1)
 
 
 def test_keys_are_made_once_and_asked_for(run: Any, lake: Path, tmp_path: Path) -> None:
