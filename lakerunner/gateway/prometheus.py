@@ -97,7 +97,6 @@ def prometheus_routes(serving: Serving) -> list[Route]:
         route("/api/v1/labels", _labels),
         route("/api/v1/label/{name:path}/values", _label_values),
         route("/api/v1/metadata", _metadata),
-        static("/api/v1/query_exemplars", []),
         static("/api/v1/rules", {"groups": []}),
         static("/api/v1/alerts", {"alerts": []}),
         static("/api/v1/targets", {"activeTargets": [], "droppedTargets": []}),

@@ -165,4 +165,5 @@ def test_without_a_key_prometheus_is_silent_too(client: TestClient) -> None:
 def test_what_grafana_asks_first(client: TestClient, keys: Keys) -> None:
     assert asked(client, keys, "status/buildinfo")["version"].startswith("3.")
     assert asked(client, keys, "rules") == {"groups": []}
-    assert asked(client, keys, "query_exemplars", query="up") == []
+    absent = client.get("/api/v1/query_exemplars", params={"query": "up"}, headers=keys.acme)
+    assert (absent.status_code, absent.json()["error"]["code"]) == (404, "not_found")
