@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lakerunner.compute.reading import READ_OPTIONS
+from lakerunner.compute.table import READ_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

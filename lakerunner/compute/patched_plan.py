@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from datafusion import LogicalPlan
 
-from lakerunner.compute.reading import READ_OPTIONS
+from lakerunner.compute.table import READ_OPTIONS
 from lakerunner.compute.wire import message_field, read_fields, text_field, write_fields
 
 if TYPE_CHECKING:

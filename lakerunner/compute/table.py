@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lakerunner.model.times import TimeRange
 
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 NAMED_FIRST, NAMED_LAST = "__own_names", "__own_names_end"
 """Columns around those of `Table.named`. A `*` returns them all in a row, which is left out of the
 result: only what a query names is shown under that name."""
+
+READ_OPTIONS: Final[dict[str, Any]] = {
+    # Any name will do; a file of another extension would be left out in silence.
+    "file_extension": "",
+    # No order is declared. Left to itself, DataFusion (seen in 55.2) takes it from the footer, and
+    # where a column is read as another type than its own it believes that files which overlap
+    # follow one another: ORDER BY then returns rows out of order.
+    "file_sort_order": [[]],
+}
+"""Options of `SessionContext.read_parquet`, whichever road takes it there."""
 
 
 class ScanMode(StrEnum):

@@ -64,9 +64,10 @@ class Form:
             seconds = float(text)
         except ValueError:
             try:
-                return text if to_nanoseconds(text, now_ns=time.time_ns()) is not None else None
+                to_nanoseconds(text, now_ns=time.time_ns())
             except InvalidTimeError as error:
                 raise self._bad(name, str(error)) from error
+            return text
         if not math.isfinite(seconds):
             raise self._bad(name, f"cannot parse {text!r} to a valid timestamp")
         nanoseconds = round(seconds * 1000) * (NANOS // 1000)
@@ -96,9 +97,7 @@ class Form:
             except InvalidTimeError as error:
                 raise self._bad(name, str(error)) from error
         if not (math.isfinite(seconds) and seconds > 0):
-            raise self._bad(
-                name, "zero or negative handling is not accepted. Try a positive number"
-            )
+            raise self._bad(name, "zero or less is not accepted, only a positive number")
         return seconds
 
     def needed_seconds(self, name: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -106,9 +106,3 @@ def headers_of(problem: Problem) -> dict[str, str]:
 async def answer_error(_: Request, error: Exception) -> Response:
     """Starlette's handler for whatever an endpoint raises."""
     return respond(problem_of(error))
-
-
-def retried(problem: Problem) -> dict[str, Any]:
-    """The same as a plain mapping."""
-    found: dict[str, Any] = msgspec.to_builtins(problem)
-    return found

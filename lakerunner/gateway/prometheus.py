@@ -20,7 +20,7 @@ import lakerunner
 from lakerunner.errors import ConfigurationError, ErrorCode, LakerunnerError
 from lakerunner.gateway.forms import form_of
 from lakerunner.gateway.problems import headers_of, problem_of
-from lakerunner.gateway.sample_json import data_json, metric_objects, numbers_first
+from lakerunner.gateway.sample_json import data_json, json_list, metric_objects, numbers_first
 from lakerunner.model.times import isoformat, to_nanoseconds
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ _ERROR_TYPES = {
     503: "unavailable",
 }
 _FIRST_SERVER_ERROR = 500
+_TRUNCATED = "results truncated due to limit"
+"""The warning, in Prometheus' words."""
+
 _NS_PER_MS = 1_000_000
 _PROMETHEUS = "3.0.0"
 """The version that clients are told: they look at it to see what the API can do."""
@@ -165,7 +168,7 @@ def _evaluated(visit: Visit, form: Form, times: dict[str, Any]) -> Answered:
     data, cut = data_json(numbers_first(result.to_arrow()), result.kind, form.limit())
     if form.text("stats"):
         data = data[:-1] + b',"stats":' + _stats(result) + b"}"
-    warnings = (*result.warnings, *(["results truncated due to limit"] if cut else []))
+    warnings = (*result.warnings, *([_TRUNCATED] if cut else []))
     return Answered(data, warnings, result.infos)
 
 
@@ -202,8 +205,11 @@ def _included(end: str | None) -> str | None:
 def _series(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
     if not form.texts("match[]"):
         raise ConfigurationError("no match[] parameter provided")
-    found = metric_objects(_found(visit, form, bounds=True)).to_pylist()
-    return _listed([msgspec.Raw(one.encode()) for one in found], form)
+    found = metric_objects(_found(visit, form, bounds=True))
+    limit = form.limit()
+    if 0 < limit < len(found):
+        return Answered(json_list(found.slice(0, limit)), [_TRUNCATED])
+    return Answered(json_list(found))
 
 
 def _labels(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
@@ -238,7 +244,7 @@ def _unescaped(name: str) -> str:
 def _listed(values: list[Any], form: Form) -> Answered:
     limit = form.limit()
     if 0 < limit < len(values):
-        return Answered(msgspec.json.encode(values[:limit]), ["results truncated due to limit"])
+        return Answered(msgspec.json.encode(values[:limit]), [_TRUNCATED])
     return Answered(msgspec.json.encode(values))
 
 

@@ -99,7 +99,9 @@ def test_series_labels_and_values(client: TestClient, keys: Keys) -> None:
     assert {one["__name__"] for one in series} == {"http_server_request_duration_seconds_bucket"}
     assert {"0.005", "10", "+Inf"} <= {one["le"] for one in series}
     several: dict[str, Any] = {"match[]": [selector, "shop_orders_total"]}
-    assert len(asked(client, keys, "series", **several, **span)) > len(series)
+    both = asked(client, keys, "series", **several, **span)
+    assert len(both) > len(series)
+    assert asked(client, keys, "series", **several, **span, limit="2") == both[:2]
     names = asked(client, keys, "labels", **span)
     assert {"__name__", "service_name", "job", "le", "quantile"} <= set(names)
     assert names == sorted(names)
