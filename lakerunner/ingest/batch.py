@@ -37,9 +37,11 @@ from lakerunner.ingest.fitting import cost_of, fitting
 from lakerunner.ingest.lines import Found, reject_lines
 from lakerunner.ingest.prefetch import opened_in_order
 from lakerunner.ingest.task import IngestOutcome, IngestTask
+from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
 from lakerunner.model.source import Rejection, Source, TakenSource
 from lakerunner.publish.writing import Origin, SegmentWriter, make_segments
+from lakerunner.schema.decoded import Days
 from lakerunner.schema.fingerprints import with_fingerprints
 from lakerunner.schema.tables import TABLE_OF, configured
 
@@ -69,10 +71,12 @@ class _Written(NamedTuple):
     Attributes:
         rows: Of each payload.
         aside: Lines that were set aside, with the position of their payload.
+        days: What payloads tell of the order of day and month, where that was asked.
     """
 
     rows: list[int]
     aside: list[tuple[int, Found]]
+    days: tuple[Days, ...]
 
 
 _UNOWNED = UnknownOwnerError(
@@ -90,6 +94,20 @@ def _of_the_machine(error: Exception) -> bool:
 def _told(error: Exception) -> DecoderFailedError:
     """An error that is not one of ours, as one that says what it was."""
     return DecoderFailedError(f"a decoder failed with {type(error).__name__}: {error}")
+
+
+class _OtherOrderError(Exception):
+    """A later part of an object told that day and month are in another order than was read."""
+
+    def __init__(self, *, day_first: bool) -> None:
+        super().__init__(day_first)
+        self.day_first = day_first
+
+
+def _check_order(days: Days, read: set[bool]) -> None:
+    """Compare how the parts of an object were read with what all of them tell together."""
+    if read - {days.turned}:
+        raise _OtherOrderError(day_first=days.turned)
 
 
 class _PutFailedError(Exception):
@@ -188,7 +206,11 @@ class _Batch:
         try:
             blocks = open_object()
             self._bytes_read += reader.meta.size
-            self._payloads(reader, blocks, left_over)
+            try:
+                self._payloads(reader, blocks, left_over)
+            except _OtherOrderError as found:
+                left_over.clear()
+                self._payloads(reader, reader.open(), left_over, day_first=found.day_first)
         except _PutFailedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one object does, the others land
@@ -218,7 +240,12 @@ class _Batch:
         aside.append(self._set_aside(source, error))
 
     def _payloads(
-        self, reader: ObjectReader, blocks: Iterator[bytes], left_over: list[str]
+        self,
+        reader: ObjectReader,
+        blocks: Iterator[bytes],
+        left_over: list[str],
+        *,
+        day_first: bool | None = None,
     ) -> None:
         task, key = self._task, reader.meta.key
         plain = to_utf8(decompress(blocks, left_over=left_over.append))
@@ -227,7 +254,7 @@ class _Batch:
             self._taken.append(TakenSource(self._source(reader.meta), 0))
             return
         known = choose_format(key, reader.beginning or head, task.format, reader.content_type)
-        chosen = self._mapped(known)
+        chosen = self._mapped(known, day_first)
         if reader.beginning:  # rows that were appended have no header of their own
             head = head_of_rows(reader.beginning, chosen.name) + head
         parts = chosen.split(
@@ -270,12 +297,18 @@ class _Batch:
         found = kind.format.by_signal(payload.part.data, kind.signal)
         return [_Kind(chosen, signal) for signal, chosen in found.items()]
 
-    def _mapped(self, chosen: Format) -> Format:
-        """The format with the user's mapping; the same one for all objects of the batch."""
-        if self._task.mapping is None:
+    def _mapped(self, chosen: Format, day_first: bool | None) -> Format:  # noqa: FBT001 - as found
+        """The format with the user's mapping; the same one for all objects of the batch.
+
+        An object whose order of day and month was found out while it was read has its own.
+        """
+        mapping = self._task.mapping
+        if day_first is not None:
+            return chosen.mapped(replace(mapping or SourceMapping(), day_first=day_first))
+        if mapping is None:
             return chosen
         if chosen.name not in self._formats:
-            self._formats[chosen.name] = chosen.mapped(self._task.mapping)
+            self._formats[chosen.name] = chosen.mapped(mapping)
         return self._formats[chosen.name]
 
     def _flush(self) -> None:
@@ -341,6 +374,7 @@ class _Batch:
         self._flush()
         writer = self._writer.branch()
         aside: list[Found] = []
+        days, turned = Days(), set[bool]()
         total, last = 0, None
         try:
             for payload in payloads:
@@ -350,8 +384,12 @@ class _Batch:
                     written = self._decode_and_write(each, [payload], writer)
                     every += [found for _, found in written.aside if found not in every]
                     total += sum(written.rows)
+                    for told in written.days:
+                        days = days.with_more(told)
+                        turned.add(told.turned)
                 aside += every
                 del payload  # before the next part is made
+            _check_order(days, turned)
         except Exception:
             writer.discard()  # nothing will ever name these segments
             raise
@@ -406,7 +444,7 @@ class _Batch:
             for lines in payload.part.set_aside
         ]
         aside.sort(key=itemgetter(0))
-        return _Written(decoded.rows.tolist(), aside)
+        return _Written(decoded.rows.tolist(), aside, decoded.days)
 
     def _source(self, meta: ObjectMeta) -> Source:
         return Source(self._task.source.url, meta.key, meta.etag)

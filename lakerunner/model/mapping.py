@@ -36,6 +36,8 @@ class SourceMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         timestamp_format: A `strptime` format of times.
         timestamp_unit: Unit of times that are numbers: `s`, `ms`, `us` or `ns`.
         timezone: IANA name of the zone of times that carry none.
+        day_first: Whether the day comes before the month in times such as `01/02/2026 10:00`; the
+            other times of the object tell unless given.
         duration_unit: Unit of the field that `columns` names for `duration_ns`.
 
     Example:
@@ -54,6 +56,7 @@ class SourceMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     timestamp_format: str | None = None
     timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
     timezone: str = "UTC"
+    day_first: bool | None = None
     duration_unit: Literal["s", "ms", "us", "ns"] = "ns"
 
     def __post_init__(self) -> None:

@@ -35,6 +35,27 @@ class SetAside(NamedTuple):
     reason: str
 
 
+class Days(NamedTuple):
+    """What a payload tells of the order in which it writes day and month as numbers.
+
+    Attributes:
+        day_first: One of its dates can only be read with the day first.
+        month_first: One of its dates can only be read with the month first.
+    """
+
+    day_first: bool = False
+    month_first: bool = False
+
+    @property
+    def turned(self) -> bool:
+        """Whether the day comes first, which is not taken for granted."""
+        return self.day_first and not self.month_first
+
+    def with_more(self, other: Days) -> Days:
+        """What two payloads tell of the object that both belong to."""
+        return Days(self.day_first or other.day_first, self.month_first or other.month_first)
+
+
 class Decoded(NamedTuple):
     """Rows of one batch of payloads.
 
@@ -42,11 +63,14 @@ class Decoded(NamedTuple):
         table: One chunk per column; attribute fields carry their original key and types.
         rows: int64, one per payload: how many rows came from it.
         set_aside: Lines that were left out.
+        days: One per payload, where times were read in the order of day and month that it tells;
+            empty if there are none.
     """
 
     table: pa.Table
     rows: Any
     set_aside: tuple[SetAside, ...] = ()
+    days: tuple[Days, ...] = ()
 
 
 class PayloadRows(NamedTuple):

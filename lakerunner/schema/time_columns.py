@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 
 from lakerunner.schema.time_layouts import LAYOUTS, layout_of_format
 from lakerunner.schema.time_zones import localise, read_zones, to_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PER_UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _MAGNITUDES = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))  # as model.times.epoch_scale
@@ -56,7 +59,10 @@ USUAL = TimeReading()
 
 
 def parse_times(
-    values: Any, near_ns: Any, how: TimeReading = USUAL, objects: Any = None
+    values: Any,
+    near_ns: Any,
+    how: TimeReading = USUAL,
+    day_first: Callable[[], Any] | None = None,
 ) -> ParsedTimes:
     """Read a column as times.
 
@@ -64,15 +70,15 @@ def parse_times(
     Epoch numbers (as numbers or as text) are seconds, milliseconds, microseconds or nanoseconds,
     told apart by magnitude; zero is no time. Doubles in seconds are rounded to microseconds, as
     they hold no more. A year that is not said is the one that brings the time next to `near_ns`.
-    Numbers of day and month with slashes are month first, unless one of the same object can only be
-    day first and none can only be month first: then all of that object are. A time of a zone that
-    is not known, or that is not one, is no time.
+    Numbers of day and month with slashes are month first, unless `day_first` says otherwise. A time
+    of a zone that is not known, or that is not one, is no time.
 
     Args:
         values: Arrow array of any type.
         near_ns: int64 per row: about when the row was written.
         how: How to read it.
-        objects: int per row: which object it came from; all of one unless given.
+        day_first: Tells of each row whether the day comes before the month; called only if there
+            are such numbers. Unless given, one of them that can only be day first tells it of all.
 
     Example:
         >>> times = pa.array(["2026-11-21T10:00:00Z", "1763719200", "soon"])
@@ -87,8 +93,7 @@ def parse_times(
     if pa.types.is_floating(plain.type):
         return _from_doubles(plain, how)
     if pa.types.is_string(plain.type):
-        which = np.zeros(len(values), np.int64) if objects is None else objects
-        return _from_text(plain, near_ns, how, which)
+        return _from_text(plain, near_ns, how, day_first)
     return _nothing(len(values))
 
 
@@ -158,7 +163,9 @@ def _from_doubles(values: Any, how: TimeReading) -> ParsedTimes:
     return ParsedTimes(whole.astype(np.int64) * scale + fraction.astype(np.int64), usable)
 
 
-def _from_text(values: Any, near_ns: Any, how: TimeReading, objects: Any) -> ParsedTimes:
+def _from_text(
+    values: Any, near_ns: Any, how: TimeReading, day_first: Callable[[], Any] | None
+) -> ParsedTimes:
     if how.format is None:
         whole = _cast(values, how)
         if whole is not None:
@@ -183,7 +190,8 @@ def _from_text(values: Any, near_ns: Any, how: TimeReading, objects: Any) -> Par
         if not len(matched):
             continue
         rows = left[matched]
-        read = _from_parts(parts.take(pa.array(matched)), near_ns[rows], how, objects[rows])
+        order = None if day_first is None or "?P<one>" not in layout else day_first()[rows]
+        read = _from_parts(parts.take(pa.array(matched)), near_ns[rows], how, order)
         _fill(result, rows, read)
     return result
 
@@ -204,7 +212,7 @@ def _fill(result: ParsedTimes, rows: Any, read: ParsedTimes) -> None:
     result.usable[rows[read.usable]] = True
 
 
-def _from_parts(parts: Any, near_ns: Any, how: TimeReading, objects: Any) -> ParsedTimes:
+def _from_parts(parts: Any, near_ns: Any, how: TimeReading, day_first: Any) -> ParsedTimes:
     """Put times together from the groups of a layout, and leave out those that are no time."""
     names = {field.name for field in parts.type}
 
@@ -218,7 +226,7 @@ def _from_parts(parts: Any, near_ns: Any, how: TimeReading, objects: Any) -> Par
     if "epoch" in names:
         nanoseconds = number("epoch", 0) * 10**9 + _fraction(parts, names)
         return ParsedTimes(nanoseconds, np.ones(len(parts), bool))
-    month, day = _month_and_day(parts, number, names, objects)
+    month, day = _month_and_day(parts, number, names, day_first)
     usable = (month >= 1) & (month <= len(_MONTHS))
     hour, usable = _hour(parts, number("h", 0), names, usable)
     minute, second = number("mi", 0), number("s", 0)
@@ -242,9 +250,11 @@ def _from_parts(parts: Any, near_ns: Any, how: TimeReading, objects: Any) -> Par
     return ParsedTimes(np.where(usable, to_utc(nanoseconds, zones, how.timezone), 0), usable)
 
 
-def _month_and_day(parts: Any, number: Any, names: set[str], objects: Any) -> tuple[Any, Any]:
+def _month_and_day(parts: Any, number: Any, names: set[str], day_first: Any) -> tuple[Any, Any]:
     if "one" in names:
-        return _ordered(number("one", 0), number("two", 0), objects)
+        one, two = number("one", 0), number("two", 0)
+        turned = _is_day_first(one, two) if day_first is None else day_first
+        return np.where(turned, two, one), np.where(turned, one, two)
     if "mon" in names:
         encoded = pc.utf8_slice_codeunits(pc.utf8_lower(parts.field("mon")), 0, 3)
         month = pc.index_in(encoded, pa.array(_MONTHS))
@@ -254,14 +264,11 @@ def _month_and_day(parts: Any, number: Any, names: set[str], objects: Any) -> tu
     return month, number("d", 1)
 
 
-def _ordered(one: Any, two: Any, objects: Any) -> tuple[Any, Any]:
-    """Month and day of two numbers, in one order for each object."""
-    found, place = np.unique(objects, return_inverse=True)
+def _is_day_first(one: Any, two: Any) -> bool:
+    """Whether two numbers are day and month, as some can only be that and none the other way."""
     months = len(_MONTHS)
-    day_first = np.bincount(place, (one > months) & (two <= months), len(found)) > 0
-    month_first = np.bincount(place, (two > months) & (one <= months), len(found)) > 0
-    turned = (day_first & ~month_first)[place]
-    return np.where(turned, two, one), np.where(turned, one, two)
+    day_first = (one > months) & (two <= months)
+    return bool(day_first.any() and not ((two > months) & (one <= months)).any())
 
 
 def _hour(parts: Any, hour: Any, names: set[str], usable: Any) -> tuple[Any, Any]:

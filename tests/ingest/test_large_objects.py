@@ -124,3 +124,36 @@ def test_an_arrow_table_that_does_not_fit_at_once_is_taken_whole() -> None:
         assert lake.ingest(table).rows == count
         found = lake.sql("SELECT count(DISTINCT body) AS n FROM logs").to_arrow()
         assert found["n"].to_pylist() == [count]
+
+
+def _dated(day: str, name: str, rows: int = 20_000) -> bytes:
+    """Lines of one date that may be read both ways, but for the last one."""
+    when = ["01/02/2026"] * (rows - 1) + [day]
+    if name == "csv":
+        head, row = "time,message,end\n", "{0} 10:00:00,{1:x>60},x\n"
+    else:
+        head, row = "", '{{"time": "{0} 10:00:00", "message": "{1:x>60}"}}\n'
+    return (head + "".join(row.format(one, n) for n, one in enumerate(when))).encode()
+
+
+@pytest.mark.parametrize("name", ["csv", "json"])
+@pytest.mark.parametrize(
+    ("day", "first"), [("13/02/2026", "2026-02-01"), ("02/13/2026", "2026-01-02")]
+)
+def test_a_date_at_the_end_tells_the_order_of_all_parts(
+    disk: Bucket, name: str, day: str, first: str
+) -> None:
+    disk.store.put(f"a.{name}", _dated(day, name))
+    disk.store.put(f"b.{name}", _dated("01/02/2026", name, 10))
+    with disk.open(config=SMALL) as lake:
+        report = lake.ingest(disk.url)
+        found = lake.sql(
+            "SELECT CAST(timestamp AS TEXT) AS at, count(*) AS n FROM logs GROUP BY 1 ORDER BY 1"
+        ).to_arrow()
+    assert (report.objects, report.rows, report.rejected) == (2, 20_010, ())
+    assert report.segments > 2
+    assert len(disk.segment_objects()) == report.segments  # those read otherwise are gone
+    days = dict(zip(found["at"].to_pylist(), found["n"].to_pylist(), strict=True))
+    expected = {"2026-01-02T10:00:00Z": 10}
+    expected[f"{first}T10:00:00Z"] = 19_999 + expected.get(f"{first}T10:00:00Z", 0)
+    assert days == {**expected, "2026-02-13T10:00:00Z": 1}

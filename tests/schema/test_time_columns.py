@@ -226,21 +226,25 @@ def test_a_zone_that_is_written_wins_over_one_that_is_given() -> None:
     assert parse(list(texts), TimeReading(timezone="Europe/Berlin")) == [MOMENT] * 3
 
 
-def _days(texts: list[str], objects: list[int] | None = None) -> list[str | None]:
-    which = None if objects is None else np.array(objects)
-    read = parse_times(pa.array(texts), np.full(len(texts), NOW), objects=which)
+def _days(texts: list[str], turned: list[bool] | None = None) -> list[str | None]:
+    near = np.full(len(texts), NOW)
+    if turned is None:
+        read = parse_times(pa.array(texts), near)
+    else:
+        read = parse_times(pa.array(texts), near, day_first=lambda: np.array(turned))
     return [
         str(np.datetime64(int(ns), "ns"))[:10] if ok else None
         for ns, ok in zip(read.nanoseconds, read.usable, strict=True)
     ]
 
 
-def test_day_and_month_are_in_one_order_for_each_object() -> None:
+def test_day_and_month_are_in_one_order_unless_each_is_told() -> None:
     texts = ["01/02/2026 10:00:00", "13/02/2026 10:00:00"]
     assert _days(texts) == ["2026-02-01", "2026-02-13"]
     assert _days(texts[::-1]) == ["2026-02-13", "2026-02-01"]
     assert _days(texts[:1]) == ["2026-01-02"]
-    assert _days([texts[0], *texts], [0, 7, 7]) == ["2026-01-02", "2026-02-01", "2026-02-13"]
+    turned = [False, True, True]
+    assert _days([texts[0], *texts], turned) == ["2026-01-02", "2026-02-01", "2026-02-13"]
 
 
 def test_an_object_with_days_in_both_orders_has_the_month_first() -> None:

@@ -17,7 +17,7 @@ from lakerunner.formats.records.patterns import apply_pattern
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
 from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
-from lakerunner.formats.records.times import Written, take_moments
+from lakerunner.formats.records.times import DayOrders, Written, take_moments
 from lakerunner.formats.records.together import arrays_together
 from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
@@ -103,10 +103,16 @@ def adopt(
     """
     fallback = np.asarray(fallback_ns, np.int64)
     wanted = mapping if mapping is not None else UNMAPPED
-    made = [_rows(group, signal, fallback[group.payload], wanted) for group in groups]
+    between = _text_records(texts)
+    orders = DayOrders([*groups, *between], len(fallback), wanted.day_first)
+    made = [
+        _rows(group, signal, Written(fallback[group.payload], group.payload, orders), wanted)
+        for group in groups
+    ]
     places = [_places(np.concatenate([rows.payload for rows in made]))]
-    if texts:
-        added, after = _text_rows(made, texts, wanted)
+    for records in between:
+        after = np.concatenate([text.after for text in texts])
+        added = _text_rows(made, records, after, wanted, orders)
         made.append(added)
         places.append(2 * after)
     whole = made[0] if len(made) == 1 else _all_rows(made)
@@ -117,7 +123,8 @@ def adopt(
     if len(made) > 1:  # back into the order of the records
         order = pa.array(np.lexsort((np.concatenate(places), whole.payload)))
         found = found._replace(table=found.table.take(order))
-    return found._replace(set_aside=tuple(aside for group in groups for aside in group.set_aside))
+    aside = tuple(aside for group in groups for aside in group.set_aside)
+    return found._replace(set_aside=aside, days=orders.found)
 
 
 def _places(payload: Any) -> Any:
@@ -129,30 +136,34 @@ def _places(payload: Any) -> Any:
     return 2 * places + 1
 
 
+def _text_records(texts: Sequence[TextRows]) -> list[Records]:
+    """All text among others as records, with what patterns find in it; empty if there is none."""
+    if not texts:
+        return []
+    table = pa.table({"message": _chunks([text.records.table["message"] for text in texts])})
+    payload = np.concatenate([text.records.payload for text in texts])
+    return [apply_pattern(Records(table, payload), None)]
+
+
 def _text_rows(
-    made: Sequence[Rows], texts: Sequence[TextRows], wanted: SourceMapping
-) -> tuple[Rows, Any]:
-    """Rows of text among others, and how many of its payload stand before each."""
+    made: Sequence[Rows], records: Records, after: Any, wanted: SourceMapping, orders: DayOrders
+) -> Rows:
+    """Rows of text among others, of whose payload so many stand before each."""
     payload = np.concatenate([rows.payload for rows in made])
     order = np.argsort(payload, kind="stable")
     payload = payload[order]
-    records = Records(
-        pa.table({"message": _chunks([text.records.table["message"] for text in texts])}),
-        np.concatenate([text.records.payload for text in texts]),
-    )
-    records = apply_pattern(records, None)
-    after = np.concatenate([text.after for text in texts])
     near = np.searchsorted(payload, records.payload) + np.maximum(after - 1, 0)
     times = _chunks([rows.columns["timestamp"] for rows in made]).take(pa.array(order[near]))
     sources = _chunks([rows.columns["timestamp_source"].indices for rows in made])
     plain = msgspec.structs.replace(UNMAPPED, constants=wanted.constants)
-    rows = _rows(records, Signal.LOGS, times.cast(pa.int64()).to_numpy(), plain)
+    written = Written(times.cast(pa.int64()).to_numpy(), records.payload, orders)
+    rows = _rows(records, Signal.LOGS, written, plain)
     own = rows.columns["timestamp_source"].indices.to_numpy()
     theirs = sources.to_numpy()[order[near]]
     borrowed = (own == int(TimeSource.OBJECT)) & (theirs != int(TimeSource.OBJECT))
     source = np.where(borrowed, np.int32(TimeSource.NEIGHBOUR), own).astype(np.int32)
     rows.columns["timestamp_source"] = pa.DictionaryArray.from_arrays(source, SOURCE_NAMES)
-    return rows, after
+    return rows
 
 
 def _chunks(arrays: Sequence[Any]) -> Any:
@@ -162,7 +173,7 @@ def _chunks(arrays: Sequence[Any]) -> Any:
     return found[0] if len(found) == 1 else pa.concat_arrays(found)
 
 
-def _rows(records: Records, signal: Signal, near_ns: Any, wanted: SourceMapping) -> Rows:
+def _rows(records: Records, signal: Signal, written: Written, wanted: SourceMapping) -> Rows:
     table, payload = records.table, records.payload
     shapes = shapes_of(table, payload, int(payload.max(initial=-1)) + 1)
     of_lake = np.zeros(table.num_rows, bool)
@@ -177,7 +188,6 @@ def _rows(records: Records, signal: Signal, near_ns: Any, wanted: SourceMapping)
     _apply(fields, wanted)
     preferred = _apply_shapes(fields, shapes)
     from_lake = take_lake_columns(fields, signal, of_lake) if of_lake.any() else {}
-    written = Written(near_ns, payload)
     moments = take_moments(fields, signal, wanted, written, preferred.get("timestamp", ()))
     columns = make_columns(Context(fields, wanted, preferred, moments, signal, payload, of_lake))
     columns |= {"timestamp": moments.timestamp, "timestamp_source": moments.source}

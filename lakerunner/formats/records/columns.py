@@ -83,7 +83,7 @@ def make_columns(context: Context) -> dict[str, Any]:
 
 def take_column(context: Context, column: str) -> Any:
     """Fill one column, or None where nothing fills it."""
-    converter = _converter(column, TABLE_OF[context.signal].schema.field(column).type)
+    converter = _converter(context, column, TABLE_OF[context.signal].schema.field(column).type)
     said = context.mapping.columns.get(column)
     names = NAMES[context.signal].get(column, ())
     exact = [column] if column in context.fields else []
@@ -132,7 +132,7 @@ _OF_COLUMN: dict[str, Callable[[Any], Converted]] = {
 }
 
 
-def _converter(column: str, dtype: Any) -> Callable[[Any], Converted]:
+def _converter(context: Context, column: str, dtype: Any) -> Callable[[Any], Converted]:
     if column in _OF_COLUMN:
         return _OF_COLUMN[column]
     if pa.types.is_string(dtype):
@@ -141,7 +141,9 @@ def _converter(column: str, dtype: Any) -> Callable[[Any], Converted]:
         return to_bool
     if pa.types.is_integer(dtype):
         return to_integer(dtype)
-    return to_double if pa.types.is_floating(dtype) else to_list(dtype)
+    if pa.types.is_floating(dtype):
+        return to_double
+    return to_list(dtype, context.moments.written)
 
 
 def _body(

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.records.fields import Converted
+from lakerunner.formats.records.fields import Converted, take_apart
 from lakerunner.formats.records.roles import END, START, TIME
 from lakerunner.model.signal import Signal
-from lakerunner.schema.time_columns import TimeReading, parse_times
+from lakerunner.schema.decoded import Days
+from lakerunner.schema.time_columns import USUAL, ParsedTimes, TimeReading, parse_times
 from lakerunner.schema.timestamps import SOURCE_NAMES, TimeSource
 from lakerunner.schema.types import TIMESTAMP
 
@@ -20,10 +21,65 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakerunner.formats.records.fields import Fields, Preferred
+    from lakerunner.formats.records.read import Records
     from lakerunner.model.mapping import SourceMapping
 
 _CLOCK = r"^\d{1,2}:\d{2}:\d{2}"
 _JOINED = "date time"
+_DATE = r"^\s*(?P<one>\d{1,2})/(?P<two>\d{1,2})/\d{4}(?:[ ,T](?s:.*))?$"
+_MONTHS = 12
+
+
+class DayOrders:
+    """Which of day and month comes first in the objects of a batch that write both as numbers.
+
+    All dates of an object tell, whatever their field; they are looked at when it is first asked.
+
+    Args:
+        groups: All records of the batch.
+        objects: How many objects they are of.
+        said: What the user says of all of them.
+    """
+
+    def __init__(self, groups: Sequence[Records], objects: int, said: bool | None) -> None:  # noqa: FBT001 - a setting that is handed on
+        self._groups = groups
+        self._objects = objects
+        self._said = said
+        self._found: tuple[Days, ...] = ()
+
+    @property
+    def found(self) -> tuple[Days, ...]:
+        """What each object tells; empty as long as nobody asked, or where the user told."""
+        return self._found
+
+    def day_first(self, objects: Any) -> Any:
+        """Whether the day comes first: a bool per row.
+
+        Args:
+            objects: int per row: which object it came from.
+        """
+        if self._said is not None:
+            return np.full(len(objects), self._said)
+        if not self._found:
+            self._look()
+        return np.array([each.turned for each in self._found])[objects]
+
+    def _look(self) -> None:
+        days, months = np.zeros(self._objects, bool), np.zeros(self._objects, bool)
+        for group in self._groups:
+            for field in take_apart(group.table):
+                text = _text_of(field.values)
+                if text is None:
+                    continue
+                dates = pc.extract_regex(text, _DATE)
+                rows = np.flatnonzero(np.asarray(dates.is_valid()))
+                one, two = (
+                    dates.field(name).take(pa.array(rows)).cast(pa.int64()).to_numpy() > _MONTHS
+                    for name in ("one", "two")
+                )
+                days[group.payload[rows[one & ~two]]] = True
+                months[group.payload[rows[two & ~one]]] = True
+        self._found = tuple(map(Days, days.tolist(), months.tolist()))
 
 
 class Written(NamedTuple):
@@ -32,10 +88,20 @@ class Written(NamedTuple):
     Attributes:
         near_ns: int64: about when; the time of their object.
         objects: int: which object they came from.
+        orders: Of day and month in these objects.
     """
 
     near_ns: Any
     objects: Any
+    orders: DayOrders
+
+    def times(self, values: Any, how: TimeReading = USUAL) -> ParsedTimes:
+        """Read a column of times, one value per row."""
+        return parse_times(values, self.near_ns, how, partial(self.orders.day_first, self.objects))
+
+    def of(self, rows: Any) -> Written:
+        """The same of some of the rows, or of elements within them."""
+        return self._replace(near_ns=self.near_ns[rows], objects=self.objects[rows])
 
 
 class Moments(NamedTuple):
@@ -59,7 +125,7 @@ def _reading(mapping: SourceMapping) -> TimeReading:
 
 
 def _convert(values: Any, written: Written, how: TimeReading) -> Converted:
-    read = parse_times(values, written.near_ns, how, written.objects)
+    read = written.times(values, how)
     return Converted(pa.array(read.nanoseconds, mask=~read.usable).cast(TIMESTAMP), read.usable)
 
 
@@ -153,7 +219,7 @@ def _join_date_and_clock(fields: Fields, spoken_for: frozenset[str], written: Wr
     is_clock = pc.fill_null(pc.match_substring_regex(clock, _CLOCK), False)  # noqa: FBT003 - Arrow's
     joined = pc.binary_join_element_wise(date, clock, " ")
     joined = pc.if_else(is_clock, joined, pa.scalar(None, pa.string()))
-    usable = parse_times(joined, written.near_ns, objects=written.objects).usable
+    usable = written.times(joined).usable
     if usable.any():
         fields.drop((dates[0], clocks[0]), usable)
         fields.put(_JOINED, pc.if_else(pa.array(usable), joined, pa.scalar(None, pa.string())))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lakerunner.formats.table import FORMATS
+from lakerunner.model.mapping import SourceMapping
 from lakerunner.model.signal import Signal
 
 OBJECT_NS = 1_790_000_000_000_000_000
@@ -65,6 +66,51 @@ def test_days_are_in_the_order_of_their_object(payloads: int) -> None:
         ["2026-01-02 10:00:00", "2026-02-13 10:00:00"],
     ]
     assert _times("csv", *[days, months][:payloads]) == expected[:payloads]
+
+
+@pytest.mark.parametrize("neighbour", [b"", b"when,message\n02/13/2026 10:00:00,x\n"])
+def test_two_fields_of_times_are_in_one_order(neighbour: bytes) -> None:
+    data = b"time,observed_timestamp,message\n01/02/2026 10:00:00,13/02/2026 10:00:00,a\n"
+    payloads = [data, neighbour] if neighbour else [data]
+    table = FORMATS["csv"].decode(payloads, Signal.LOGS, [OBJECT_NS] * len(payloads)).table
+    assert str(table["timestamp"][0])[:10] == "2026-02-01"
+    assert str(table["observed_timestamp"][0])[:10] == "2026-02-13"
+
+
+def test_a_field_that_is_no_time_of_the_record_tells_the_order_too() -> None:
+    data = b"time,born,message\n01/02/2026 10:00:00,31/12/1999,a\n"
+    assert _times("csv", data) == [["2026-02-01 10:00:00"]]
+
+
+def test_records_of_other_types_and_text_between_are_in_the_order_of_their_object() -> None:
+    first = '{"time": "01/02/2026 10:00:00", "level": "info", "message": "a"}'
+    other = '{"time": "13/02/2026 10:00:00", "level": 3, "message": {"a": 1}}'
+    neighbour = '{"time": "01/02/2026 10:00:00", "level": {"a": 1}, "message": "b"}'
+    assert _times("json", f"{first}\n{other}".encode(), neighbour.encode()) == [
+        ["2026-02-01 10:00:00", "2026-02-13 10:00:00"],
+        ["2026-01-02 10:00:00"],
+    ]
+
+
+def test_times_within_lists_are_in_the_order_of_their_object() -> None:
+    span = (
+        '{"trace_id": "%s", "span_id": "%s", "name": "a", "start_time": "%s",'
+        ' "events": [{"name": "e", "timestamp": "01/02/2026 10:00:00"}]}'
+    )
+    payloads = [
+        (span % ("0a" * 16, "0b" * 8, f"{date}/2026 10:00:00")).encode()
+        for date in ("13/02", "02/13")
+    ]
+    table = FORMATS["json"].decode(payloads, Signal.SPANS, [OBJECT_NS] * 2).table
+    times = [str(events[0]["timestamp"])[:10] for events in table["events"].to_pylist()]
+    assert times == ["2026-02-01", "2026-01-02"]
+
+
+def test_a_mapping_settles_the_order() -> None:
+    mapping = SourceMapping(day_first=True)
+    data = b"time,message\n01/02/2026 10:00:00,a\n"
+    table = FORMATS["csv"].mapped(mapping).decode([data], Signal.LOGS, [OBJECT_NS]).table
+    assert str(table["timestamp"][0])[:10] == "2026-02-01"
 
 
 def test_a_date_beside_a_time_of_day_keeps_the_order_of_the_object() -> None:
