@@ -35,6 +35,10 @@ class _Event(msgspec.Struct):
     time: datetime | None = None
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(_Event)
+
+
 def event_type(event: dict[str, Any]) -> str:
     """The type of an event in either schema; empty if it has none."""
     kind = event.get("eventType", event.get("type"))

@@ -48,6 +48,11 @@ class PubSubMessage(msgspec.Struct):
     publishTime: datetime | None = None  # noqa: N815 - the name in the message
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(_ObjectResource)
+msgspec.json.Decoder(PubSubMessage)
+
+
 def read_resource(resource: Any) -> Notice:
     """Read an object resource; that of a deleted object is passed over.
 

@@ -45,6 +45,11 @@ class _Event(msgspec.Struct):
     time: datetime | None = None
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(_Record)
+msgspec.json.Decoder(_Event)
+
+
 def read_records(records: Any) -> Notice:
     """Read the records of an S3 notification; what is no creation is passed over.
 

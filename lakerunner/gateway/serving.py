@@ -50,6 +50,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lookback_seconds: float = 300.0
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(GatewaySettings)
+
+
 def read_settings(settings: GatewaySettings | Mapping[str, Any] | None) -> GatewaySettings:
     """Settings from a mapping, as a file holds them.
 

@@ -74,6 +74,10 @@ class WriterOptions(TypedDict, total=False):
     pressure: Pressure | str
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(WriterSettings)
+
+
 def read_writer_settings(options: Mapping[str, Any]) -> WriterSettings:
     """Settings from keywords.
 

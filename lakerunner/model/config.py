@@ -230,6 +230,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (self.memory_bytes - MEMORY_FLOOR_BYTES) // self.workers
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(Config)
+
+
 def read_config(config: Config | Mapping[str, Any] | None) -> Config:
     """Read settings given as a mapping.
 

@@ -105,6 +105,11 @@ def age_of(segment: Segment) -> int:
     return segment.oldest or segment.epoch
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(Deletion)
+msgspec.json.Decoder(Proof)
+
+
 S = TypeVar("S", Deletion, Proof)
 
 

@@ -67,6 +67,10 @@ class SourceMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             )
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(SourceMapping)
+
+
 def read_mapping(mapping: SourceMapping | Mapping[str, Any] | None) -> SourceMapping | None:
     """A mapping, checked.
 

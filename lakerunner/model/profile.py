@@ -101,6 +101,11 @@ class StorageProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         return options
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(StorageProfile)
+msgspec.json.Decoder(PrefixMapping)
+
+
 def read_profiles(text: str | bytes) -> tuple[StorageProfile, ...]:
     r"""Read storage profiles from YAML: a list of them.
 
