@@ -66,11 +66,11 @@ def test_every_type_that_is_read_is_looked_at_when_its_module_is_imported() -> N
     structs: set[str] = set()
     for path in Path(lakerunner.__file__).parent.rglob("*.py"):
         tree = ast.parse(path.read_text())
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and "Struct" in ast.unparse(ast.List(node.bases)):
-                structs.add(node.name)
-            if isinstance(node, ast.Assign | ast.Expr) and "Decoder(" in ast.unparse(node):
-                looked_at |= names(node)
+        for top in tree.body:
+            if isinstance(top, ast.ClassDef) and "Struct" in ast.unparse(ast.List(top.bases)):
+                structs.add(top.name)
+            if isinstance(top, ast.Assign | ast.Expr) and "Decoder(" in ast.unparse(top):
+                looked_at |= names(top)
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
