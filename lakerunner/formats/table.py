@@ -122,6 +122,7 @@ BY_SUFFIX: dict[str, tuple[str, ...]] = {
     "tsv": (*_JSONS, "tsv"),
     "tab": (*_JSONS, "tsv"),
     "parquet": ("parquet",),
+    "arrows": ("arrow",),
     "logfmt": ("logfmt",),
     "log": _TEXTS,
     "txt": _TEXTS,
@@ -138,6 +139,7 @@ BY_CONTENT_TYPE: dict[str, tuple[str, ...]] = {
     "text/csv": ("csv",),
     "text/tab-separated-values": ("tsv",),
     "application/vnd.apache.parquet": ("parquet",),
+    "application/vnd.apache.arrow.stream": ("arrow",),
     "text/plain": _TEXTS,
 }
 """Formats that a media type may mean, as `BY_SUFFIX`."""

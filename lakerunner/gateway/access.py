@@ -31,6 +31,9 @@ ORGANIZATION_HEADERS = ("x-scope-orgid", "x-organization")
 """Where a key for several organizations says which one is meant; the first is Prometheus' and
 Loki's custom."""
 
+ANY = "*"
+"""Instead of an organization: the key is for all of them, and each request names one."""
+
 _KEY_HEADERS = ("x-api-key", "api-key", "x-cardinalhq-api-key", "dd-api-key")
 _KEY_COOKIE = "api_key"
 _JWT_PARTS = 3
@@ -60,7 +63,8 @@ class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: For people: who uses it.
         sha256: Hex digest of the key.
-        organizations: Whose rows it reaches; a request names one of them if there are several.
+        organizations: Whose rows it reaches; a request names one of them if there are several, or
+            any one for `*`.
         scope: What it allows.
         expires: Until when it is good; None for no end.
     """
@@ -79,7 +83,8 @@ class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.organizations:
             raise ConfigurationError(f"key {self.name!r} is for no organization", key=self.name)
         for organization in self.organizations:
-            check_organization(organization)
+            if organization != ANY:
+                check_organization(organization)
 
 
 class JwtSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,25 +193,31 @@ class Access:
         if settings.anonymous is not None:
             check_organization(settings.anonymous)
 
-    def caller(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Caller:
+    def caller(
+        self,
+        headers: Mapping[str, str],
+        cookies: Mapping[str, str],
+        organization: str | None = None,
+    ) -> Caller:
         """Who sent these headers.
 
         Args:
             headers: Names in lower case, or a mapping that does not mind.
             cookies: By name.
+            organization: Which one is meant; None if a header says it.
 
         Raises:
             Refused: Nobody that may ask.
         """
         shown = _shown(headers, cookies)
         if shown is None:
-            return self._stranger(headers)
+            return self._stranger(headers, organization)
         if self._tokens is not None and shown.count(".") == _JWT_PARTS - 1:
             return self._tokens.caller(shown)
         key = self._known(shown)
         if key is None or (key.expires is not None and key.expires <= datetime.now(UTC)):
             raise Refused("the API key is not known, or no longer good")
-        return Caller(key.name, _chosen(key.organizations, headers), key.scope)
+        return Caller(key.name, _chosen(key.organizations, headers, organization), key.scope)
 
     def _known(self, shown: str) -> ApiKey | None:
         mine = digest(shown)
@@ -216,18 +227,25 @@ class Access:
                 found = key
         return found
 
-    def _stranger(self, headers: Mapping[str, str]) -> Caller:
+    def _stranger(self, headers: Mapping[str, str], named: str | None) -> Caller:
         organization = self._settings.anonymous
         if organization is None:
             raise Refused("an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY")
         return Caller(
-            "anonymous", _chosen((organization,), headers), self._settings.anonymous_scope
+            "anonymous", _chosen((organization,), headers, named), self._settings.anonymous_scope
         )
 
 
-def _chosen(organizations: tuple[str, ...], headers: Mapping[str, str]) -> str:
-    wanted = next((headers[name] for name in ORGANIZATION_HEADERS if headers.get(name)), None)
-    if wanted is None and len(organizations) == 1:
+def _chosen(
+    organizations: tuple[str, ...], headers: Mapping[str, str], named: str | None = None
+) -> str:
+    said = next((headers[name] for name in ORGANIZATION_HEADERS if headers.get(name)), None)
+    if None not in (said, named) and said != named:
+        raise Refused("a header of the request names one organization, and its path another", 403)
+    wanted = named if said is None else said
+    if wanted is not None and ANY in organizations:
+        return check_organization(wanted)
+    if wanted is None and len(organizations) == 1 and ANY not in organizations:
         return organizations[0]
     if wanted is None:
         raise Refused(f"this key is for several organizations: name one in {_named()}", 403)

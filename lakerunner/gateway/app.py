@@ -21,6 +21,7 @@ from lakerunner.gateway.platforms import platform_routes
 from lakerunner.gateway.problems import answer_error
 from lakerunner.gateway.prometheus import prometheus_routes
 from lakerunner.gateway.quotas import TooMany
+from lakerunner.gateway.receivers import receiver_routes
 from lakerunner.gateway.serving import GatewaySettings, Serving, read_settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def app(
     Args:
         lake: Whose rows are asked for. Each request sees it bound to the organization of its key.
         settings: See `GatewaySettings`.
-        writer: Takes what is sent as OTLP; without one nothing is received. It stays the caller's
+        writer: Takes what is sent; without one nothing is received. It stays the caller's
             to close, after the server has ended.
 
     Raises:
@@ -87,7 +88,8 @@ def app(
         *own_routes(serving),
         *prometheus_routes(serving),
         *platform_routes(serving),
-        *(otlp_routes(serving, writer) if writer is not None else ()),
+        *([] if writer is None else otlp_routes(serving, writer)),
+        *([] if writer is None else receiver_routes(serving, writer)),
     ]
     handled = (LakerunnerError, Refused, TooMany, HTTPException, Exception)
     made = Starlette(routes=routes, exception_handlers=dict.fromkeys(handled, answer_error))

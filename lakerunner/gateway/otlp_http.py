@@ -6,13 +6,10 @@ https://opentelemetry.io/docs/specs/otlp/#otlphttp.
 
 from __future__ import annotations
 
-import io
-import zlib
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
-import zstandard
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
@@ -20,6 +17,7 @@ from starlette.routing import Route
 from lakerunner.errors import InputError, LakerunnerError
 from lakerunner.gateway.access import AccessScope
 from lakerunner.gateway.forms import body_of
+from lakerunner.gateway.inflating import inflated
 from lakerunner.gateway.problems import headers_of, problem_of
 from lakerunner.model.signal import Signal
 
@@ -38,8 +36,6 @@ _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 _FIRST_SERVER_ERROR = 500
 _INVALID_ARGUMENT, _UNAVAILABLE, _UNAUTHENTICATED, _EXHAUSTED, _INTERNAL = 3, 14, 16, 8, 13
 _STATUS_CODES = {401: _UNAUTHENTICATED, 403: 7, 429: _EXHAUSTED, 503: _UNAVAILABLE}
-# Frames say how large a window they need; one of 8 MiB is what RFC 8878 asks of everybody.
-_ZSTD = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024)
 
 
 def otlp_routes(serving: Serving, writer: Writer) -> list[Route]:
@@ -75,46 +71,6 @@ async def _received(
                                  organization=visit.caller.organization)  # fmt: skip
     # An empty message: all of it was taken.
     return Response(b"{}" if kind == _JSON else b"", media_type=kind)
-
-
-def inflated(body: bytes, encoding: str, most_bytes: int) -> bytes:
-    """The body of a request decompressed, as far as it may be long.
-
-    Raises:
-        HTTPException: It is longer, compressed in a way that is not known, or broken.
-    """
-    try:
-        match encoding:
-            case "identity" | "":
-                return body
-            case "gzip" | "deflate":
-                found = _unzipped(body, encoding, most_bytes + 1)
-            case "zstd":
-                with _ZSTD.stream_reader(io.BytesIO(body), read_across_frames=True) as reader:
-                    found = reader.read(most_bytes + 1)
-            case _:
-                raise HTTPException(
-                    415, f"Content-Encoding {encoding!r} is not known; gzip, deflate and zstd are"
-                )
-    except (zlib.error, zstandard.ZstdError, EOFError) as error:
-        raise HTTPException(400, f"the body is no {encoding}: {error}") from error
-    if len(found) > most_bytes:
-        raise HTTPException(413, f"the body inflates to more than {most_bytes:,} bytes")
-    return found
-
-
-def _unzipped(body: bytes, encoding: str, most_bytes: int) -> bytes:
-    bits = zlib.MAX_WBITS | 16 if encoding == "gzip" else zlib.MAX_WBITS
-    parts: list[bytes] = []
-    left = most_bytes
-    while body and left > 0:  # one after the other, as gzip may have several members
-        machine = zlib.decompressobj(bits)
-        parts.append(machine.decompress(body, left))
-        left -= len(parts[-1])
-        if not machine.eof and left > 0:
-            raise EOFError("it ends too early")
-        body = machine.unused_data
-    return b"".join(parts)
 
 
 def _failure(error: Exception, kind: str, serving: Serving) -> Response:

@@ -105,14 +105,24 @@ class Serving:
         self._access = Access(settings.access)
         self._limiter: anyio.CapacityLimiter | None = None
 
-    def visit(self, request: Request, wanted: AccessScope = AccessScope.READ) -> Visit:
+    def visit(
+        self,
+        request: Request,
+        wanted: AccessScope = AccessScope.READ,
+        organization: str | None = None,
+    ) -> Visit:
         """Let a request in.
+
+        Args:
+            request: What it shows.
+            wanted: What it needs to be allowed.
+            organization: Which one its path names; None for what its headers say.
 
         Raises:
             Refused: It shows nothing that would let it in, or not for this.
             TooMany: Its organization asks for more than it may.
         """
-        caller = self._access.caller(request.headers, request.cookies)
+        caller = self._access.caller(request.headers, request.cookies, organization)
         request.state.caller = caller
         if not caller.scope.allows(wanted):
             raise Refused(f"this needs the scope {wanted}", 403)

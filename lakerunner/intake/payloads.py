@@ -1,15 +1,13 @@
-"""What callers hand to a writer, as bytes that ingestion reads: OTLP, JSON lines, Parquet."""
+"""What callers hand to a writer, as bytes that ingestion reads: OTLP, JSON lines, Arrow."""
 
 from __future__ import annotations
 
-import io
 import logging
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -65,7 +63,7 @@ def payload_of(data: Any, signal: Signal | str | None = None) -> Payload:
     Args:
         data: An OTLP export request, as a message of `opentelemetry-proto` or as its bytes; a table
             or reader of Arrow, Polars or pandas; a mapping, a `logging.LogRecord`, or a list of
-            these.
+            these; a payload that was made before.
         signal: What it is. Messages tell by their type; bytes have to be said, or ingestion looks
             at them; everything else is `logs` unless it is said.
 
@@ -77,6 +75,8 @@ def payload_of(data: Any, signal: Signal | str | None = None) -> Payload:
         >>> payload_of({"message": "hello"})
         Payload(kind='logs.jsonl', name='logs_{}.jsonl', data=b'{"message":"hello"}\n', records=1)
     """
+    if isinstance(data, Payload):
+        return data
     wanted = None if signal is None else read_signal(signal)
     if isinstance(data, Message):
         return _of_message(data, wanted)
@@ -153,8 +153,7 @@ def count_records(message: Any) -> int:
 def _of_records(records: Any, wanted: Signal | None) -> Payload:
     # What is given one by one is written one by one: a convenience, and no way for bulk.
     lines = list(_lines(records))
-    name = _NAMES[wanted or Signal.LOGS]
-    return Payload(f"{name}.jsonl", f"{name}_{{}}.jsonl", b"".join(lines), len(lines))
+    return lines_payload(b"".join(lines), wanted or Signal.LOGS, len(lines))
 
 
 def _lines(records: Any) -> Iterator[bytes]:
@@ -209,7 +208,41 @@ def _of_arrow(data: Any, wanted: Signal | None) -> Payload:
             f"a {type(data).__name__} cannot be written; give an export request of OTLP, a table "
             "of Arrow, Polars or pandas, a mapping, a logging.LogRecord, or a list of these"
         ) from None
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    name = f"{_NAMES[wanted or Signal.LOGS]}_{{}}.parquet"
-    return Payload("", name, sink.getvalue(), table.num_rows)
+    return arrow_payload(table, wanted or Signal.LOGS)
+
+
+def arrow_payload(table: pa.Table, signal: Signal) -> Payload:
+    """Make a payload of a table; any number of them may lie one after the other.
+
+    Args:
+        table: Records, named as `Lake.ingest` takes them.
+        signal: What they are.
+
+    Example:
+        >>> arrow_payload(pa.table({"body": ["hello"]}), Signal.LOGS)[0::3]
+        ('logs.arrows', 1)
+    """
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    name = _NAMES[signal]
+    data = sink.getvalue().to_pybytes() if table.num_rows else b""
+    return Payload(f"{name}.arrows", f"{name}_{{}}.arrows", data, table.num_rows)
+
+
+def lines_payload(lines: bytes, signal: Signal, records: int) -> Payload:
+    r"""Make a payload of JSON, a record a line; any number of them may lie one after the other.
+
+    Args:
+        lines: The records, each of them one line.
+        signal: What they are.
+        records: How many.
+
+    Example:
+        >>> lines_payload(b'{"body":"hello"}', Signal.LOGS, 1).data
+        b'{"body":"hello"}\n'
+    """
+    name = _NAMES[signal]
+    data = lines if lines.endswith(b"\n") or not lines else lines + b"\n"
+    return Payload(f"{name}.jsonl", f"{name}_{{}}.jsonl", data, records)

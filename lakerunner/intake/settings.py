@@ -106,6 +106,7 @@ class WriterReport(msgspec.Struct, frozen=True):
         waiting_bytes: Bytes of these.
         oldest_seconds: For how long the oldest of them has waited.
         attempts: Commits that failed in a way that may pass, and are tried again.
+        refused: Records that receivers turned away one by one, within payloads that they took.
         ingest: What the commits took: rows, segments, bytes.
         reasons: Of the latest rejections.
     """
@@ -118,5 +119,6 @@ class WriterReport(msgspec.Struct, frozen=True):
     waiting_bytes: int = 0
     oldest_seconds: float = 0.0
     attempts: int = 0
+    refused: int = 0
     ingest: IngestReport = IngestReport()
     reasons: tuple[str, ...] = ()

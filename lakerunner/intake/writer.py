@@ -219,9 +219,23 @@ class Writer:
                 waiting_bytes=self._waiting_bytes,
                 oldest_seconds=0.0 if oldest is None else time.monotonic() - oldest,
                 attempts=self._counts["attempts"],
+                refused=self._counts["refused"],
                 ingest=self._taken,
                 reasons=self._reasons,
             )
+
+    def refused(self, records: int, reasons: Iterable[str], organization: str) -> None:
+        """Count records that a receiver turned away, while it took the rest of their request.
+
+        Args:
+            records: How many.
+            reasons: Why.
+            organization: Whose they were.
+        """
+        with self._changed:
+            self._counts["refused"] += records
+        for reason in reasons:
+            self._note(f"{organization}: {reason}")
 
     def __enter__(self) -> Self:
         return self

@@ -49,7 +49,7 @@ def split_parquet(
     source, head, size = iter(blocks), [], 0
     first = next(source, b"")
     if not first.startswith(MAGIC[: len(first)]) or not first:
-        yield from _cut_stream(b"".join((first, *source)), limit, longest)
+        yield from _cut_streams(b"".join((first, *source)), limit, longest)
         return
     source = chain((first,), source)
     for block in source:
@@ -70,27 +70,37 @@ def split_parquet(
         yield from _runs_of_rows(spool, limit, longest)
 
 
-def _cut_stream(whole: bytes, limit: int, longest: int) -> Iterator[Part]:
-    """Cut an Arrow stream, as a part of an earlier cut is one, into streams of fewer rows."""
-    try:
-        table = pa.ipc.open_stream(pa.BufferReader(whole)).read_all()
-    except _BROKEN as error:
-        raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
-    if len(whole) <= limit or table.num_rows <= 1:
-        yield Part(whole)
-        return
-    rows = max(1, table.num_rows * limit // len(whole))
+def _cut_streams(whole: bytes, limit: int, longest: int) -> Iterator[Part]:
+    """Cut Arrow streams that lie one after the other, and those that hold much by their rows."""
+    source, first = pa.BufferReader(whole), 1
+    while True:
+        start = source.tell()
+        try:
+            table = pa.ipc.open_stream(source).read_all()
+        except _BROKEN as error:
+            raise CorruptObjectError(f"not a whole Parquet file: {error}") from error
+        if table.nbytes <= limit or table.num_rows <= 1:
+            yield Part(whole[start : source.tell()], first)
+        else:
+            yield from _runs_of_table(table, first, limit, longest)
+        first += table.num_rows
+        if source.tell() >= len(whole):
+            return
+
+
+def _runs_of_table(table: pa.Table, first: int, limit: int, longest: int) -> Iterator[Part]:
+    rows = max(1, table.num_rows * limit // table.nbytes)
     dropped = list[int]()
     for row in range(0, table.num_rows, rows):
         piece = table.slice(row, rows)
         if piece.num_rows == 1 and piece.nbytes > longest:
-            dropped.append(row + 1)
+            dropped.append(first + row)
         else:
-            yield Part(_as_stream(piece), row + 1, too_long(dropped, longest))
+            yield Part(_as_stream(piece), first + row, too_long(dropped, longest))
             dropped = []
     if dropped:
         empty = _as_stream(table.slice(0, 0))
-        yield Part(empty, table.num_rows, too_long(dropped, longest))
+        yield Part(empty, first + table.num_rows, too_long(dropped, longest))
 
 
 def _unpacks_beyond(whole: bytes, limit: int) -> bool:

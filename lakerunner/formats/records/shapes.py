@@ -1,4 +1,4 @@
-"""Record shapes that are known without configuration: Datadog, Fluent Bit, Kubernetes, Docker.
+"""Record shapes known without configuration: Datadog, Splunk, GELF, Fluent Bit, Kubernetes, Docker.
 
 A shape is recognised by its fields, and is a mapping like those that users write, with a step
 before it where the mapping does not do. Several shapes may hold at once: Fluent Bit wraps what
@@ -183,6 +183,45 @@ def _tags(table: pa.Table, rows: Any) -> pa.Table:
     return table.append_column("resource.attributes", maps)
 
 
+def _splunk_fields(table: pa.Table, rows: Any) -> pa.Table:
+    """The fields that stand beside a Splunk event, as attributes of their own names."""
+    if "fields" not in table.column_names or "attributes" in table.column_names:
+        return table
+    fields = table["fields"].combine_chunks()
+    if not pa.types.is_struct(fields.type):
+        return table
+    nothing = pa.scalar(None, fields.type)
+    mask = pa.array(rows)
+    rest = pc.if_else(mask, nothing, fields)
+    table = table.set_column(table.column_names.index("fields"), "fields", rest)
+    return table.append_column("attributes", pc.if_else(mask, fields, nothing))
+
+
+def _gelf_fields(table: pa.Table, rows: Any) -> pa.Table:
+    """GELF's own fields, which begin with `_`, under their names; its levels are syslog's."""
+    mask = pa.array(rows)
+    own = [name for name in table.column_names if name.startswith("_") and len(name) > 1]
+    if own and "attributes" not in table.column_names:
+        values = [table[name].combine_chunks() for name in own]
+        inside = pa.StructArray.from_arrays(
+            values, [name[1:] for name in own], mask=pc.invert(mask)
+        )
+        for name, array in zip(own, values, strict=True):
+            rest = pc.if_else(mask, pa.scalar(None, array.type), array)
+            table = table.set_column(table.column_names.index(name), name, rest)
+        table = table.append_column("attributes", inside)
+    if "level" not in table.column_names or table.schema.field("level").type != pa.int64():
+        return table
+    level = table["level"].combine_chunks()
+    known = pc.and_(mask, pc.and_(pc.greater_equal(level, 0), pc.less(level, len(_SEVERITIES))))
+    places = pc.if_else(known, level, pa.scalar(None, pa.int64()))
+    words = pc.coalesce(pa.array(_SEVERITIES).take(places), level.cast(pa.string()))
+    return table.set_column(table.column_names.index("level"), "level", words)
+
+
+_SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+
+
 def _tag_lists(table: pa.Table) -> Any:
     if "tags" not in table.column_names:
         return None
@@ -200,6 +239,27 @@ _DATADOG = SourceMapping(
         "host": "resource.host.name",
         "ddsource": "datadog.log.source",
         "source": "datadog.log.source",
+    },
+)
+
+_SPLUNK = SourceMapping(
+    signal=Signal.LOGS,
+    columns={"body": "event", "timestamp": "time"},
+    attributes={
+        "host": "resource.host.name",
+        "source": "com.splunk.source",
+        "sourcetype": "com.splunk.sourcetype",
+        "index": "com.splunk.index",
+    },
+)
+
+_GELF = SourceMapping(
+    signal=Signal.LOGS,
+    columns={"body": "short_message", "severity_text": "level"},
+    attributes={
+        "host": "resource.host.name",
+        "full_message": "gelf.full_message",
+        "version": "gelf.version",
     },
 )
 
@@ -235,6 +295,16 @@ def _is_datadog(table: pa.Table, names: frozenset[str]) -> bool:
     return bool(names & {"ddsource", "ddtags"}) or archived
 
 
+def _is_splunk(table: pa.Table, names: frozenset[str]) -> bool:
+    del table
+    return {"event", "sourcetype"} <= names
+
+
+def _is_gelf(table: pa.Table, names: frozenset[str]) -> bool:
+    del table
+    return {"version", "host", "short_message"} <= names
+
+
 def _is_kubernetes(table: pa.Table, names: frozenset[str]) -> bool:
     del table
     return "kubernetes.pod_name" in names
@@ -255,6 +325,8 @@ def _is_fluent_bit(table: pa.Table, names: frozenset[str]) -> bool:
 _KNOWN = (
     _Known(is_lake_row, Shape(SourceMapping(), _same, lake=True)),
     _Known(_is_datadog, Shape(_DATADOG, _tags)),
+    _Known(_is_splunk, Shape(_SPLUNK, _splunk_fields)),
+    _Known(_is_gelf, Shape(_GELF, _gelf_fields)),
     _Known(_is_kubernetes, Shape(_KUBERNETES, _same)),
     _Known(_is_container, Shape(_CONTAINER, _strip_newline)),
     _Known(_is_fluent_bit, Shape(_FLUENT_BIT, _same)),
@@ -262,6 +334,17 @@ _KNOWN = (
 
 _ASKED_FOR = (
     *("ddsource", "ddtags", "_id", "date", "source", "status", "message"),
-    *("kubernetes.pod_name", "log", "stream", "time", *MARKS),
+    *(
+        "event",
+        "sourcetype",
+        "version",
+        "host",
+        "short_message",
+        "kubernetes.pod_name",
+        "log",
+        "stream",
+        "time",
+        *MARKS,
+    ),
 )
 """Names of the fields by which shapes are told."""

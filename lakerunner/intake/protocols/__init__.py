@@ -1,0 +1,1 @@
+"""What others send, each protocol from its bytes to payloads. No I/O, no clock, no sockets."""
