@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from lakerunner.catalog import Catalog
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Source
 
 AT_ONCE = 512
 CATALOGS = ("sqlite", "bucket", "postgresql")

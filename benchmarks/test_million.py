@@ -37,9 +37,9 @@ from lakerunner.model.config import Config
 from lakerunner.model.segment import ColumnStats, Segment, decode_segment, encode_segment
 from lakerunner.model.times import NANOS, TimeRange
 from lakerunner.segments.codec import FOOTER_KEY
-from lakerunner.segments.naming import SEGMENTS_PREFIX, segment_of
+from lakerunner.segments.layout import SEGMENTS_PREFIX, segment_of
 from lakerunner.store import GetResult, ObjectMeta, open_store
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 from lakerunner.testing.servers.postgres import postgres
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
 

@@ -27,8 +27,8 @@ from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
 from lakerunner.publish import Origin, SegmentWriter, make_segments
 from lakerunner.query import QueryEngine
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import TABLES
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.store import open_store
 
 if TYPE_CHECKING:

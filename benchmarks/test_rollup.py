@@ -15,9 +15,8 @@ import pytest
 
 import lakerunner
 from lakerunner.executors import InlineExecutor
-from lakerunner.schema.arrays import one_chunk
+from lakerunner.schema.arrays import TIMESTAMP, one_chunk
 from lakerunner.schema.sketch import bins_of
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.tiers import Span, roll_buckets, roll_points
 
 if TYPE_CHECKING:

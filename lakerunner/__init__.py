@@ -40,12 +40,10 @@ if TYPE_CHECKING:
     from lakerunner.ingest import Ingestor
     from lakerunner.lake import Lake
     from lakerunner.maintenance import Maintainer
-    from lakerunner.model.mapping import SourceMapping
-    from lakerunner.model.profile import PrefixMapping, StorageProfile
-    from lakerunner.model.recovery import RecoveryReport
-    from lakerunner.model.report import IngestReport, WorkReport
+    from lakerunner.model.commit import LakeSnapshot
+    from lakerunner.model.profile import PrefixMapping, SourceMapping, StorageProfile
+    from lakerunner.model.report import IngestReport, RecoveryReport, WorkReport
     from lakerunner.model.signal import Signal
-    from lakerunner.model.snapshot import LakeSnapshot
     from lakerunner.opening import open  # noqa: A004 - `lakerunner.open` is the name
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import QueryEngine, Result
@@ -87,18 +85,18 @@ _HOMES = {
     "IngestReport": "lakerunner.model.report",
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",
-    "LakeSnapshot": "lakerunner.model.snapshot",
+    "LakeSnapshot": "lakerunner.model.commit",
     "Maintainer": "lakerunner.maintenance",
     "ObjectStore": "lakerunner.store",
     "Ownership": "lakerunner.policies.ownership",
     "PrefixMapping": "lakerunner.model.profile",
     "QueryEngine": "lakerunner.query",
-    "RecoveryReport": "lakerunner.model.recovery",
+    "RecoveryReport": "lakerunner.model.report",
     "Result": "lakerunner.query",
     "Retention": "lakerunner.retain",
     "Rollup": "lakerunner.rollup",
     "Signal": "lakerunner.model.signal",
-    "SourceMapping": "lakerunner.model.mapping",
+    "SourceMapping": "lakerunner.model.profile",
     "StorageProfile": "lakerunner.model.profile",
     "WorkReport": "lakerunner.model.report",
     "open": "lakerunner.opening",

@@ -20,18 +20,17 @@ from lakerunner.errors import (
 from lakerunner.executors import bounded_map
 from lakerunner.fencing import Fence
 from lakerunner.model.commit import Commit
-from lakerunner.model.progress import ProgressEvent
-from lakerunner.model.segment import Segment
-from lakerunner.model.source import LAKE, Rejection, Source
+from lakerunner.model.report import ProgressEvent
+from lakerunner.model.segment import LAKE, Rejection, Segment, Source
 from lakerunner.model.times import TimeRange
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal
 from lakerunner.segments.checksums import FOOTER, damaged_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from lakerunner.catalog import Catalog
-    from lakerunner.model.progress import Progress
+    from lakerunner.model.report import Progress
     from lakerunner.scope import Scope
     from lakerunner.store import ObjectStore
 

@@ -14,7 +14,7 @@ from lakerunner.ingest import Ingestor
 from lakerunner.intake.settings import WriterOptions, read_writer_settings
 from lakerunner.intake.writer import Writer
 from lakerunner.model.config import read_config
-from lakerunner.model.organization import check_organization
+from lakerunner.model.profile import check_organization
 from lakerunner.query import QueryEngine
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Scope, time_range
@@ -29,14 +29,12 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog import Catalog
     from lakerunner.ingest.arrow import ArrowStream
+    from lakerunner.model.commit import LakeSnapshot
     from lakerunner.model.config import Config
-    from lakerunner.model.mapping import SourceMapping
-    from lakerunner.model.progress import Progress
-    from lakerunner.model.report import IngestReport
-    from lakerunner.model.segment import Segment
+    from lakerunner.model.profile import SourceMapping
+    from lakerunner.model.report import IngestReport, Progress
+    from lakerunner.model.segment import Rejection, Segment
     from lakerunner.model.signal import Signal
-    from lakerunner.model.snapshot import LakeSnapshot
-    from lakerunner.model.source import Rejection
     from lakerunner.model.times import TimeLike
     from lakerunner.policies.ownership import Ownership
     from lakerunner.store import ObjectStore
@@ -277,7 +275,7 @@ class Lake(Asking, Upkeep):
     def rejected(self) -> Sequence[Rejection]:
         """What is set aside, with reasons, in order of time: objects, and segments of the lake.
 
-        A segment that `set_aside` removed has `lakerunner.model.source.LAKE` for its bucket.
+        A segment that `set_aside` removed has `lakerunner.model.segment.LAKE` for its bucket.
         """
         self._require_open("rejected")
         with self._discretion.applied():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog import Catalog
     from lakerunner.model.config import Config
-    from lakerunner.model.progress import Progress
+    from lakerunner.model.report import Progress
     from lakerunner.store import ObjectStore
 
 _LOG = logging.getLogger(__name__)

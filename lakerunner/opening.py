@@ -18,8 +18,8 @@ from lakerunner.fencing import Fence
 from lakerunner.ingest.owners import read_ownership
 from lakerunner.lake import Lake
 from lakerunner.model.config import read_config
-from lakerunner.model.organization import check_organization
-from lakerunner.store.opening import open_store
+from lakerunner.model.profile import check_organization
+from lakerunner.store.urls import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,21 +23,19 @@ from lakerunner.fencing.identity import begin_incarnation, newest_number, put_ho
 from lakerunner.fencing.intents import Found as FoundIntent
 from lakerunner.fencing.intents import effective_intents
 from lakerunner.model.commit import Commit
-from lakerunner.model.progress import ProgressEvent
-from lakerunner.model.recovery import BrokenSegment, RecoveryReport
-from lakerunner.model.source import UNKNOWN_ROWS, TakenSource
+from lakerunner.model.report import BrokenSegment, ProgressEvent, RecoveryReport
+from lakerunner.model.segment import UNKNOWN_ROWS, TakenSource
 from lakerunner.model.times import MAX_NS
 from lakerunner.policies.recovery import Adopted, Found, Recovery, Removal, recover
-from lakerunner.publish.committing import send_commit
-from lakerunner.publish.footers import read_footer
-from lakerunner.segments.naming import SEGMENTS_PREFIX
+from lakerunner.publish.committing import read_footer, send_commit
+from lakerunner.segments.layout import SEGMENTS_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lakerunner.catalog import Catalog
     from lakerunner.model.config import Config
-    from lakerunner.model.progress import Progress
+    from lakerunner.model.report import Progress
     from lakerunner.model.segment import Segment
     from lakerunner.store import ObjectMeta, ObjectStore
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError, ReadOnlyError
-from lakerunner.model.organization import check_organization
+from lakerunner.model.profile import check_organization
 from lakerunner.model.times import read_range
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Scope(NamedTuple):
     Example:
         >>> from lakerunner.catalog.opening import open_catalog
         >>> from lakerunner.model.config import Config
-        >>> from lakerunner.store.opening import open_store
+        >>> from lakerunner.store.urls import open_store
         >>> whole = Scope(open_store("memory://"), open_catalog("memory://"), "default", Config())
         >>> whole.of("acme").organization
         'acme'

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from lakerunner.discretion import Discretion
     from lakerunner.model.aggregate import AggregateRule
     from lakerunner.model.deletion import Proof
-    from lakerunner.model.progress import Progress
-    from lakerunner.model.recovery import RecoveryReport
-    from lakerunner.model.report import WorkReport
-    from lakerunner.model.source import Rejection
+    from lakerunner.model.report import Progress, RecoveryReport, WorkReport
+    from lakerunner.model.segment import Rejection
     from lakerunner.model.times import TimeLike
     from lakerunner.query import QueryEngine
     from lakerunner.scope import Scope

@@ -19,7 +19,7 @@ from lakerunner.errors import (
     ReadOnlyError,
     SegmentDamagedError,
 )
-from lakerunner.model.source import LAKE
+from lakerunner.model.segment import LAKE
 from lakerunner.store import open_store
 
 if TYPE_CHECKING:

@@ -23,10 +23,9 @@ from lakerunner import limits
 from lakerunner.cli.app import app
 from lakerunner.errors import ErrorCode
 from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import QUANTILE_TYPE
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.tables import TABLE_OF
-from lakerunner.schema.types import type_name
+from lakerunner.schema.arrays import type_name
+from lakerunner.schema.attribute import OVERFLOW
+from lakerunner.schema.tables import QUANTILE_TYPE, TABLE_OF
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -13,7 +13,7 @@ import pytest
 import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.model.config import Config
-from lakerunner.segments.naming import SEGMENTS_PREFIX
+from lakerunner.segments.layout import SEGMENTS_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from lakerunner.errors import CatalogError, CatalogMismatchError, ConfigurationE
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.store import ObjectStore, PutMode, open_store
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 from lakerunner.testing.faults import FaultPlan, FaultyCatalog
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.errors import CatalogUnavailableError, ConfigurationError, StoreUnavailableError
 from lakerunner.maintenance import Maintainer, MaintainerState
 from lakerunner.model.report import WorkReport
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.store.memory import MemoryStore
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, FaultyStore
 

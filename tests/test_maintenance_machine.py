@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 import lakerunner
 from lakerunner.catalog.memory import MemoryCatalog
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.store.memory import MemoryStore
 from lakerunner.testing.faults import FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lakerunner.catalog import Catalog
-    from lakerunner.model.recovery import RecoveryReport
+    from lakerunner.model.report import RecoveryReport
     from lakerunner.model.segment import Segment
     from lakerunner.store import ObjectStore
     from lakerunner.testing.faults import Ticket

@@ -26,8 +26,8 @@ from lakerunner.errors import (
 from lakerunner.ingest import Ingestor
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
-from lakerunner.model.source import TakenSource
-from lakerunner.publish.footers import read_footer
+from lakerunner.model.segment import TakenSource
+from lakerunner.publish.committing import read_footer
 from lakerunner.recover import recover_catalog
 from lakerunner.segments.codec import encode, read_description
 from lakerunner.store.counting import CountingStore
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lakerunner.catalog import Catalog
-    from lakerunner.model.progress import ProgressEvent
-    from lakerunner.model.recovery import RecoveryReport
+    from lakerunner.model.report import ProgressEvent, RecoveryReport
     from lakerunner.model.segment import Segment
 
 HOUR_NS = 3600 * 10**9

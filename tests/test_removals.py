@@ -20,14 +20,13 @@ from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
 from lakerunner.policies.recovery import Found, Removal, recover
 from lakerunner.publish import Origin, SegmentWriter, make_segments
-from lakerunner.publish.footers import read_footer
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal, read_footer
 from lakerunner.schema.tables import TABLES
 from lakerunner.store import open_store
 from lakerunner.testing.values import make_segment, make_source
 
 if TYPE_CHECKING:
-    from lakerunner.model.head import Head
+    from lakerunner.model.commit import Head
     from lakerunner.model.segment import Segment
 
 CONFIG = Config(backoff_seconds=0.001)

@@ -15,8 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import lakerunner
 from lakerunner.errors import InvalidTimeError, ReadOnlyError, SnapshotExpiredError
-from lakerunner.model.commit import Commit
-from lakerunner.model.snapshot import LakeSnapshot
+from lakerunner.model.commit import Commit, LakeSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

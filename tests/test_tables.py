@@ -13,12 +13,10 @@ import lakerunner
 from lakerunner.errors import ConfigurationError, QuerySyntaxError
 from lakerunner.model.commit import Commit
 from lakerunner.model.segment import Segment
-from lakerunner.schema.canonical import METRICS
-from lakerunner.schema.tables import TABLES, TableSpec
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
+from lakerunner.schema.tables import METRICS, TABLES, TableSpec
 from lakerunner.segments.codec import encode, order_columns
-from lakerunner.segments.layout import lay_out
-from lakerunner.segments.naming import segment_id, segment_key
+from lakerunner.segments.layout import lay_out, segment_id, segment_key
 from lakerunner.segments.stats import column_stats
 
 if TYPE_CHECKING:

@@ -13,16 +13,14 @@ from lakerunner.errors import (
     ConfigurationError,
     SnapshotExpiredError,
 )
-from lakerunner.model.head import epoch_of, incarnation_of
+from lakerunner.model.commit import epoch_of, incarnation_of
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.model.commit import Commit, Unchanged
-    from lakerunner.model.head import Head
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Source
+    from lakerunner.model.commit import Commit, Head, Unchanged
+    from lakerunner.model.segment import Segment, Source
 
 _NAMED = 3
 """Sources or segments spelled out in a message; `context` always has all of them."""

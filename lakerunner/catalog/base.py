@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lakerunner.catalog.leases import Leases
-    from lakerunner.model.commit import Commit, Snapshot
-    from lakerunner.model.head import Head
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source, SourceState
+    from lakerunner.model.commit import Commit, Head, Snapshot
+    from lakerunner.model.segment import Rejection, Segment, Source, SourceState
 
 ALL_TIME = TimeRange()
 

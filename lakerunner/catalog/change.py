@@ -6,15 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.catalog.columns import column_changes
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lakerunner.catalog.columns import ColumnKey
     from lakerunner.model.commit import Commit
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source
+    from lakerunner.model.segment import Rejection, Segment, Source
 
 
 class TableChange(NamedTuple):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Source
 
 DIGEST_BYTES = 16
 """Two of a billion identities share a digest of 128 bits with a probability of 10 to the -21."""

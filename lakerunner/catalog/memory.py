@@ -26,9 +26,8 @@ from lakerunner.catalog.change import commit_change
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.catalog.leases import Leases, MemoryLeases
 from lakerunner.errors import ConfigurationError
-from lakerunner.model.commit import Snapshot
-from lakerunner.model.head import Head, epoch_of
-from lakerunner.model.source import SourceState
+from lakerunner.model.commit import Head, Snapshot, epoch_of
+from lakerunner.model.segment import SourceState
 from lakerunner.model.times import TimeRange
 
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog.change import CommitChange, TableChange
     from lakerunner.catalog.columns import ColumnKey
     from lakerunner.model.commit import Commit, Unchanged
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source
+    from lakerunner.model.segment import Rejection, Segment, Source
 
 _BY_TIME = attrgetter("min_timestamp_ns", "id")
 

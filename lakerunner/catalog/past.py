@@ -13,18 +13,15 @@ from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.change import table_change
 from lakerunner.catalog.columns import ColumnKey, summarise_counts
 from lakerunner.errors import ReadOnlyError, SnapshotExpiredError
-from lakerunner.model.commit import Snapshot
-from lakerunner.model.snapshot import LakeSnapshot, read_snapshot, seal, unseal
+from lakerunner.model.commit import LakeSnapshot, Snapshot, read_snapshot, seal, unseal
 from lakerunner.model.times import isoformat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakerunner.catalog.leases import Leases
-    from lakerunner.model.commit import Commit
-    from lakerunner.model.head import Head
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source, SourceState
+    from lakerunner.model.commit import Commit, Head
+    from lakerunner.model.segment import Rejection, Segment, Source, SourceState
     from lakerunner.model.times import TimeLike, TimeRange
 
 
@@ -112,7 +109,7 @@ class PastCatalog(Catalog):
 
     Example:
         >>> from lakerunner.catalog import open_catalog
-        >>> from lakerunner.model.snapshot import LakeSnapshot
+        >>> from lakerunner.model.commit import LakeSnapshot
         >>> past = PastCatalog(open_catalog("memory://"), LakeSnapshot(0, time.time_ns()))
         >>> past.snapshot("acme", "logs").segments
         0

@@ -20,7 +20,7 @@ from lakerunner.errors import ConfigurationError
 from lakerunner.generate import ROOT, TelemetryConfig
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import NANOS, isoformat
-from lakerunner.store.opening import open_store
+from lakerunner.store.urls import open_store
 
 MARKER = "lakerunner-demo.json"
 """A file that says that the directory is a demo's own, and may be made anew."""

@@ -10,11 +10,11 @@ from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.screen import answers, size
 from lakerunner.errors import ConfigurationError
 from lakerunner.generate import ROOT, Incident, TelemetryConfig, telemetry_objects
-from lakerunner.model.progress import ProgressEvent
+from lakerunner.model.report import ProgressEvent
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import NANOS, to_nanoseconds
 from lakerunner.store.base import ObjectStore
-from lakerunner.store.opening import open_store
+from lakerunner.store.urls import open_store
 
 Target = Annotated[
     str,

@@ -20,8 +20,7 @@ from lakerunner.cli.rules import (
 )
 from lakerunner.cli.screen import messages, size
 from lakerunner.damage import DamagedSegment
-from lakerunner.model.segment import Segment
-from lakerunner.model.source import Rejection
+from lakerunner.model.segment import Rejection, Segment
 from lakerunner.printable import printable
 
 _TIME = pa.timestamp("ns", "UTC")

@@ -19,14 +19,14 @@ from lakerunner.cli.screen import messages, size
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from lakerunner.model.progress import ProgressEvent
+    from lakerunner.model.report import ProgressEvent
 
 LINE_SECONDS = 5.0
 """Seconds between two lines where there is no terminal."""
 
 
 class ProgressDisplay:
-    """Shows progress events on stderr; it is a `lakerunner.model.progress.Progress`.
+    """Shows progress events on stderr; it is a `lakerunner.model.report.Progress`.
 
     Enter it around the work. Where stderr is no terminal it says how far the work is every
     `LINE_SECONDS`, and nothing if the work is done before.

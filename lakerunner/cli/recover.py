@@ -11,7 +11,7 @@ from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOpt
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.screen import answers, size
 from lakerunner.limits import STORE_REQUESTS
-from lakerunner.model.recovery import RecoveryReport
+from lakerunner.model.report import RecoveryReport
 from lakerunner.printable import printable
 
 _SHOWN = 20

@@ -11,7 +11,7 @@ from lakerunner.compact.rewriting import KIND
 from lakerunner.compact.window import Window, compact_window, merges_of, settings_of
 from lakerunner.fencing import Fence
 from lakerunner.model.config import read_config
-from lakerunner.model.organization import check_organization
+from lakerunner.model.profile import check_organization
 from lakerunner.model.report import WorkReport
 from lakerunner.model.times import isoformat
 from lakerunner.policies.compaction import unfinished

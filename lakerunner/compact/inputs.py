@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from lakerunner.errors import ObjectNotFoundError, SegmentDamagedError, SegmentError
 from lakerunner.limits import MIB
-from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.attribute import OVERFLOW
 from lakerunner.segments.checksums import damaged_parts
 from lakerunner.segments.codec import read_description
 from lakerunner.segments.uniting import Input, spilled_in

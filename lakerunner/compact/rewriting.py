@@ -21,7 +21,7 @@ from lakerunner.limits import MEMORY_FLOOR_BYTES, MIB
 from lakerunner.model.commit import Commit
 from lakerunner.model.deletion import age_of
 from lakerunner.model.report import WorkReport
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal
 from lakerunner.publish.writing import Origin, SegmentStream, SegmentWriter
 from lakerunner.segments.codec import Forecast, forecast_merge
 from lakerunner.segments.uniting import Union
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from lakerunner.compact.inputs import SegmentFile
     from lakerunner.fencing import Fence
-    from lakerunner.model.head import Head
+    from lakerunner.model.commit import Head
     from lakerunner.model.segment import Segment
     from lakerunner.schema.tables import TableSpec
     from lakerunner.scope import Scope

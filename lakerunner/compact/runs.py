@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lakerunner.errors import SegmentError
 from lakerunner.limits import COMPACT_OPEN, MIB
-from lakerunner.schema.types import type_name
+from lakerunner.schema.arrays import type_name
 from lakerunner.segments.merging import merge_sorted, sort_rows
 
 if TYPE_CHECKING:

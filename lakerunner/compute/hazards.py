@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import pyarrow as pa
 
 from lakerunner.compute.expressions import is_text, kind_of, operands_of
-from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.attribute import OVERFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

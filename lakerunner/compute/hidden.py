@@ -8,8 +8,8 @@ import pyarrow as pa
 from datafusion import col
 
 from lakerunner.model.times import MAX_NS, MIN_NS
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.types import TYPES
+from lakerunner.schema.arrays import TYPES
+from lakerunner.schema.attribute import OVERFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Hidden(NamedTuple):
         condition: In SQL, over `columns`.
         columns: What the condition calls a column, and what that is in the files, in SQL.
         reads: Columns of the files that this needs beside the canonical ones, with the names of
-            their types in `lakerunner.schema.types`.
+            their types in `lakerunner.schema.arrays`.
     """
 
     condition: str

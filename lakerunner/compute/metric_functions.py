@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from datafusion import Accumulator, udaf, udf, udwf
 from datafusion.user_defined import WindowEvaluator
 
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from datafusion import AggregateUDF, ScalarUDF, WindowUDF

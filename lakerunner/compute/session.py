@@ -43,7 +43,7 @@ from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, ScanMode
 from lakerunner.limits import FOOTER_CACHE_BYTES, MIB, QUERY_MEMORY_BYTES
 from lakerunner.model.times import MAX_NS, MIN_NS
 from lakerunner.registry import split_scheme
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

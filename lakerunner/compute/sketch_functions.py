@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datafusion import Accumulator, udaf, udf
 
-from lakerunner.schema.canonical import SKETCH_TYPE
 from lakerunner.schema.sketch import (
     Sketches,
     merge_sketches,
@@ -21,6 +20,7 @@ from lakerunner.schema.sketch import (
     read_sketches,
     sketch_values,
 )
+from lakerunner.schema.tables import SKETCH_TYPE
 
 if TYPE_CHECKING:
     from datafusion import AggregateUDF, ScalarUDF

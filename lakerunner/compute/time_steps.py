@@ -9,7 +9,7 @@ import pyarrow as pa
 from lakerunner.compute.expressions import constant, kind_of, operands_of, operator_of
 from lakerunner.model.predicate import Compare
 from lakerunner.model.times import MAX_NS, MIN_NS, NANOS
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

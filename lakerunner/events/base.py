@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.model.event import ObjectEvent
+    from lakerunner.model.report import ObjectEvent
 
 
 class Delivery(NamedTuple):

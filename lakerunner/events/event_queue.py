@@ -15,7 +15,7 @@ from lakerunner.events.base import Delivery, EventSource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lakerunner.model.event import ObjectEvent
+    from lakerunner.model.report import ObjectEvent
 
 
 class EventQueue(EventSource):
@@ -28,7 +28,7 @@ class EventQueue(EventSource):
         capacity: Unsettled messages at most.
 
     Example:
-        >>> from lakerunner.model.event import ObjectEvent
+        >>> from lakerunner.model.report import ObjectEvent
         >>> queue = EventQueue()
         >>> settled = queue.put([ObjectEvent("s3://raw", "logs-raw/a.json")])
         >>> deliveries = queue.receive(10, 0)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lakerunner.errors import InputError
-from lakerunner.model.event import ObjectEvent
+from lakerunner.model.report import ObjectEvent
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -23,7 +23,7 @@ from lakerunner.events.notices import Notice, convert, problem
 from lakerunner.events.s3_notices import read_event_bridge, read_records
 
 if TYPE_CHECKING:
-    from lakerunner.model.event import ObjectEvent
+    from lakerunner.model.report import ObjectEvent
 
 _LOG = logging.getLogger(__name__)
 _ENVELOPES = 4  # one in another: EventBridge in SNS in SQS, and one to spare

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from lakerunner.errors import ConfigurationError, EventsUnavailableError, StoreUnavailableError
 from lakerunner.events.base import Delivery, EventSource
 from lakerunner.limits import POLL_REMEMBERED
-from lakerunner.model.event import ObjectEvent
+from lakerunner.model.report import ObjectEvent
 from lakerunner.policies.ownership import is_below
-from lakerunner.store.opening import open_store
-from lakerunner.store.urls import locate
+from lakerunner.store.urls import locate, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

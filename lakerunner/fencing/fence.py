@@ -15,8 +15,8 @@ from lakerunner.fencing.identity import (
     newest_number,
 )
 from lakerunner.fencing.intents import Intent, put_intent, withdraw_intent
-from lakerunner.model.head import Head
-from lakerunner.segments.naming import SEGMENTS_PREFIX
+from lakerunner.model.commit import Head
+from lakerunner.segments.layout import SEGMENTS_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ from lakerunner.store.base import PutMode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lakerunner.model.head import Head
+    from lakerunner.model.commit import Head
     from lakerunner.store.base import ObjectStore
 
 PREFIX = "_lakerunner/"

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lakerunner.errors import ErrorCode
 from lakerunner.limits import OBJECT_BYTES
-from lakerunner.schema.decoded import SetAside
+from lakerunner.schema.tables import SetAside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from lakerunner.model.mapping import SourceMapping
+    from lakerunner.model.profile import SourceMapping
     from lakerunner.model.signal import Signal
-    from lakerunner.schema.decoded import Decoded
+    from lakerunner.schema.tables import Decoded
 
 
 class Part(NamedTuple):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from lakerunner.errors import ConfigurationError, MissingExtraError
-from lakerunner.model.organization import check_organization
+from lakerunner.model.profile import check_organization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

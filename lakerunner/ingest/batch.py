@@ -23,36 +23,32 @@ from lakerunner.errors import (
 )
 from lakerunner.formats.base import Part
 from lakerunner.formats.compression import decompress
-from lakerunner.formats.detect import choose_format, choose_signal
-from lakerunner.formats.encodings import to_utf8
+from lakerunner.formats.detect import choose_format, choose_signal, to_utf8
 from lakerunner.ingest.aside import (
+    Found,
     StoredLines,
     are_lines,
     head_of_rows,
+    reject_lines,
     store_lines,
     table_of,
     texts_of,
 )
-from lakerunner.ingest.fitting import cost_of, fitting
-from lakerunner.ingest.lines import Found, reject_lines
-from lakerunner.ingest.prefetch import opened_in_order
-from lakerunner.ingest.task import IngestOutcome, IngestTask
-from lakerunner.model.mapping import SourceMapping
+from lakerunner.ingest.inputs import IngestOutcome, IngestTask
+from lakerunner.ingest.reading import cost_of, fitting, opened_in_order
+from lakerunner.model.profile import SourceMapping
+from lakerunner.model.segment import Rejection, Source, TakenSource
 from lakerunner.model.signal import Signal
-from lakerunner.model.source import Rejection, Source, TakenSource
 from lakerunner.publish.writing import Origin, SegmentWriter, make_segments
-from lakerunner.schema.decoded import Days
 from lakerunner.schema.fingerprints import with_fingerprints
-from lakerunner.schema.tables import TABLE_OF, configured
+from lakerunner.schema.tables import TABLE_OF, Days, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lakerunner.formats.base import Format, Measure
-    from lakerunner.ingest.prefetch import OpenObject
-    from lakerunner.ingest.reading import ObjectReader
-    from lakerunner.schema.decoded import SetAside
-    from lakerunner.schema.tables import TableSpec
+    from lakerunner.ingest.reading import ObjectReader, OpenObject
+    from lakerunner.schema.tables import SetAside, TableSpec
     from lakerunner.store import ObjectMeta
 
 

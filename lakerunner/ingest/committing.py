@@ -5,25 +5,31 @@ from __future__ import annotations
 import time
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lakerunner.errors import CommitConflictError
+from lakerunner.errors import CommitConflictError, ConfigurationError
+from lakerunner.formats.detect import require_format
 from lakerunner.ingest.batch import ingest_batch
+from lakerunner.ingest.inputs import check_mapping
 from lakerunner.model.commit import Commit
+from lakerunner.model.profile import check_organization
 from lakerunner.model.report import IngestReport
-from lakerunner.model.source import Rejection, TakenSource
+from lakerunner.model.segment import Rejection, TakenSource
+from lakerunner.model.signal import read_signal
 from lakerunner.publish.committing import publish_commit
 from lakerunner.retrying import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from lakerunner.catalog import Catalog
     from lakerunner.fencing import Fence
+    from lakerunner.ingest.inputs import IngestOutcome
     from lakerunner.ingest.local_files import LocalFiles
-    from lakerunner.ingest.task import IngestOutcome
     from lakerunner.model.config import Config
-    from lakerunner.model.source import Source
+    from lakerunner.model.profile import SourceMapping
+    from lakerunner.model.segment import Source
+    from lakerunner.model.signal import Signal
 
 
 class ReplacedVersions:
@@ -151,3 +157,66 @@ def _again(
         epoch=fence.begin().epoch,
     )
     return skipped + commit_outcome(fence, ingest_batch(smaller), None, files, attempt=attempt)
+
+
+# What the user says of the input of one call, checked before anything is read.
+
+
+class Request(NamedTuple):
+    """What the user says of the input of one call.
+
+    Attributes:
+        organization: Whose rows they are, whatever the rules of ownership say.
+        signal: What they are; told from the content if not given.
+        format: Name of their format; told from name and content if not given.
+        mapping: Which fields mean what.
+    """
+
+    organization: str | None = None
+    signal: Signal | None = None
+    format: str | None = None
+    mapping: SourceMapping | None = None
+
+
+def read_request(
+    signal: Signal | str | None = None,
+    format_name: str | None = None,
+    mapping: SourceMapping | Mapping[str, Any] | None = None,
+    organization: str | None = None,
+    *,
+    only: str | None = None,
+) -> Request:
+    """Check what the user says.
+
+    Args:
+        signal: See `Request`; the mapping may name it, too.
+        format_name: See `Request`; the mapping may name it, too.
+        mapping: See `Request`.
+        organization: See `Request`.
+        only: The only organization that may be named, if it is not any.
+
+    Raises:
+        ConfigurationError: The mapping is wrong, there is no such signal or format, or the
+            organization cannot be one or may not be named.
+
+    Example:
+        >>> read_request("logs", mapping={"format": "csv"}).format
+        'csv'
+    """
+    said = check_mapping(mapping)
+    if organization is not None:
+        check_organization(organization)
+        if only is not None and organization != only:
+            raise ConfigurationError(
+                f"this is bound to '{only}' and writes nothing for others",
+                organization=organization,
+            )
+    chosen = format_name if format_name is not None else said.format if said else None
+    if chosen is not None:
+        require_format(chosen)
+    return Request(
+        organization=organization,
+        signal=read_signal(signal) if signal is not None else said.signal if said else None,
+        format=chosen,
+        mapping=said,
+    )

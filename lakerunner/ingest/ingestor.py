@@ -25,32 +25,35 @@ from lakerunner.errors import (
 from lakerunner.executors import bounded_map, worker_processes, workers_of
 from lakerunner.fencing import Fence
 from lakerunner.fencing.heights import present_ns
+from lakerunner.ingest.announced import Screen
 from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch
-from lakerunner.ingest.committing import ReplacedVersions, commit_outcome
-from lakerunner.ingest.inputs import Inputs, OpenBucket, find_inputs
+from lakerunner.ingest.committing import ReplacedVersions, Request, commit_outcome, read_request
+from lakerunner.ingest.inputs import (
+    IngestTask,
+    Inputs,
+    NewObjects,
+    OpenBucket,
+    find_inputs,
+    tasks_of,
+)
 from lakerunner.ingest.local_files import LocalFiles
-from lakerunner.ingest.new_objects import NewObjects
 from lakerunner.ingest.owners import owned_inputs, profiled_buckets, read_ownership
-from lakerunner.ingest.request import Request, read_request
-from lakerunner.ingest.screening import Screen
 from lakerunner.ingest.taking_again import (
     clean_up,
     lines_waiting,
     list_lines,
     objects_waiting,
 )
-from lakerunner.ingest.task import IngestTask, tasks_of
 from lakerunner.ingest.watching import Watcher, WatchSettings, gather_limits
 from lakerunner.model.config import read_config
-from lakerunner.model.organization import check_distinct, check_organization, is_distinct
-from lakerunner.model.progress import ProgressEvent
-from lakerunner.model.report import IngestReport
-from lakerunner.model.source import Rejection
+from lakerunner.model.profile import check_distinct, check_organization, is_distinct
+from lakerunner.model.report import IngestReport, ProgressEvent
+from lakerunner.model.segment import Rejection
 from lakerunner.registry import split_scheme
 from lakerunner.retrying import retrying
 from lakerunner.scope import Scope
-from lakerunner.store.opening import open_store
+from lakerunner.store.urls import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -64,8 +67,8 @@ if TYPE_CHECKING:
     from lakerunner.ingest.arrow import ArrowStream
     from lakerunner.ingest.local_files import Note
     from lakerunner.model.config import Config
-    from lakerunner.model.mapping import SourceMapping
-    from lakerunner.model.progress import Progress
+    from lakerunner.model.profile import SourceMapping
+    from lakerunner.model.report import Progress
     from lakerunner.model.signal import Signal
     from lakerunner.policies.ownership import Ownership
     from lakerunner.store import ObjectMeta, ObjectStore
@@ -103,7 +106,7 @@ class Ingestor:
 
     Example:
         >>> from lakerunner.catalog.opening import open_catalog
-        >>> from lakerunner.store.opening import open_store
+        >>> from lakerunner.store.urls import open_store
         >>> ingestor = Ingestor(open_store("memory://doc/lake"), open_catalog("memory://"))
         >>> ingestor.ingest("memory://doc/raw/").rows
         0

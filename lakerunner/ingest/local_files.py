@@ -19,7 +19,7 @@ from lakerunner.fencing.identity import PREFIX
 from lakerunner.formats.compression import compression_of
 from lakerunner.formats.records.recognise import looks_like_text
 from lakerunner.ingest.reading import piece_etag
-from lakerunner.model.source import Source, SourceState, TakenSource
+from lakerunner.model.segment import Source, SourceState, TakenSource
 from lakerunner.retrying import retrying
 
 if TYPE_CHECKING:

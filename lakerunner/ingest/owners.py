@@ -14,15 +14,15 @@ import msgspec
 
 from lakerunner.errors import ConfigurationError, StoreError, did_you_mean
 from lakerunner.ingest.inputs import Inputs, inputs_below
-from lakerunner.model.organization import check_organization
 from lakerunner.model.profile import (
     PrefixMapping,
     StorageProfile,
+    check_organization,
     read_prefixes,
     read_profiles,
     refuse_overlaps,
 )
-from lakerunner.model.source import Rejection, Source
+from lakerunner.model.segment import Rejection, Source
 from lakerunner.policies.ownership import Ownership, is_below
 from lakerunner.registry import split_scheme
 from lakerunner.retrying import retrying

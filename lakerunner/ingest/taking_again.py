@@ -11,18 +11,18 @@ from lakerunner.errors import ObjectNotFoundError
 from lakerunner.ingest.aside import are_kept, are_lines, batch_of, stored_lines, sweep
 from lakerunner.ingest.inputs import Inputs
 from lakerunner.limits import MIB
-from lakerunner.model.source import LAKE
-from lakerunner.schema.types import TIMESTAMP
-from lakerunner.schema.utf8 import repair_utf8
+from lakerunner.model.segment import LAKE
+from lakerunner.schema.arrays import TIMESTAMP
+from lakerunner.schema.text import repair_utf8
 from lakerunner.store.base import ByteRange, GetResult, ObjectMeta
-from lakerunner.store.checks import bounds
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
+from lakerunner.store.urls import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lakerunner.ingest.aside import StoredLines
-    from lakerunner.model.source import Rejection, Source
+    from lakerunner.model.segment import Rejection, Source
     from lakerunner.store import ObjectStore
 
 _BLANK_LINES = 8 * MIB

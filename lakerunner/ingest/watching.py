@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from msgspec.structs import replace
 
@@ -22,37 +22,89 @@ from lakerunner.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from lakerunner.ingest.announced import (
-    Waiting,
-    Wanted,
-    is_described,
-    meta_of,
-    rounds,
-    wanted,
-)
-from lakerunner.ingest.leases import LeaseKeeper
+from lakerunner.ingest.announced import Waiting, Wanted, is_described, meta_of, rounds, wanted
 from lakerunner.limits import (
     MISSING_ATTEMPTS,
     WATCH_BACKOFF_SECONDS,
     WATCH_POLL_SECONDS,
     WATCH_REPORTED,
 )
-from lakerunner.model.progress import ProgressEvent
-from lakerunner.model.report import IngestReport
-from lakerunner.model.source import Rejection, Source
-from lakerunner.policies.batching import expected_bytes
-from lakerunner.policies.gathering import Gathered, GatherLimits, retry_delay_s, wait_s
+from lakerunner.model.report import IngestReport, ProgressEvent
+from lakerunner.model.segment import Rejection, Source
+from lakerunner.policies.batching import (
+    Gathered,
+    GatherLimits,
+    expected_bytes,
+    retry_delay_s,
+    wait_s,
+)
 from lakerunner.retrying import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lakerunner.events import Delivery, EventSource
-    from lakerunner.ingest.screening import Screen
+    from lakerunner.ingest.announced import Screen
     from lakerunner.model.config import Config
-    from lakerunner.model.event import ObjectEvent
-    from lakerunner.model.progress import Progress
+    from lakerunner.model.report import ObjectEvent, Progress
     from lakerunner.store import ObjectMeta, ObjectStore
+
+# Keep what an event source handed out while long work goes on.
+
+_SHARE = 3  # a lease is kept when a third of it has passed, so that two failures do no harm
+
+
+class LeaseKeeper:
+    """Extends the deliveries it was given until they are let go, in a thread of its own.
+
+    There is no thread if the source knows no leases. A lease that cannot be kept does no harm but
+    to have the delivery handed out twice, so that is only logged.
+
+    Args:
+        source: Where the deliveries come from.
+    """
+
+    def __init__(self, source: EventSource) -> None:
+        self._source = source
+        self._held: dict[str, Delivery] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pause_s = (source.lease_seconds or 0) / _SHARE
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        """Keep deliveries from now on."""
+        with self._lock:
+            self._held.update((each.handle, each) for each in deliveries)
+
+    def drop(self, deliveries: Iterable[Delivery]) -> None:
+        """Let deliveries go."""
+        with self._lock:
+            for each in deliveries:
+                self._held.pop(each.handle, None)
+
+    def __enter__(self) -> Self:
+        if self._source.lease_seconds is not None:
+            self._thread = threading.Thread(target=self._run, name="lakerunner-leases", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._pause_s):
+            with self._lock:
+                held = list(self._held.values())
+            if not held:
+                continue
+            try:
+                self._source.extend(held)
+            except LakerunnerError as error:
+                _LOG.warning("%s: leases were not kept: %s", self._source.url, error)
+
 
 _LOG = logging.getLogger(__name__)
 _RECEIVED = 1000  # deliveries asked for at a time: one look-up in the catalog

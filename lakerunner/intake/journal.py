@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import ConfigurationError, StoreUnavailableError
-from lakerunner.model.organization import check_organization
+from lakerunner.model.profile import check_organization
 
 try:
     import fcntl

@@ -28,17 +28,17 @@ from lakerunner.errors import (
 from lakerunner.intake.journal import Journal, Sealed
 from lakerunner.intake.payloads import payload_of
 from lakerunner.intake.settings import Acknowledge, Pressure, WriterReport, WriterSettings
-from lakerunner.model.organization import check_organization
+from lakerunner.model.profile import check_organization
 from lakerunner.model.report import IngestReport
-from lakerunner.store.opening import open_store
+from lakerunner.store.urls import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from os import PathLike
 
     from lakerunner.intake.payloads import Payload
+    from lakerunner.model.segment import Rejection
     from lakerunner.model.signal import Signal
-    from lakerunner.model.source import Rejection
     from lakerunner.store import ObjectMeta, ObjectStore
 
 _PASSING = (StoreError, CatalogUnavailableError, CommitUnknownError)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import blake2s
+
 import msgspec
 
-from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.model.source import Rejection, TakenSource
+from lakerunner.errors import InvalidTimeError
+from lakerunner.model.segment import ColumnStats, Rejection, Segment, TakenSource
+from lakerunner.model.times import TimeLike, isoformat, to_nanoseconds
 
 
 class Unchanged(msgspec.Struct, frozen=True):
@@ -105,3 +109,162 @@ def summarise_columns(columns: list[dict[str, ColumnStats]]) -> dict[str, Column
         name: ColumnSummary(tuple(sorted(types[name])), physical, overflow)
         for name, (physical, overflow) in counts.items()
     }
+
+
+# Where a catalog stands, and the epochs by which late writers are told from timely ones.
+
+EPOCH_BITS = 40
+"""Bits of an epoch that hold the sequence; those above hold the incarnation."""
+
+_ID = re.compile(r"[0-9a-f]{16}-([0-9a-f]{16})-[0-9a-f]{16}")
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Where a catalog stands.
+
+    Attributes:
+        sequence: Number of the last commit; 0 before the first.
+        lake: Identity of the lake it belongs to; empty if none has claimed it.
+        incarnation: How often the lake was recovered, counted from 1; 0 if no lake has claimed it.
+        whole: Whether all of the lake is in it. Not so while it is being recovered.
+        floor: Epoch below which no segment is added.
+        purged: Sequence of the last removal that was forgotten; states before it cannot be read.
+
+    Example:
+        >>> Head(sequence=7, incarnation=1).epoch == (1 << EPOCH_BITS) + 7
+        True
+    """
+
+    sequence: int
+    lake: str = ""
+    incarnation: int = 0
+    whole: bool = True
+    floor: int = 0
+    purged: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """Incarnation and sequence as one number, which only grows."""
+        return (self.incarnation << EPOCH_BITS) + self.sequence
+
+
+def epoch_of(segment_id: str) -> int | None:
+    """The epoch in a segment's id: what its writer had read before it put anything.
+
+    None for an id that has none. Such a one is never too late, and is condemned for ever.
+
+    Example:
+        >>> epoch_of("18867251edfa0000-0000010000000007-0000000000000000") == (1 << 40) + 7
+        True
+        >>> epoch_of("s1")
+    """
+    match = _ID.fullmatch(segment_id)
+    return int(match[1], 16) if match else None
+
+
+def incarnation_of(epoch: int) -> int:
+    """The incarnation in an epoch.
+
+    Example:
+        >>> incarnation_of((3 << EPOCH_BITS) + 7)
+        3
+    """
+    return epoch >> EPOCH_BITS
+
+
+# A state of a lake that can be returned to: its number, and when it was the current one.
+
+_TEXT = re.compile(r"(\d+)(?:\.(\d+))?@(\S+)")
+
+
+class LakeSnapshot(msgspec.Struct, frozen=True, order=True):
+    """A state of a whole lake, for `Lake.at`. Its text can be kept, and read by `read_snapshot`.
+
+    Attributes:
+        sequence: Number of the last commit it includes.
+        time_ns: When it was the current one, in nanoseconds since the epoch.
+        incarnation: Of the lake: a recovery begins another one, with numbers of its own. 0 for a
+            catalog that no lake has claimed.
+
+    Example:
+        >>> str(LakeSnapshot(42, 1767225600000000000, incarnation=1))
+        '42.1@2026-01-01T00:00:00Z'
+    """
+
+    sequence: int
+    time_ns: int
+    incarnation: int = 0
+
+    def __str__(self) -> str:
+        life = f".{self.incarnation}" if self.incarnation else ""
+        return f"{self.sequence}{life}@{isoformat(self.time_ns)}"
+
+
+_SEALED = 1 << 62
+_HALF, _ROUNDS = 31, 4
+
+
+def seal(sequence: int, key: str) -> int:
+    """A number that stands for a sequence and tells nothing of it to who does not know the key.
+
+    Args:
+        sequence: Below 2**62.
+        key: A secret; each makes another permutation of all numbers.
+
+    Example:
+        >>> sealed = seal(42, "secret")
+        >>> sealed >= 2**62, unseal(sealed, "secret"), unseal(42, "secret")
+        (True, 42, 42)
+    """
+    left, right = divmod(sequence, 1 << _HALF)
+    for turn in range(_ROUNDS):
+        left, right = right, left ^ _mixed(right, turn, key)
+    return _SEALED | left << _HALF | right
+
+
+def unseal(number: int, key: str) -> int:
+    """The sequence that `seal` made a number of; any smaller number is a sequence as it stands."""
+    if number < _SEALED:
+        return number
+    left, right = divmod(number - _SEALED, 1 << _HALF)
+    for turn in reversed(range(_ROUNDS)):
+        left, right = right ^ _mixed(left, turn, key), left
+    return left << _HALF | right
+
+
+def _mixed(half: int, turn: int, key: str) -> int:
+    digest = blake2s(f"{turn}.{half}".encode(), key=blake2s(key.encode()).digest()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def read_snapshot(value: LakeSnapshot | TimeLike, *, now_ns: int) -> LakeSnapshot | int:
+    """Read what a person wrote as a state of the past.
+
+    Args:
+        value: A snapshot, the text of one, or a time.
+        now_ns: What `now` means, in nanoseconds since the epoch.
+
+    Returns:
+        The snapshot, or nanoseconds since the epoch if it is a time.
+
+    Raises:
+        InvalidTimeError: It is neither.
+
+    Example:
+        >>> read_snapshot("42.1@2026-01-01T00:00:00Z", now_ns=0)
+        LakeSnapshot(sequence=42, time_ns=1767225600000000000, incarnation=1)
+        >>> read_snapshot("now-1s", now_ns=3 * 10**9)
+        2000000000
+    """
+    if isinstance(value, LakeSnapshot):
+        return value
+    if isinstance(value, str) and (match := _TEXT.fullmatch(value.strip())):
+        sequence, incarnation, time = match.groups()
+        time_ns = to_nanoseconds(time, now_ns=now_ns)
+        return LakeSnapshot(int(sequence), time_ns, int(incarnation or 0))
+    try:
+        return to_nanoseconds(value, now_ns=now_ns)
+    except InvalidTimeError as error:
+        raise InvalidTimeError(
+            f"{error}; or give a snapshot, such as '42.1@2026-01-01T00:00:00Z'", value=value
+        ) from None

@@ -33,7 +33,7 @@ class Deletion(msgspec.Struct, frozen=True, omit_defaults=True):
         start_ns: Start of the time range, in nanoseconds since the epoch.
         end_ns: Its end, which is not part of it.
         asked_ns: When it was asked for, by the clock of whoever asked.
-        epoch: Where the catalog stood then; see `lakerunner.model.head`.
+        epoch: Where the catalog stood then; see `lakerunner.model.commit`.
         columns: Type of each column that the condition speaks of, as it was then: whatever types
             come later, it is judged by these.
         version: Of how this is to be understood.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
-from lakerunner.model.source import Rejection
+from lakerunner.model.segment import Rejection, Source
 from lakerunner.model.times import isoformat
 from lakerunner.printable import printable
 
@@ -198,3 +198,141 @@ class WorkReport(msgspec.Struct, frozen=True, omit_defaults=True):
             if count:
                 said.append(f"{count:,} {words}")
         return printable(f"{self.what}: {', '.join(said)}")
+
+
+# What a bucket says when an object arrived.
+
+
+class ObjectEvent(msgspec.Struct, frozen=True):
+    """The announcement of an object. It may come twice, late, out of order, or for nothing.
+
+    Attributes:
+        bucket: URL of the bucket, as in `Source.bucket`: `s3://acme-telemetry`.
+        key: Full key of the object inside the bucket, decoded.
+        size: Bytes as stored, or None if the announcement does not tell.
+        etag: The version marker that the bucket's store would give (ETag or generation), or None if
+            the announcement does not tell.
+        time_ns: When it happened, in nanoseconds since the epoch; 0 if the announcement does not
+            tell.
+
+    Example:
+        >>> ObjectEvent("s3://raw", "logs-raw/a b.json").url
+        's3://raw/logs-raw/a b.json'
+    """
+
+    bucket: str
+    key: str
+    size: int | None = None
+    etag: str | None = None
+    time_ns: int = 0
+
+    @property
+    def url(self) -> str:
+        """The object's URL, for messages."""
+        return f"{self.bucket}/{self.key}"
+
+
+# How long work reports how far it is: one event, one callback.
+
+
+class ProgressEvent(msgspec.Struct, frozen=True):
+    """How far one stage of a piece of work has come. Numbers are totals, never increments.
+
+    Attributes:
+        stage: What is being done, in one word for a person: `list`, `read`, `write`, `commit`.
+        done: Units of the stage that are finished (objects, segments).
+        total: Units there will be, or None while that is unknown; it may grow.
+        rows: Rows handled so far.
+        bytes: Bytes read so far, as stored.
+    """
+
+    stage: str
+    done: int
+    total: int | None = None
+    rows: int = 0
+    bytes: int = 0
+
+
+class Progress(Protocol):
+    """A callback that long work calls now and then, at most once for each finished unit.
+
+    It is called by the thread that does the work, so it must return quickly. If several threads
+    share the work it may be called from any of them, one call at a time. What it raises ends the
+    work as any other error would, with nothing half done; that is a way to cancel.
+
+    Example:
+        >>> def show(event: ProgressEvent) -> None:
+        ...     print(f"{event.stage}: {event.done} of {event.total}")
+        >>> show(ProgressEvent("read", 3, 10))
+        read: 3 of 10
+    """
+
+    def __call__(self, event: ProgressEvent, /) -> None:
+        """Take notice of an event."""
+
+
+# What the recovery of a catalog found and did.
+
+
+class BrokenSegment(msgspec.Struct, frozen=True):
+    """A file among the segments that cannot be read as one.
+
+    Attributes:
+        key: Its key, relative to the lake.
+        reason: One sentence for a person.
+    """
+
+    key: str
+    reason: str
+
+
+class RecoveryReport(msgspec.Struct, frozen=True):
+    """The outcome of one `lake.recover`.
+
+    Attributes:
+        commits: Commits that were made again.
+        segments: Live segments in them.
+        rows: Rows in these.
+        bytes: Bytes of these.
+        sources: Input objects that are known to be taken.
+        replaced: Files that compacted segments stand for; they stay until they are collected.
+        left_out: Files that no commit named, as far as can be told: what crashes left behind.
+        broken: Files that cannot be read.
+        missing: Ids of segments that were committed once, and are neither there nor replaced:
+            broken, lost, or removed for their age.
+        uncovered: Input objects of files that are left out, which are in no commit. The next ingest
+            takes them, if they are still there.
+        refused: Ids of commits that the catalog would not take, because it knows their sources or
+            segments from elsewhere.
+        seconds: Wall-clock time.
+    """
+
+    commits: int = 0
+    segments: int = 0
+    rows: int = 0
+    bytes: int = 0
+    sources: int = 0
+    replaced: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    broken: tuple[BrokenSegment, ...] = ()
+    missing: tuple[str, ...] = ()
+    uncovered: tuple[Source, ...] = ()
+    refused: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.segments:,} segments",
+            f"{self.rows:,} rows",
+            f"{self.sources:,} sources",
+            f"{self.seconds:.2f} s",
+        ]
+        counts = {
+            "replaced": self.replaced,
+            "left out": self.left_out,
+            "broken": self.broken,
+            "missing": self.missing,
+            "sources to be taken": self.uncovered,
+            "commits refused": self.refused,
+        }
+        return ", ".join([*parts, *(f"{len(v):,} {name}" for name, v in counts.items() if v)])

@@ -2,9 +2,84 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
-from lakerunner.model.source import Source
+# Where rows came from: the identity of an input object, and what became of it.
+
+
+class Source(msgspec.Struct, frozen=True, order=True):
+    """The identity of one version of one input object.
+
+    Two sources are the same object exactly when all three parts are equal. Content is never part
+    of the identity: two objects with equal bytes are two objects.
+
+    Attributes:
+        bucket: URL of the bucket, without a trailing slash: `s3://acme-telemetry`, `file://`.
+        key: Full key of the object inside the bucket.
+        etag: The store's version marker (ETag, generation, or modification time and size).
+
+    Example:
+        >>> Source("s3://raw", "otel-raw/acme/c1/logs_1.binpb", "9a0364b9").url
+        's3://raw/otel-raw/acme/c1/logs_1.binpb'
+    """
+
+    bucket: str
+    key: str
+    etag: str
+
+    @property
+    def url(self) -> str:
+        """The object's URL, for messages."""
+        return f"{self.bucket}/{self.key}"
+
+
+LAKE = "lake:"
+"""As the bucket of a source: a segment of the lake itself that was set aside. No object is there
+to be taken again."""
+
+
+class SourceState(StrEnum):
+    """What a catalog knows of a source."""
+
+    TAKEN = "taken"
+    REJECTED = "rejected"
+
+
+UNKNOWN_ROWS = -1
+"""As the number of rows of a source: a recovered catalog cannot tell."""
+
+
+class TakenSource(msgspec.Struct, frozen=True):
+    """A source whose every row is in the lake.
+
+    Attributes:
+        source: Its identity.
+        rows: Rows that came from it; 0 for an object that holds none, or `UNKNOWN_ROWS`.
+    """
+
+    source: Source
+    rows: int
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """A source, or a part of one, that was set aside.
+
+    Attributes:
+        source: The object.
+        code: An `lakerunner.errors.ErrorCode` value.
+        reason: One sentence for a person.
+        rows: How many rows or lines were set aside, or None for the whole object.
+        rejected_at_ns: When, in nanoseconds since the epoch.
+    """
+
+    source: Source
+    code: str
+    reason: str
+    rejected_at_ns: int
+    rows: int | None = None
+
 
 StatValue = str | int | float | bool
 """A bound in a column's own order; timestamps are integer nanoseconds."""
@@ -16,7 +91,7 @@ class ColumnStats(msgspec.Struct, frozen=True, omit_defaults=True):
     Absent bounds say nothing; a column that is missing from `Segment.columns` is NULL in every row.
 
     Attributes:
-        type: Arrow type as text, a key of `lakerunner.schema.types`: `string`, `int64`, …
+        type: Arrow type as text, a key of `lakerunner.schema.arrays`: `string`, `int64`, …
         nulls: Number of NULLs.
         min: Smallest value; for text it may be a prefix, which never lies above the true value.
         max: Largest value, exact.
@@ -24,7 +99,7 @@ class ColumnStats(msgspec.Struct, frozen=True, omit_defaults=True):
         key: The attribute key as it was sent; empty for columns that are no attributes.
         types: The OTLP value types that were merged into this column, in order.
         overflow: The value lives in the segment's overflow map and not in a column of its own.
-        filter: For a column of ids, what `lakerunner.schema.id_filter` wrote of it; else empty.
+        filter: For a column of ids, what `lakerunner.schema.ids` wrote of it; else empty.
     """
 
     type: str
@@ -98,7 +173,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         made_by: The rule that made it, with its version; empty for ingestion.
         kind: What made it: empty for ingestion, else `compact`, `rewrite` or `rollup`.
         epoch: Where the catalog stood when its writer began, as its id says, too: what it was made
-            of was the state after that commit. See `lakerunner.model.head`.
+            of was the state after that commit. See `lakerunner.model.commit`.
         checksums: Of its column chunks and of what follows them; see
             `lakerunner.segments.checksums`. Empty in the footer, which cannot know its own, and
             where only the footer is known.

@@ -19,7 +19,7 @@ from lakerunner.limits import (
     COMPACT_TARGET_BYTES,
     MIB,
 )
-from lakerunner.schema.types import common_type
+from lakerunner.schema.arrays import common_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

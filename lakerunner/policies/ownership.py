@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.model.organization import is_organization
+from lakerunner.model.profile import is_organization
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:

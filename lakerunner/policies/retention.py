@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import ConfigurationError, InvalidTimeError, did_you_mean
 from lakerunner.limits import RETENTION_NS
-from lakerunner.model.organization import check_organization
+from lakerunner.model.profile import check_organization
 from lakerunner.model.times import MIN_NS, parse_duration
 from lakerunner.schema.tables import TABLES
 

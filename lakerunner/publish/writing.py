@@ -19,8 +19,7 @@ from lakerunner.publish.committing import delete_unnamed
 from lakerunner.retrying import retrying
 from lakerunner.segments.checksums import checksums_of
 from lakerunner.segments.codec import Forecast, OpenSegment, forecast_table, order_columns
-from lakerunner.segments.layout import lay_out
-from lakerunner.segments.naming import segment_id, segment_key
+from lakerunner.segments.layout import lay_out, segment_id, segment_key
 from lakerunner.segments.uniting import with_columns
 from lakerunner.store import PutMode
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lakerunner.model.config import Config
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Source
     from lakerunner.schema.tables import TableSpec
     from lakerunner.store import ObjectStore
 
@@ -227,7 +226,7 @@ class SegmentStream:
 
     Example:
         >>> from lakerunner.schema.tables import TABLES
-        >>> from lakerunner.schema.types import TIMESTAMP
+        >>> from lakerunner.schema.arrays import TIMESTAMP
         >>> rows = pa.table({"timestamp": pa.array([5, 7]).cast(TIMESTAMP), "body": ["a", "b"]})
         >>> stream = SegmentStream(rows.schema, TABLES["logs"], Origin("acme", "c1"), 0, 3600)
         >>> stream.write(rows.slice(0, 1))

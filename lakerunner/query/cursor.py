@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from lakerunner.errors import CursorError
 from lakerunner.query.column_text import text
-from lakerunner.schema.hashing import hash_text, mix64
+from lakerunner.schema.ids import hash_text, mix64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

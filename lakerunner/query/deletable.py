@@ -10,8 +10,8 @@ import pyarrow as pa
 from lakerunner.compute.hidden import Hidden
 from lakerunner.compute.table import ScanMode, Table
 from lakerunner.errors import QuerySyntaxError, UnsupportedQueryError
-from lakerunner.schema.canonical import SERVICE
-from lakerunner.schema.types import TYPES, common_type
+from lakerunner.schema.arrays import TYPES, common_type
+from lakerunner.schema.tables import SERVICE
 
 if TYPE_CHECKING:
     from lakerunner.compute.session import Session

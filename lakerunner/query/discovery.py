@@ -16,10 +16,9 @@ from lakerunner.model.predicate import EVERYTHING, And, NotNull, StartsWith
 from lakerunner.query.result import TableResult
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.stats import QueryStats
-from lakerunner.schema.canonical import SERVICE
-from lakerunner.schema.names import OVERFLOW, RESOURCE, SCOPE
-from lakerunner.schema.tables import TABLES, table_spec
-from lakerunner.schema.types import TYPES, common_type, type_name
+from lakerunner.schema.arrays import TYPES, common_type, type_name
+from lakerunner.schema.attribute import OVERFLOW, RESOURCE, SCOPE
+from lakerunner.schema.tables import SERVICE, TABLES, table_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -12,8 +12,8 @@ from lakerunner.compute.weight import is_heavy_text
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
-from lakerunner.model.organization import check_organization
 from lakerunner.model.predicate import EVERYTHING, Compare
+from lakerunner.model.profile import check_organization
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.retention import read_retention
 from lakerunner.query.backing import Backing

@@ -12,8 +12,8 @@ import msgspec
 
 from lakerunner.errors import QuerySyntaxError
 from lakerunner.model.segment import ColumnStats
-from lakerunner.schema.canonical import SERVICE
-from lakerunner.schema.names import RECORD, RESOURCE, SCOPE, column_name, other_names
+from lakerunner.schema.attribute import RECORD, RESOURCE, SCOPE, column_name, other_names
+from lakerunner.schema.tables import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -26,10 +26,10 @@ from lakerunner.model.predicate import (
 )
 from lakerunner.model.segment import ColumnStats, Segment, StatValue
 from lakerunner.model.times import isoformat
-from lakerunner.schema.id_filter import may_hold
+from lakerunner.schema.arrays import TIMESTAMP
+from lakerunner.schema.ids import may_hold
 from lakerunner.schema.patterns import matching
 from lakerunner.schema.tables import TABLES
-from lakerunner.schema.types import TIMESTAMP
 
 _INTEGERS = frozenset({"int32", "int64", "uint32", "uint64", "timestamp"})
 _SHOWN_VALUES = 4

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lakerunner.compute.contract import Plan
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
-    from lakerunner.model.progress import Progress
+    from lakerunner.model.report import Progress
     from lakerunner.model.segment import Segment
     from lakerunner.query.plan import QueryPlan
     from lakerunner.query.writing import Target

@@ -27,8 +27,8 @@ from lakerunner.model.predicate import (
 )
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange
 from lakerunner.query.query import Mention, Query
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import table_spec
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.schema.words import word_pattern
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pyarrow as pa
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST
 from lakerunner.model.commit import ColumnSummary
 from lakerunner.query.own_columns import own_columns
-from lakerunner.schema.canonical import SERVICE
-from lakerunner.schema.names import OVERFLOW, RESOURCE, SCOPE
-from lakerunner.schema.types import TYPES, common_type, type_name
+from lakerunner.schema.arrays import TYPES, common_type, type_name
+from lakerunner.schema.attribute import OVERFLOW, RESOURCE, SCOPE
+from lakerunner.schema.tables import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 
 from lakerunner.errors import ConfigurationError, LakerunnerError
 from lakerunner.limits import MIB
-from lakerunner.model.progress import ProgressEvent
+from lakerunner.model.report import ProgressEvent
 from lakerunner.query.column_text import flat_batch, json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lakerunner.model.progress import Progress
+    from lakerunner.model.report import Progress
 
 Target: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 """Where rows go: a path, or something that takes bytes."""

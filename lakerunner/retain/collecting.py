@@ -11,7 +11,7 @@ from lakerunner.errors import SnapshotExpiredError
 from lakerunner.fencing import Fence
 from lakerunner.fencing.heights import heights, present_ns, reached_before
 from lakerunner.fencing.intents import superseded_intents, withdraw_intent
-from lakerunner.model.head import EPOCH_BITS, incarnation_of
+from lakerunner.model.commit import EPOCH_BITS, incarnation_of
 from lakerunner.model.report import WorkReport
 from lakerunner.model.times import TimeRange
 from lakerunner.retain.orphans import collect_orphans

@@ -27,18 +27,17 @@ from lakerunner.model.deletion import (
 from lakerunner.model.report import WorkReport
 from lakerunner.model.times import NANOS
 from lakerunner.publish import Origin, SegmentWriter, make_segments, publish_commit
-from lakerunner.publish.footers import read_footer
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal, read_footer
 from lakerunner.retain.rewriting import judge_rows, write_rest
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import OWN_TABLES
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.tasks import Manner, Task, run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lakerunner.catalog import Catalog
-    from lakerunner.model.head import Head
+    from lakerunner.model.commit import Head
     from lakerunner.model.segment import Segment
     from lakerunner.publish import MadeSegment
     from lakerunner.retain.rewriting import Judged

@@ -9,8 +9,8 @@ from lakerunner.catalog.base import PAGE
 from lakerunner.errors import CatalogError
 from lakerunner.fencing import Fence
 from lakerunner.fencing.heights import heights, present_ns, reached_before, thin_out
-from lakerunner.policies.orphans import orphans, unusual
-from lakerunner.segments.naming import SEGMENTS_PREFIX, segment_of
+from lakerunner.policies.recovery import orphans, unusual
+from lakerunner.segments.layout import SEGMENTS_PREFIX, segment_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

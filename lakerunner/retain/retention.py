@@ -17,8 +17,7 @@ from lakerunner.model.config import read_config
 from lakerunner.model.report import WorkReport
 from lakerunner.model.times import MIN_NS, TimeRange, isoformat
 from lakerunner.policies.retention import expired, read_retention
-from lakerunner.publish.footers import read_footer
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal, read_footer
 from lakerunner.retain.deleting import carry_out
 from lakerunner.schema.tables import TABLES
 from lakerunner.scope import Scope

@@ -20,8 +20,8 @@ from lakerunner.limits import MIB
 from lakerunner.model.predicate import Or
 from lakerunner.publish import SegmentStream
 from lakerunner.query.prune import judge
+from lakerunner.schema.arrays import TYPES
 from lakerunner.schema.tables import table_spec
-from lakerunner.schema.types import TYPES
 from lakerunner.segments.checksums import damaged_parts
 from lakerunner.segments.codec import forecast_merge
 from lakerunner.store import ByteRange

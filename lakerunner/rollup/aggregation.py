@@ -18,7 +18,7 @@ from lakerunner.model.report import WorkReport
 from lakerunner.model.times import MIN_NS, TimeRange, isoformat
 from lakerunner.policies.rollup import TierSettings, Way, plan_aggregate, windows
 from lakerunner.publish import Origin, SegmentWriter, make_segments, publish_commit
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal
 from lakerunner.query import QueryEngine
 from lakerunner.rollup.material import ChosenSegments
 from lakerunner.rollup.measures import points_of, question
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
 
-    from lakerunner.model.head import Head
+    from lakerunner.model.commit import Head
     from lakerunner.model.segment import Segment
     from lakerunner.policies.rollup import WindowPlan
     from lakerunner.scope import Scope

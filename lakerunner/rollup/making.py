@@ -19,7 +19,7 @@ from lakerunner.model.report import WorkReport
 from lakerunner.model.times import MIN_NS, TimeRange, isoformat
 from lakerunner.policies.rollup import Way, plan_window
 from lakerunner.publish import Origin, SegmentStream, SegmentWriter, publish_commit
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal
 from lakerunner.query import QueryEngine
 from lakerunner.rollup.material import Material
 from lakerunner.schema.tables import TABLES
@@ -28,7 +28,7 @@ from lakerunner.tiers import Span, last_points, roll_buckets, roll_points
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lakerunner.model.head import Head
+    from lakerunner.model.commit import Head
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
     from lakerunner.policies.rollup import TierSettings, WindowPlan

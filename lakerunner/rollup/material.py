@@ -11,16 +11,12 @@ import pyarrow.compute as pc
 
 from lakerunner.catalog.base import ALL_TIME
 from lakerunner.catalog.past import PastCatalog
-from lakerunner.model.commit import summarise_columns
+from lakerunner.model.commit import LakeSnapshot, summarise_columns
 from lakerunner.model.predicate import EVERYTHING, And, Compare
-from lakerunner.model.snapshot import LakeSnapshot
-from lakerunner.schema.arrays import one_chunk
-from lakerunner.schema.attribute import AttributeColumn, attribute_field, overflow_field
-from lakerunner.schema.canonical import METRICS, METRICS_ROLLUP
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.number_text import double_text
-from lakerunner.schema.tables import TABLES
-from lakerunner.schema.types import TYPES, common_type
+from lakerunner.schema.arrays import TYPES, common_type, one_chunk
+from lakerunner.schema.attribute import OVERFLOW, AttributeColumn, attribute_field, overflow_field
+from lakerunner.schema.tables import METRICS, METRICS_ROLLUP, TABLES
+from lakerunner.schema.text import double_text
 from lakerunner.segments.codec import order_columns
 from lakerunner.tiers.points import POINT_COLUMNS
 
@@ -28,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from lakerunner.catalog import Catalog
-    from lakerunner.model.head import Head
+    from lakerunner.model.commit import Head
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import ColumnStats, Segment
     from lakerunner.model.times import TimeRange

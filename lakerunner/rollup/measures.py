@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.schema.arrays import numbers, one_chunk
-from lakerunner.schema.attribute import AttributeColumn, attribute_field
-from lakerunner.schema.names import RECORD, RESOURCE, SCOPE
+from lakerunner.schema.arrays import TIMESTAMP, numbers, one_chunk
+from lakerunner.schema.attribute import RECORD, RESOURCE, SCOPE, AttributeColumn, attribute_field
 from lakerunner.schema.series import series_ids
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.tiers.exponential import Buckets, exponential_columns
 from lakerunner.tiers.numbers import run_starts, sum_runs
 

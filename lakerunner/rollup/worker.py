@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lakerunner.model.config import read_config
-from lakerunner.model.organization import check_organization
+from lakerunner.model.profile import check_organization
 from lakerunner.model.report import WorkReport
 from lakerunner.model.times import MIN_NS, TimeRange, isoformat
 from lakerunner.policies.rollup import choose_tiers, due, plan_windows, tier_settings

@@ -1,4 +1,4 @@
-"""Arrow columns as NumPy arrays: numbers, lists end to end, and lists that are the same."""
+"""Columns as arrays and as text, whole columns at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -77,3 +79,102 @@ def layouts(
     _, first, layout = np.unique(key, return_index=True, return_inverse=True)
     bounds = tuple(values[ends[at] - lengths[at] : ends[at]] for at in first)
     return layout.astype(np.int64), bounds
+
+
+# Small rules that turn protocol fields into table columns.
+
+_SAMPLE = 4096
+_DISTINCT_SHARE = 0.4
+
+
+def absent_if_empty(strings: Any) -> Any:
+    """Read an empty text as NULL: proto3 does not tell it from an absent one.
+
+    Example:
+        >>> absent_if_empty(pa.array(["", "a"])).to_pylist()
+        [None, 'a']
+    """
+    return pc.if_else(pc.equal(strings, ""), pa.scalar(None, pa.string()), strings)
+
+
+def absent_if_zero(numbers: Any) -> Any:
+    """Read zero as NULL, for fields whose zero means that nothing was said.
+
+    Example:
+        >>> absent_if_zero(pa.array([0, 3], pa.int32())).to_pylist()
+        [None, 3]
+    """
+    return pc.if_else(pc.equal(numbers, 0), pa.scalar(None, numbers.type), numbers)
+
+
+def compact_strings(values: Any) -> Any:
+    """Dictionary-encode a text column that repeats itself; leave any other column alone.
+
+    Judged by a sample from its start, middle and end: sorting and writing a dictionary costs a
+    fraction, but a dictionary of a column of unique values costs more than the column.
+    """
+    if not pa.types.is_string(values.type) or len(values) == 0:
+        return values
+    sample = values
+    if len(values) > 3 * _SAMPLE:
+        starts = (0, len(values) // 2, len(values) - _SAMPLE)
+        sample = pa.concat_arrays([values.slice(start, _SAMPLE) for start in starts])
+    present = len(sample) - sample.null_count
+    distinct = pc.count_distinct(sample, mode="only_valid").as_py()
+    if distinct > max(1, present * _DISTINCT_SHARE):
+        return values
+    return values.dictionary_encode()
+
+
+# Column types by name, and the type under which columns of several types are read together.
+
+TIMESTAMP = pa.timestamp("ns", "UTC")
+
+TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp": TIMESTAMP,
+    "int32": pa.int32(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
+}
+"""The types an attribute or a scalar column may have, by the name catalogs keep."""
+
+_NAMES = {dtype: name for name, dtype in TYPES.items()}
+_INTEGERS = frozenset({"int32", "int64", "uint32"})
+
+
+def type_name(dtype: pa.DataType) -> str:
+    """Name of an Arrow type; a dictionary has the name of its values, a nested type Arrow's own.
+
+    Example:
+        >>> type_name(pa.dictionary(pa.int32(), pa.string())), type_name(pa.list_(pa.int64()))
+        ('string', 'list<item: int64>')
+    """
+    if pa.types.is_dictionary(dtype):
+        return type_name(dtype.value_type)
+    if pa.types.is_large_string(dtype):
+        return "string"
+    return _NAMES.get(dtype) or str(dtype)
+
+
+def common_type(names: Iterable[str]) -> str:
+    """The type that can hold values of all given types.
+
+    One type is itself, integers meet in `int64`, numbers in `double`, and anything else in
+    `string`, where numbers and booleans read as they would be written in JSON.
+
+    Example:
+        >>> common_type(["int64", "double"]), common_type(["int64", "bool"])
+        ('double', 'string')
+    """
+    distinct = set(names)
+    if len(distinct) == 1:
+        return distinct.pop()
+    if distinct <= _INTEGERS:
+        return "int64"
+    if distinct <= _INTEGERS | {"double", "uint64"}:
+        return "double"
+    return "string"

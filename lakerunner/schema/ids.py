@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from lakerunner.limits import ID_FILTER_BITS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 # One little-endian 16-bit word holds the two digits of a byte in reading order.
@@ -97,3 +103,234 @@ def _from_base64(values: Any, is_hex: Any, length: int, size: int) -> Any:
     mask = np.zeros(len(values), bool)
     mask[positions[good]] = True
     return pc.replace_with_mask(values, pa.array(mask), hex_ids(found))
+
+
+# Stable 64-bit hashes of whole columns: the same on every machine, in every process, for ever.
+#
+# Fingerprints and series ids are stored, so the functions here may never change what they return.
+# Bytes are read as little-endian 64-bit words; each word is mixed together with its position by the
+# finaliser of SplitMix64 (https://prng.di.unimi.it/splitmix64.c), the mixed words are added up, and
+# the sum is mixed with the length.
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_WORD = 8
+_WORDS_AT_ONCE = 1 << 18  # a piece of this many words stays in the processor's cache
+_TAIL = np.array([(1 << (8 * count)) - 1 for count in range(_WORD)] + [2**64 - 1], np.uint64)
+
+
+def mix64(values: Any) -> Any:
+    """Scatter the bits of 64-bit values; a bijection.
+
+    Args:
+        values: uint64 array. It is not changed.
+
+    Example:
+        >>> hex(int(mix64(np.array([1], np.uint64))[0]))
+        '0x5692161d100b05e5'
+    """
+    mixed = values ^ (values >> np.uint64(30))
+    mixed *= _FIRST
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= _SECOND
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def hash_slices(data: Any, starts: Any, ends: Any) -> Any:
+    """Hash slices of one run of bytes.
+
+    Args:
+        data: uint8 array.
+        starts: int64 array: where each slice begins.
+        ends: int64 array: where it ends; slices may overlap and come in any order.
+
+    Returns:
+        uint64 array, one hash per slice; equal slices have equal hashes wherever they lie.
+
+    Example:
+        >>> data = np.frombuffer(b"abcabc", np.uint8)
+        >>> first, second = hash_slices(data, np.array([0, 3]), np.array([3, 6]))
+        >>> bool(first == second)
+        True
+    """
+    padded = np.concatenate([data, np.zeros(_WORD, np.uint8)])
+    # One word for every byte position: x86 and ARM read unaligned words at full speed.
+    words = np.ndarray((len(data) + 1,), "<u8", padded.data, strides=(1,))
+    lengths = (ends - starts).astype(np.int64)
+    counts = (lengths + _WORD - 1) // _WORD
+    sums = np.zeros(len(starts), np.uint64)
+    stops = np.cumsum(counts)
+    begin = 0
+    while begin < len(starts):
+        done = int(stops[begin - 1]) if begin else 0
+        end = max(begin + 1, int(np.searchsorted(stops, done + _WORDS_AT_ONCE, "right")))
+        piece = slice(begin, end)
+        sums[piece] = _sum_words(words, starts[piece], lengths[piece], counts[piece])
+        begin = end
+    return mix64(sums + lengths.astype(np.uint64) * _GOLDEN)
+
+
+def _sum_words(words: Any, starts: Any, lengths: Any, counts: Any) -> Any:
+    """Sum of the mixed words of each slice; 0 for an empty one."""
+    sums = np.zeros(len(starts), np.uint64)
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return sums
+    counts = counts[filled]
+    firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    position = np.arange(int(counts.sum())) - np.repeat(firsts, counts)
+    taken = words[np.repeat(starts[filled], counts) + position * _WORD]
+    lasts = firsts + counts - 1
+    taken[lasts] &= _TAIL[lengths[filled] - (counts - 1) * _WORD]
+    position += 1
+    mixed = mix64(taken + position.astype(np.uint64) * _GOLDEN)
+    sums[filled] = np.add.reduceat(mixed, firsts)
+    return sums
+
+
+def hash_text(values: Any) -> Any:
+    """Hash each text, or each run of bytes, of an array.
+
+    Args:
+        values: `pa.StringArray` or `pa.BinaryArray`.
+
+    Returns:
+        uint64 array of the same length; 0 for NULL.
+
+    Example:
+        >>> [hex(value) for value in hash_text(pa.array(["checkout", "", None])).tolist()]
+        ['0x5c7f8c802e2d7398', '0x0', '0x0']
+    """
+    compact = pa.concat_arrays([values, pa.array([], values.type)])  # offsets now start at zero
+    _, offsets_buffer, data_buffer = compact.buffers()
+    if not len(compact):
+        return np.zeros(0, np.uint64)
+    offsets = np.frombuffer(offsets_buffer, np.int32)[: len(compact) + 1].astype(np.int64)
+    raw = b"" if data_buffer is None else data_buffer
+    data = np.frombuffer(raw, np.uint8)[: int(offsets[-1])]
+    hashes = hash_slices(data, offsets[:-1], offsets[1:])
+    if compact.null_count:
+        hashes[~np.asarray(compact.is_valid())] = 0
+    return hashes
+
+
+# Filters that say of an id that it is certainly not in a column: Bloom filters written as text.
+#
+# The catalog keeps one for each segment, inside a JSON document that is read for every query, so it
+# is text whose characters are looked at one by one: nothing is unpacked to test an id. The first
+# character is the number of bits per id; each further one holds six bits of the filter, lowest
+# first.
+# https://en.wikipedia.org/wiki/Bloom_filter
+
+_FILTER_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_BITS = 6
+_VALUE = {chr(digit): value for value, digit in enumerate(_FILTER_DIGITS)}
+_ALPHABET = np.frombuffer(_FILTER_DIGITS, np.uint8)
+_WEIGHTS = np.left_shift(1, np.arange(_BITS)).astype(np.uint8)
+
+_BITS_PER_ID, _LEAST_BITS_PER_ID = 10, 4  # wrong for 1 absent id in 100, and for 1 in 7
+_MANY_PROBES = 9
+_MOST = ID_FILTER_BITS // _LEAST_BITS_PER_ID
+_LEAST_SIZE = 384
+# Added to the even steps, which alone would visit few bits where they divide the size: "enhanced
+# double hashing" of Dillinger and Manolios, Bloom Filters in Probabilistic Verification (2004).
+_STRIDES = tuple(np.uint64((number**3 - number) // 6) for number in range(_MANY_PROBES + 1))
+_HALF, _LOW = 32, 2**32 - 1
+
+
+class IdFilter:
+    """The filter of a column whose values come in parts, in any order.
+
+    Holds eight bytes for each distinct id, and nothing once there are too many. Not safe to change
+    from several threads at once.
+
+    Example:
+        >>> seen = IdFilter()
+        >>> seen.add(pa.array(["d4cda95b652f4a15"]))
+        >>> seen.add(pa.array(["92b449d5929fda1b", None]))
+        >>> may_hold(seen.text(), "92b449d5929fda1b"), may_hold(seen.text(), "0000000000000001")
+        (True, False)
+    """
+
+    def __init__(self) -> None:
+        self._hashes: NDArray[np.uint64] | None = np.empty(0, np.uint64)
+
+    def add(self, values: pa.Array) -> None:
+        """See the ids of a string array, or of a dictionary of strings."""
+        if self._hashes is None:
+            return
+        ids = values.cast(pa.string()).drop_null()
+        # The first rows alone may tell that there are too many, and spare the others their hashes.
+        for start in range(0, len(ids), 2 * _MOST):
+            if not self._union(hash_text(ids.slice(start, 2 * _MOST))):
+                return
+
+    def merge(self, other: IdFilter) -> None:
+        """See all that another filter has seen."""
+        if other._hashes is None:
+            self._hashes = None
+        else:
+            self._union(other._hashes)
+
+    def _union(self, hashes: NDArray[np.uint64]) -> bool:
+        """Add hashes; whether there are few enough."""
+        if self._hashes is not None:
+            union = np.union1d(self._hashes, hashes)
+            self._hashes = None if len(union) > _MOST else union
+        return self._hashes is not None
+
+    def text(self) -> str:
+        """The filter; empty if the column holds so many ids that it would not exclude most others.
+
+        It depends on the distinct ids alone, not on the parts in which they came.
+        """
+        hashes = self._hashes
+        if hashes is None:
+            return ""
+        size = min(max(len(hashes) * _BITS_PER_ID, _LEAST_SIZE), ID_FILTER_BITS)
+        size += -size % _BITS
+        first, step = hashes & np.uint64(_LOW), hashes >> np.uint64(_HALF) | np.uint64(1)
+        probes = min(_MANY_PROBES, max(1, round(size / max(len(hashes), 1) * float(np.log(2)))))
+        bits = np.zeros(size, np.uint8)
+        for number in range(probes):
+            bits[(first + np.uint64(number) * step + _STRIDES[number]) % np.uint64(size)] = 1
+        digits = _ALPHABET[bits.reshape(-1, _BITS) @ _WEIGHTS]
+        return f"{probes}{digits.tobytes().decode()}"
+
+
+def id_filter(values: pa.Array) -> str:
+    """Write the filter of a column that is there as a whole; see `IdFilter.text`.
+
+    Example:
+        >>> may_hold(id_filter(pa.array(["92b449d5929fda1b"])), "92b449d5929fda1b")
+        True
+    """
+    seen = IdFilter()
+    seen.add(values)
+    return seen.text()
+
+
+def may_hold(written: str, value: str) -> bool:
+    """Whether a column may hold an id; never False for one that it holds.
+
+    Args:
+        written: What `id_filter` wrote of the column; an empty text excludes nothing.
+        value: The id.
+    """
+    if not written:
+        return True
+    size = (len(written) - 1) * _BITS
+    first, step = _halves(value)
+    for number in range(int(written[0])):
+        bit = (first + number * step + int(_STRIDES[number])) % size
+        if not _VALUE[written[1 + bit // _BITS]] >> bit % _BITS & 1:
+            return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _halves(value: str) -> tuple[int, int]:
+    """The hash of one id as `IdFilter` uses it: the first bit, and the step to each further."""
+    (number,) = hash_text(pa.array([value])).tolist()
+    return number & _LOW, number >> _HALF | 1

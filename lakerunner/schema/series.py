@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.schema.attribute import field_key, overflow_types
-from lakerunner.schema.canonical import METRICS, SERVICE
-from lakerunner.schema.hashing import hash_text, mix64
-from lakerunner.schema.names import OVERFLOW, RECORD, RESOURCE, SCOPE
-from lakerunner.schema.number_text import double_text
+from lakerunner.schema.attribute import OVERFLOW, RECORD, RESOURCE, SCOPE, field_key, overflow_types
+from lakerunner.schema.ids import hash_text, mix64
+from lakerunner.schema.tables import METRICS, SERVICE
+from lakerunner.schema.text import double_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakerunner.schema.arrays import list_lengths, numbers, one_chunk
-from lakerunner.schema.canonical import SKETCH_TYPE
+from lakerunner.schema.tables import SKETCH_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

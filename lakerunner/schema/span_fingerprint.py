@@ -25,9 +25,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.schema.attribute import AttributeColumn, field_key
-from lakerunner.schema.hashing import hash_text, mix64
-from lakerunner.schema.names import RECORD, RESOURCE, SCOPE, column_name
+from lakerunner.schema.attribute import (
+    RECORD,
+    RESOURCE,
+    SCOPE,
+    AttributeColumn,
+    column_name,
+    field_key,
+)
+from lakerunner.schema.ids import hash_text, mix64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

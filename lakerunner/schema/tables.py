@@ -7,27 +7,217 @@ to know of one is here: to add a table is to add an entry to `TABLES`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from lakerunner.errors import ConfigurationError, did_you_mean
 from lakerunner.model.deletion import DELETED, DELETIONS
 from lakerunner.model.signal import Signal
-from lakerunner.schema.canonical import (
-    ID_COLUMNS,
-    LOGS,
-    METRICS,
-    METRICS_ROLLUP,
-    REPEATING,
-    SERVICE,
-    SPANS,
+from lakerunner.schema.arrays import TIMESTAMP, TYPES, type_name
+from lakerunner.schema.attribute import (
+    OVERFLOW,
+    RECORD,
+    RESOURCE,
+    SCOPE,
+    AttributeColumn,
+    OverflowPairs,
+    attribute_field,
+    overflow_field,
+    overflow_map,
 )
-from lakerunner.schema.names import RECORD, RESOURCE, SCOPE
-from lakerunner.schema.types import TIMESTAMP, TYPES, type_name
 
 if TYPE_CHECKING:
     from lakerunner.model.config import Config
+
+# The columns that every table has, whatever was sent: their names, types and order.
+
+SERVICE = "resource_service_name"
+"""The attribute that says which service sent a row; segments are sorted by it first."""
+
+SKETCH_TYPE = pa.struct([("bins", pa.list_(pa.int32())), ("counts", pa.list_(pa.int64()))])
+"""A quantile sketch; see `lakerunner.schema.sketch`."""
+
+OVERFLOW_TYPE = pa.map_(pa.string(), pa.string())
+
+_TEXT = pa.string()
+
+_COMMON = [
+    ("organization", _TEXT),
+    ("timestamp", TIMESTAMP),
+    ("timestamp_source", _TEXT),
+    ("timestamp_raw", pa.uint64()),
+]
+
+_ORIGIN = [
+    ("scope_name", _TEXT),
+    ("scope_version", _TEXT),
+    ("scope_schema_url", _TEXT),
+    ("scope_dropped_attributes_count", pa.uint32()),
+    ("resource_schema_url", _TEXT),
+    ("resource_dropped_attributes_count", pa.uint32()),
+    ("resource_entity_refs", _TEXT),
+    (SERVICE, _TEXT),
+    (OVERFLOW, OVERFLOW_TYPE),
+]
+
+LOGS = pa.schema(
+    [
+        *_COMMON,
+        ("observed_timestamp", TIMESTAMP),
+        ("severity_number", pa.int32()),
+        ("severity_text", _TEXT),
+        ("level", _TEXT),
+        ("body", _TEXT),
+        ("event_name", _TEXT),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("flags", pa.uint32()),
+        ("dropped_attributes_count", pa.uint32()),
+        ("fingerprint", pa.int64()),
+        ("template", _TEXT),
+        *_ORIGIN,
+    ]
+)
+
+EVENT_TYPE = pa.struct(
+    [
+        ("timestamp", TIMESTAMP),
+        ("timestamp_raw", pa.uint64()),
+        ("name", _TEXT),
+        ("attributes", _TEXT),
+        ("dropped_attributes_count", pa.uint32()),
+    ]
+)
+LINK_TYPE = pa.struct(
+    [
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("trace_state", _TEXT),
+        ("attributes", _TEXT),
+        ("dropped_attributes_count", pa.uint32()),
+        ("flags", pa.uint32()),
+    ]
+)
+
+SPANS = pa.schema(
+    [
+        *_COMMON,
+        ("end_timestamp", TIMESTAMP),
+        ("end_timestamp_raw", pa.uint64()),
+        ("duration_ns", pa.int64()),
+        ("name", _TEXT),
+        ("kind", _TEXT),
+        ("status_code", _TEXT),
+        ("status_message", _TEXT),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("parent_span_id", _TEXT),
+        ("trace_state", _TEXT),
+        ("flags", pa.uint32()),
+        ("events", pa.list_(EVENT_TYPE)),
+        ("links", pa.list_(LINK_TYPE)),
+        ("dropped_attributes_count", pa.uint32()),
+        ("dropped_events_count", pa.uint32()),
+        ("dropped_links_count", pa.uint32()),
+        ("fingerprint", pa.int64()),
+        *_ORIGIN,
+    ]
+)
+
+QUANTILE_TYPE = pa.struct([("quantile", pa.float64()), ("value", pa.float64())])
+EXEMPLAR_TYPE = pa.struct(
+    [
+        ("timestamp", TIMESTAMP),
+        ("timestamp_raw", pa.uint64()),
+        ("value", pa.float64()),
+        ("value_int", pa.int64()),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("attributes", _TEXT),
+    ]
+)
+
+METRICS = pa.schema(
+    [
+        *_COMMON,
+        ("start_timestamp", TIMESTAMP),
+        ("start_timestamp_raw", pa.uint64()),
+        ("metric_name", _TEXT),
+        ("metric_type", _TEXT),
+        ("unit", _TEXT),
+        ("description", _TEXT),
+        ("temporality", _TEXT),
+        ("is_monotonic", pa.bool_()),
+        ("series_id", pa.int64()),
+        ("value", pa.float64()),
+        ("value_int", pa.int64()),
+        ("count", pa.uint64()),
+        ("sum", pa.float64()),
+        ("min", pa.float64()),
+        ("max", pa.float64()),
+        ("bucket_counts", pa.list_(pa.uint64())),
+        ("explicit_bounds", pa.list_(pa.float64())),
+        ("scale", pa.int32()),
+        ("zero_count", pa.uint64()),
+        ("zero_threshold", pa.float64()),
+        ("positive_offset", pa.int32()),
+        ("positive_bucket_counts", pa.list_(pa.uint64())),
+        ("negative_offset", pa.int32()),
+        ("negative_bucket_counts", pa.list_(pa.uint64())),
+        ("quantiles", pa.list_(QUANTILE_TYPE)),
+        ("exemplars", pa.list_(EXEMPLAR_TYPE)),
+        ("metadata", _TEXT),
+        ("trace_id", _TEXT),
+        ("span_id", _TEXT),
+        ("flags", pa.uint32()),
+        *_ORIGIN,
+    ]
+)
+
+METRICS_ROLLUP = pa.schema(
+    [
+        ("organization", _TEXT),
+        ("timestamp", TIMESTAMP),
+        ("resolution_ns", pa.int64()),
+        *[METRICS.field(name) for name in ("metric_name", "metric_type", "unit", "description")],
+        *[METRICS.field(name) for name in ("temporality", "is_monotonic", "series_id")],
+        ("point_count", pa.int64()),
+        ("first_timestamp", TIMESTAMP),
+        ("last_timestamp", TIMESTAMP),
+        ("value_sum", pa.float64()),
+        ("value_min", pa.float64()),
+        ("value_max", pa.float64()),
+        ("value_first", pa.float64()),
+        ("value_last", pa.float64()),
+        ("value_increase", pa.float64()),
+        ("sketch", SKETCH_TYPE),
+        *[METRICS.field(name) for name in ("count", "sum", "min", "max", "bucket_counts")],
+        *[METRICS.field(name) for name in ("explicit_bounds", "scale", "zero_count")],
+        *[METRICS.field(name) for name in ("zero_threshold", "positive_offset")],
+        *[METRICS.field(name) for name in ("positive_bucket_counts", "negative_offset")],
+        METRICS.field("negative_bucket_counts"),
+        ("metadata", _TEXT),
+        ("scope_name", _TEXT),
+        ("scope_version", _TEXT),
+        ("scope_schema_url", _TEXT),
+        ("resource_schema_url", _TEXT),
+        (SERVICE, _TEXT),
+        (OVERFLOW, OVERFLOW_TYPE),
+    ]
+)
+
+ID_COLUMNS = ("trace_id",)
+"""Columns that are looked up by single values in most tables."""
+
+REPEATING = frozenset(
+    {"organization", "timestamp_source", "severity_text", "level", "kind", "status_code"}
+    | {"scope_name", "scope_version", "scope_schema_url", "resource_schema_url", SERVICE}
+    | {"metric_name", "metric_type", "unit", "description", "temporality"}
+)
+"""Text columns that ingestion stores as dictionaries; so it does attributes of resources and
+scopes. Where a file has one as plain text, it is read all the same, but slower."""
 
 
 class TableSpec(NamedTuple):
@@ -168,3 +358,116 @@ def _check_sort(spec: TableSpec, name: str) -> None:
             f"texts, numbers and times, and attributes",
             column=name,
         )
+
+
+# What a decoder hands over: rows under their final column names, and where each came from.
+
+
+class SetAside(NamedTuple):
+    """Lines of one payload that cannot be taken, for one reason, while the others are.
+
+    Attributes:
+        payload: Position of the payload in its batch.
+        lines: Their numbers within the payload, from 1, ascending; none for formats without lines.
+        rows: How many there are.
+        code: An `lakerunner.errors.ErrorCode` value.
+        reason: One sentence for a person, without the line number.
+    """
+
+    payload: int
+    lines: tuple[int, ...]
+    rows: int
+    code: str
+    reason: str
+
+
+class Days(NamedTuple):
+    """What a payload tells of the order in which it writes day and month as numbers.
+
+    Attributes:
+        day_first: One of its dates can only be read with the day first.
+        month_first: One of its dates can only be read with the month first.
+    """
+
+    day_first: bool = False
+    month_first: bool = False
+
+    @property
+    def turned(self) -> bool:
+        """Whether the day comes first, which is not taken for granted."""
+        return self.day_first and not self.month_first
+
+    def with_more(self, other: Days) -> Days:
+        """What two payloads tell of the object that both belong to."""
+        return Days(self.day_first or other.day_first, self.month_first or other.month_first)
+
+
+class Decoded(NamedTuple):
+    """Rows of one batch of payloads.
+
+    Attributes:
+        table: One chunk per column; attribute fields carry their original key and types.
+        rows: int64, one per payload: how many rows came from it.
+        set_aside: Lines that were left out.
+        days: One per payload, where times were read in the order of day and month that it tells;
+            empty if there are none.
+    """
+
+    table: pa.Table
+    rows: Any
+    set_aside: tuple[SetAside, ...] = ()
+    days: tuple[Days, ...] = ()
+
+
+class PayloadRows(NamedTuple):
+    """Which payload of a batch each row came from.
+
+    Attributes:
+        payload: int array, one per row: position of its payload in the batch.
+        payloads: Payloads in the batch.
+    """
+
+    payload: Any
+    payloads: int
+
+
+def decoded(
+    columns: dict[str, Any],
+    attributes: dict[str, AttributeColumn],
+    overflow: list[OverflowPairs],
+    origin: PayloadRows,
+    types: dict[str, tuple[str, ...]],
+) -> Decoded:
+    """Put the parts of a decoded batch together.
+
+    Args:
+        columns: Canonical columns.
+        attributes: Attribute columns by name.
+        overflow: Overflow pairs of each prefix.
+        origin: Which payload each row came from.
+        types: Value types that were merged into a canonical column, where it may have several.
+    """
+    fields = [
+        pa.field(
+            name,
+            values.type,
+            metadata={b"lakerunner.types": ",".join(types[name]).encode()}
+            if name in types
+            else None,
+        )
+        for name, values in columns.items()
+    ]
+    arrays = list(columns.values())
+    for name, column in attributes.items():
+        fields.append(attribute_field(name, column))
+        arrays.append(column.values)
+    if overflow:
+        known: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for part in overflow:
+            known |= part.types
+        folded = overflow_map(overflow, len(origin.payload))
+        known |= {new: known[old] for new, old in folded.repeats.items() if old in known}
+        fields.append(overflow_field(OVERFLOW, known))
+        arrays.append(folded.values)
+    table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    return Decoded(table, np.bincount(origin.payload, minlength=origin.payloads))

@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.schema.time_layouts import LAYOUTS, layout_of_format
-from lakerunner.schema.time_zones import localise, read_zones, to_utc
+from lakerunner.schema.timestamps import LAYOUTS, layout_of_format, localise, read_zones, to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable

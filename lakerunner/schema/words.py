@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.schema.hashing import hash_text, mix64
+from lakerunner.schema.ids import hash_text, mix64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

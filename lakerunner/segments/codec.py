@@ -26,7 +26,7 @@ from lakerunner.limits import (
     ZSTD_LEVEL,
 )
 from lakerunner.model.segment import FilterSection, Segment, decode_segment, encode_segment
-from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.attribute import OVERFLOW
 from lakerunner.schema.tables import table_spec
 from lakerunner.segments.stats import TableStats
 from lakerunner.segments.token_filter import TokenFilterWriter

@@ -10,10 +10,15 @@ import pyarrow.compute as pc
 
 from lakerunner.limits import STAT_TEXT, STAT_VALUES
 from lakerunner.model.segment import ColumnStats, StatValue
-from lakerunner.schema.attribute import field_key, field_types, overflow_column_type, overflow_types
-from lakerunner.schema.id_filter import IdFilter
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.types import type_name
+from lakerunner.schema.arrays import type_name
+from lakerunner.schema.attribute import (
+    OVERFLOW,
+    field_key,
+    field_types,
+    overflow_column_type,
+    overflow_types,
+)
+from lakerunner.schema.ids import IdFilter
 
 if TYPE_CHECKING:
     from collections.abc import Collection

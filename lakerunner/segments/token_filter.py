@@ -26,8 +26,8 @@ from lakerunner.limits import (
     FILTER_SECTIONS,
 )
 from lakerunner.model.segment import FilterSection, StatValue
-from lakerunner.schema.hashing import hash_text, mix64
-from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.attribute import OVERFLOW
+from lakerunner.schema.ids import hash_text, mix64
 from lakerunner.schema.words import distinct, find_words, hash_values
 
 if TYPE_CHECKING:

@@ -13,7 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.limits import ATTRIBUTE_COLUMNS, PROMOTED_SHARE
+from lakerunner.schema.arrays import TYPES, common_type, type_name
 from lakerunner.schema.attribute import (
+    OVERFLOW,
+    RESOURCE,
+    SCOPE,
     AttributeColumn,
     OverflowPairs,
     attribute_field,
@@ -24,9 +28,7 @@ from lakerunner.schema.attribute import (
     overflow_map,
     overflow_types,
 )
-from lakerunner.schema.names import OVERFLOW, RESOURCE, SCOPE
-from lakerunner.schema.number_text import double_text
-from lakerunner.schema.types import TYPES, common_type, type_name
+from lakerunner.schema.text import double_text
 from lakerunner.segments.codec import order_columns
 
 if TYPE_CHECKING:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from lakerunner.store.base import Buffer, ByteRange, GetResult, ObjectMeta, ObjectStore, PutMode
 from lakerunner.store.counting import CountingStore, Counts
-from lakerunner.store.opening import open_store
 from lakerunner.store.probe import check_conditional_puts
-from lakerunner.store.urls import Location, locate
+from lakerunner.store.urls import Location, locate, open_store
 
 __all__ = [
     "Buffer",

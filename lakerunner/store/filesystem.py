@@ -19,8 +19,8 @@ from lakerunner.errors import StoreError, StoreUnavailableError
 from lakerunner.limits import READ_ATTEMPTS
 from lakerunner.registry import split_scheme
 from lakerunner.store.base import GetResult, ObjectMeta, ObjectStore, PutMode
-from lakerunner.store.checks import bounds, check_key, split_prefix
 from lakerunner.store.failures import store_error, translated
+from lakerunner.store.urls import bounds, check_key, split_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

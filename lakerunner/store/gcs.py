@@ -19,8 +19,8 @@ from gcsfs.retry import HttpError
 
 from lakerunner.errors import ObjectDeniedError, StoreError, StoreUnavailableError
 from lakerunner.limits import PUT_BYTES, STORE_TIMEOUT_SECONDS
-from lakerunner.store.answers import answer_error
 from lakerunner.store.base import PutMode
+from lakerunner.store.failures import answer_error
 from lakerunner.store.remote import Answer, Page, RemoteStore
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from lakerunner.limits import BACKOFF_SECONDS
 from lakerunner.registry import split_scheme
 from lakerunner.retrying import GIVEN_UP, repeating
 from lakerunner.store.base import GetResult, ObjectMeta, PutMode
-from lakerunner.store.checks import bounds, check_key
 from lakerunner.store.filesystem import FilesystemStore
+from lakerunner.store.urls import bounds, check_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping

@@ -20,8 +20,8 @@ from lakerunner.errors import (
     StoreUnavailableError,
 )
 from lakerunner.limits import PUT_BYTES, STORE_TIMEOUT_SECONDS
-from lakerunner.store.answers import answer_error
 from lakerunner.store.base import PutMode
+from lakerunner.store.failures import answer_error
 from lakerunner.store.remote import Answer, Page, RemoteStore
 
 if TYPE_CHECKING:

@@ -6,12 +6,15 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from lakerunner.errors import ConfigurationError
+from lakerunner.errors import ConfigurationError, ObjectRangeError
 from lakerunner.printable import holds_credentials, without_secrets
-from lakerunner.registry import split_scheme
+from lakerunner.registry import load_adapter, split_scheme
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from os import PathLike
+
+    from lakerunner.store.base import ByteRange, ObjectStore
 
 _WITHOUT_BUCKET = {"file", "memory"}
 
@@ -112,3 +115,93 @@ def file_url(path: str | PathLike[str]) -> str:
         ('file:///var/50%25 off', '/var/50%20off')
     """
     return f"file://{os.fspath(path).replace('%', '%25')}"
+
+
+# What a request must satisfy before it is sent: a proper key, a range inside the object.
+
+_NO_PART = {"", ".", ".."}
+
+
+def check_key(key: str) -> None:
+    """Refuse what can never be the key of an object, whatever the store.
+
+    Raises:
+        ConfigurationError: The key is empty, has an empty, `.` or `..` part, holds a NUL, or cannot
+            be written as UTF-8.
+
+    Example:
+        >>> check_key("year=2026/a b+c.binpb")
+        >>> check_key("../secret")
+        Traceback (most recent call last):
+        lakerunner.errors.ConfigurationError: '../secret' has a part that is empty, '.' or '..'
+    """
+    if _NO_PART.intersection(key.split("/")):
+        raise ConfigurationError(f"{key!r} has a part that is empty, '.' or '..'", key=key)
+    if "\0" in key or not is_utf8(key):
+        raise ConfigurationError(f"{key!r} holds a NUL or is not UTF-8", key=key)
+
+
+def split_prefix(prefix: str) -> tuple[str, str] | None:
+    """Split a listing prefix after its last `/`; None if no key can start with it.
+
+    Example:
+        >>> split_prefix("raw/acme/lo"), split_prefix("lo"), split_prefix("../lo")
+        (('raw/acme/', 'lo'), ('', 'lo'), None)
+    """
+    directory, slash, rest = prefix.rpartition("/")
+    parts = directory.split("/") if slash else []
+    if _NO_PART.intersection(parts) or "\0" in prefix or not is_utf8(prefix):
+        return None
+    return directory + slash, rest
+
+
+def bounds(byte_range: ByteRange | None, size: int, key: str) -> tuple[int, int]:
+    """Absolute `[start, end)` of what was asked of an object of `size` bytes; None asks for all.
+
+    Raises:
+        ObjectRangeError: The range is empty, reversed, or reaches outside the object.
+    """
+    if byte_range is None:
+        return 0, size
+    try:
+        return byte_range.resolve(size)
+    except ValueError as error:
+        raise ObjectRangeError(f"{key!r}: {error}", key=key, size=size) from error
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text has a UTF-8 form; a file name that is not UTF-8 has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# From a URL to a store.
+
+
+def open_store(
+    url: str | PathLike[str], storage_options: Mapping[str, object] | None = None
+) -> ObjectStore:
+    """Open the store that a URL names. Nothing is read or written yet.
+
+    Args:
+        url: A URL, or a path, which need not exist.
+        storage_options: Credentials and endpoints, in fsspec's words.
+
+    Raises:
+        UnknownSchemeError: There is no adapter for the scheme; the message lists those there are.
+        MissingExtraError: The adapter is not installed; the message says how to.
+        ConfigurationError: The URL cannot be read, or holds credentials.
+
+    Example:
+        >>> open_store("memory://acme/lake")
+        MemoryStore('memory://acme/lake')
+    """
+    url = os.fspath(url)
+    refuse_credentials(url)
+    refuse_credentials(str((storage_options or {}).get("endpoint_url", "")))
+    adapter = load_adapter("store", split_scheme(url)[0])
+    store: ObjectStore = adapter(url, storage_options)
+    return store

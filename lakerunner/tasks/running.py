@@ -19,8 +19,7 @@ from lakerunner.errors import (
 from lakerunner.executors import bounded_map, workers_of
 from lakerunner.fencing.heights import present_ns
 from lakerunner.limits import LEASE_SECONDS
-from lakerunner.model.progress import ProgressEvent
-from lakerunner.model.report import Setback, WorkReport
+from lakerunner.model.report import ProgressEvent, Setback, WorkReport
 from lakerunner.retrying import retrying
 from lakerunner.tasks.setbacks import forget_setback, is_due, note_setback, read_setbacks
 from lakerunner.tasks.task import LEASES, Hold, Task
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
-    from lakerunner.model.progress import Progress
+    from lakerunner.model.report import Progress
     from lakerunner.scope import Scope
 
 _LOG = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ def run_tasks(
         >>> from lakerunner.catalog.opening import open_catalog
         >>> from lakerunner.model.config import Config
         >>> from lakerunner.scope import Scope
-        >>> from lakerunner.store.opening import open_store
+        >>> from lakerunner.store.urls import open_store
         >>> def count(scope: Scope, task: Task[int], hold: Hold) -> WorkReport:
         ...     hold.check()
         ...     return WorkReport(task.kind, tasks=1, rows_read=task.payload)

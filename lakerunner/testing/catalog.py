@@ -14,8 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from lakerunner.model.segment import ColumnStats
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import ColumnStats, SourceState
 from lakerunner.testing.catalog_commits import CommitSuite
 from lakerunner.testing.catalog_fences import FenceSuite
 from lakerunner.testing.catalog_fixture import A, B, ids

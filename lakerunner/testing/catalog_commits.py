@@ -11,7 +11,7 @@ from lakerunner.catalog.deletions import pending_deletions
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.commit import Commit, Snapshot
 from lakerunner.model.deletion import DELETIONS, Deletion
-from lakerunner.model.source import Source, SourceState, TakenSource
+from lakerunner.model.segment import Source, SourceState, TakenSource
 from lakerunner.testing.catalog_fixture import A, B, C, CatalogFixture, everything, ids, refused
 from lakerunner.testing.values import (
     ORGANIZATION,

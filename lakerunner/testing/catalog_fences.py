@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lakerunner.errors import CatalogMismatchError, SnapshotExpiredError
-from lakerunner.model.commit import Commit, Unchanged
-from lakerunner.model.head import EPOCH_BITS, Head
-from lakerunner.segments.naming import segment_id
+from lakerunner.model.commit import EPOCH_BITS, Commit, Head, Unchanged
+from lakerunner.segments.layout import segment_id
 from lakerunner.testing.catalog_fixture import (
     A,
     B,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.model.commit import Commit, Snapshot
-    from lakerunner.model.source import Source, SourceState
+    from lakerunner.model.segment import Source, SourceState
     from lakerunner.model.times import TimeRange
 
 A, B, C = (make_source(name) for name in "abc")

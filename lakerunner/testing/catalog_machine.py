@@ -12,9 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lakerunner.catalog.base import ALL_TIME
 from lakerunner.errors import CommitConflictError, SnapshotExpiredError
-from lakerunner.model.commit import Commit, Unchanged
-from lakerunner.model.head import Head
-from lakerunner.model.source import Source, TakenSource
+from lakerunner.model.commit import Commit, Head, Unchanged
+from lakerunner.model.segment import Source, TakenSource
 from lakerunner.testing.catalog_model import CatalogModel
 from lakerunner.testing.strategies import segments, sources, time_ranges
 from lakerunner.testing.values import make_rejection

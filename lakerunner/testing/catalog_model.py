@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lakerunner.model.commit import Snapshot, summarise_columns
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import SourceState
 from lakerunner.model.times import TimeRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakerunner.model.commit import Commit
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source
+    from lakerunner.model.segment import Rejection, Segment, Source
 
 
 class CatalogModel:

@@ -15,16 +15,14 @@ import msgspec
 
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.store.base import GetResult, ObjectMeta, ObjectStore, PutMode
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lakerunner.catalog.leases import Leases
-    from lakerunner.model.commit import Commit, Snapshot
-    from lakerunner.model.head import Head
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source, SourceState
+    from lakerunner.model.commit import Commit, Head, Snapshot
+    from lakerunner.model.segment import Rejection, Segment, Source, SourceState
     from lakerunner.model.times import TimeRange
     from lakerunner.store.base import Buffer, ByteRange
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 
-from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.model.source import Source
+from lakerunner.model.segment import ColumnStats, Segment, Source
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange
 from lakerunner.testing.values import ORGANIZATION, make_segment
 

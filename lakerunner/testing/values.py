@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from lakerunner.limits import WINDOW_NS
 from lakerunner.model.commit import Commit
-from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.model.source import Rejection, Source, TakenSource
+from lakerunner.model.segment import ColumnStats, Rejection, Segment, Source, TakenSource
 from lakerunner.model.times import window_start
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.schema.arrays import numbers, one_chunk
+from lakerunner.schema.arrays import TIMESTAMP, numbers, one_chunk
 from lakerunner.schema.sketch import merge_sketches, read_sketches, sketch_column
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.tiers.explicit import EXPLICIT_COLUMNS, Entries, add_explicit
 from lakerunner.tiers.exponential import EXPONENTIAL_COLUMNS, add_exponential
 from lakerunner.tiers.identity import order_of, with_identity

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakerunner.schema.arrays import expand, layouts, list_lengths, list_values, numbers
-from lakerunner.schema.hashing import mix64
+from lakerunner.schema.ids import mix64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.schema.arrays import numbers, one_chunk
-from lakerunner.schema.canonical import METRICS, METRICS_ROLLUP
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP, numbers, one_chunk
+from lakerunner.schema.tables import METRICS, METRICS_ROLLUP
 from lakerunner.tiers.numbers import run_starts
 
 if TYPE_CHECKING:

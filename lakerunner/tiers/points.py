@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.schema.arrays import list_lengths, list_values, numbers, one_chunk
+from lakerunner.schema.arrays import TIMESTAMP, list_lengths, list_values, numbers, one_chunk
 from lakerunner.schema.sketch import sketch_column, sketch_values
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.tiers.explicit import EXPLICIT_COLUMNS, Entries, add_explicit
 from lakerunner.tiers.exponential import EXPONENTIAL_COLUMNS, add_exponential
 from lakerunner.tiers.identity import SeriesOrder, order_of, with_identity

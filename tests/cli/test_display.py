@@ -12,7 +12,7 @@ from lakerunner.cli import progress
 from lakerunner.cli.output import show_table
 from lakerunner.cli.progress import ProgressDisplay
 from lakerunner.cli.screen import size
-from lakerunner.model.progress import ProgressEvent
+from lakerunner.model.report import ProgressEvent
 
 
 def shown(table: pa.Table, width: int) -> list[str]:

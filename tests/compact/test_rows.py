@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakerunner.model.config import Config, TableSettings
-from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.attribute import OVERFLOW
 from lakerunner.segments.checksums import damaged_parts
 from tests.compact.lakes import ROWS, Rows, told
 

@@ -21,7 +21,7 @@ from lakerunner.model.predicate import (
     Predicate,
     StartsWith,
 )
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.words import word_pattern
 
 SCHEMA = pa.schema(

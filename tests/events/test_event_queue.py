@@ -9,7 +9,7 @@ import pytest
 
 from lakerunner.errors import EventsUnavailableError
 from lakerunner.events import EventQueue
-from lakerunner.model.event import ObjectEvent
+from lakerunner.model.report import ObjectEvent
 
 A, B = ObjectEvent("s3://raw", "a"), ObjectEvent("s3://raw", "b")
 

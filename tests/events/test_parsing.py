@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lakerunner.errors import InputError
 from lakerunner.events import parse_events, read_notice, webhook_events, webhook_reply
-from lakerunner.model.event import ObjectEvent
+from lakerunner.model.report import ObjectEvent
 
 KEY = "otel-raw/org 1/a+b=c%/ü.json.gz"
 ENCODED = "otel-raw/org+1/a%2Bb%3Dc%25/%C3%BC.json.gz"

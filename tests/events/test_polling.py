@@ -16,7 +16,7 @@ from lakerunner.events.directory import DirectoryWatcher
 from lakerunner.events.opening import open_source
 from lakerunner.events.polling import PrefixPoller
 from lakerunner.store import CountingStore, open_store
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
 
 if TYPE_CHECKING:

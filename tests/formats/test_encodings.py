@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from lakerunner.errors import CorruptObjectError
-from lakerunner.formats.encodings import to_utf8
+from lakerunner.formats.detect import to_utf8
 
 ENCODED = [
     (codecs.BOM_UTF16_LE, "utf-16-le"),

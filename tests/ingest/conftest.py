@@ -19,11 +19,11 @@ from lakerunner.catalog import open_catalog
 from lakerunner.catalog.bucket import BucketCatalog, log
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
-from lakerunner.model.source import Source, SourceState
+from lakerunner.model.segment import Source, SourceState
 from lakerunner.retain.orphans import collect_orphans
 from lakerunner.store import durable, open_store, remote
+from lakerunner.store.counting import WrapperStore
 from lakerunner.store.urls import locate
-from lakerunner.store.wrapper import WrapperStore
 from lakerunner.testing.faults import FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 from lakerunner.testing.servers import Proxy
 

@@ -14,14 +14,14 @@ import pytest
 import lakerunner
 from lakerunner.events.directory import DirectoryWatcher
 from lakerunner.ingest import Ingestor
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 from lakerunner.testing.faults import FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lakerunner.model.progress import ProgressEvent
+    from lakerunner.model.report import ProgressEvent
     from lakerunner.store import ObjectStore
 
 

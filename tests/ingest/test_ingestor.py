@@ -25,14 +25,13 @@ from lakerunner.ingest.inputs import find_inputs
 from lakerunner.model.config import Config
 from lakerunner.model.signal import Signal
 from lakerunner.store import ObjectMeta, ObjectStore, open_store
-from lakerunner.store.counting import CountingStore, Counts
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import CountingStore, Counts, WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import lakerunner
-    from lakerunner.model.progress import ProgressEvent
+    from lakerunner.model.report import ProgressEvent
     from tests.ingest.conftest import Bucket
 
 HOUR = 3600 * 10**9

@@ -14,7 +14,7 @@ from lakerunner.cli.app import app
 from lakerunner.errors import StoreUnavailableError
 from lakerunner.limits import MIB
 from lakerunner.model.config import Config
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 
 if TYPE_CHECKING:
     from pathlib import Path

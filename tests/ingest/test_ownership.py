@@ -13,9 +13,9 @@ from lakerunner.errors import ConfigurationError, StoreUnavailableError
 from lakerunner.events import Delivery, EventSource
 from lakerunner.generate import logs_request
 from lakerunner.ingest import Ingestor
-from lakerunner.model.event import ObjectEvent
+from lakerunner.model.report import ObjectEvent
 from lakerunner.store import open_store
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

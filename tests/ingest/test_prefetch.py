@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lakerunner.errors import ObjectNotFoundError, StoreUnavailableError
-from lakerunner.ingest import prefetch
-from lakerunner.ingest.prefetch import opened_in_order
-from lakerunner.ingest.task import IngestTask
+from lakerunner.ingest import reading
+from lakerunner.ingest.inputs import IngestTask
+from lakerunner.ingest.reading import opened_in_order
 from lakerunner.limits import LISTED_ATTEMPTS
 from lakerunner.model.config import Config
 from lakerunner.store import open_store
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore, SimulatedCrash
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_each_object_once_and_in_order(raw: ObjectStore) -> None:
     far = Far(raw, 0.005)
     assert contents(task(far)) == [b"%02d" % number * 50 for number in range(40)]
     assert sorted(far.asked) == [f"{number:02d}" for number in range(40)]
-    assert 4 < far.at_most <= prefetch._AHEAD
+    assert 4 < far.at_most <= reading._AHEAD
     assert not fetchers()
 
 
@@ -107,7 +107,7 @@ def test_a_store_of_this_machine_is_read_by_the_caller(raw: ObjectStore) -> None
 
 
 def test_no_more_bytes_than_allowed(raw: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "_AHEAD_BYTES", 250)  # an object has 100
+    monkeypatch.setattr(reading, "_AHEAD_BYTES", 250)  # an object has 100
     far = Far(raw)
     with closing(opened_in_order(task(far))) as opened:
         for number, (_, open_object) in enumerate(opened):
@@ -115,7 +115,7 @@ def test_no_more_bytes_than_allowed(raw: ObjectStore, monkeypatch: pytest.Monkey
             assert len(far.asked) <= number + 2
     assert far.at_most <= 2
     far = Far(raw)
-    monkeypatch.setattr(prefetch, "_AHEAD_BYTES", 1)
+    monkeypatch.setattr(reading, "_AHEAD_BYTES", 1)
     contents(task(far))
     assert far.at_most == 1
 
@@ -143,7 +143,7 @@ def test_nothing_runs_on_after_a_crash(raw: ObjectStore) -> None:
     with pytest.raises(SimulatedCrash):
         contents(task(far))
     assert not fetchers()
-    assert len(far.asked) <= prefetch._AHEAD
+    assert len(far.asked) <= reading._AHEAD
 
 
 def test_a_caller_that_stops_early_waits_for_what_has_begun(raw: ObjectStore) -> None:
@@ -153,4 +153,4 @@ def test_a_caller_that_stops_early_waits_for_what_has_begun(raw: ObjectStore) ->
         open_object()
     assert not fetchers()
     assert far.at_once == 0
-    assert len(far.asked) <= prefetch._AHEAD
+    assert len(far.asked) <= reading._AHEAD

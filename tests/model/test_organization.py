@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 
 from lakerunner.errors import ConfigurationError
-from lakerunner.model.organization import check_organization, is_organization
-from lakerunner.model.profile import read_prefixes, read_profiles
+from lakerunner.model.profile import (
+    check_organization,
+    is_organization,
+    read_prefixes,
+    read_profiles,
+)
 
 HOSTILE = [
     "", ".", "..", "../acme", "a/b", "a..b", "/a", "a/", ".hidden", "-a", "a b", "a\n", "a\0",

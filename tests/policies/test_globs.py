@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from lakerunner.errors import ConfigurationError
-from lakerunner.policies.globs import compile_glob, literal_prefix
+from lakerunner.policies.batching import compile_glob, literal_prefix
 
 MATCHES = [
     ("raw/*.gz", "raw/a.gz", "raw/a/b.gz"),

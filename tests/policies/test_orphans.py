@@ -7,7 +7,7 @@ from typing import NamedTuple
 import hypothesis.strategies as st
 from hypothesis import given
 
-from lakerunner.policies.orphans import orphans
+from lakerunner.policies.recovery import orphans
 
 
 class Written(NamedTuple):

@@ -35,7 +35,7 @@ from lakerunner.errors import (
 from lakerunner.fencing import Fence
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal
 from lakerunner.store import open_store
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, FaultyStore
 

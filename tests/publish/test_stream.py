@@ -24,8 +24,8 @@ from lakerunner.publish import (
     publish_commit,
     send_commit,
 )
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import TABLES
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.segments import codec
 from lakerunner.segments.codec import FOOTER_KEY, Forecast, forecast_merge
 from lakerunner.store import open_store

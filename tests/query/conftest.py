@@ -14,8 +14,8 @@ from lakerunner.model.commit import Commit
 from lakerunner.model.segment import ColumnStats, Segment
 from lakerunner.model.signal import Signal
 from lakerunner.query import QueryEngine
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import TABLES
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.segments.codec import bounded_columns, forecast_table
 from lakerunner.segments.stats import column_stats
 from lakerunner.store import open_store

@@ -12,7 +12,7 @@ import pytest
 from datafusion import SessionContext
 from hypothesis import event, given
 
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

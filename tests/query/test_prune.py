@@ -31,8 +31,8 @@ from lakerunner.model.predicate import (
 )
 from lakerunner.model.segment import ColumnStats, Segment
 from lakerunner.query.prune import judge
-from lakerunner.schema.id_filter import id_filter
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
+from lakerunner.schema.ids import id_filter
 from lakerunner.segments.stats import column_stats
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from lakerunner.errors import ConfigurationError, MissingExtraError, QueryExecutionError
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable

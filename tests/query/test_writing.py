@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lakerunner.model.progress import ProgressEvent
+    from lakerunner.model.report import ProgressEvent
 
 TABLE = pa.table(
     {

@@ -33,8 +33,8 @@ from lakerunner.model.times import NANOS
 from lakerunner.publish import Origin, SegmentWriter, make_segments
 from lakerunner.retain import Retention
 from lakerunner.retain.deleting import ask_for
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import TABLES
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.scope import Scope
 from lakerunner.store.memory import MemoryStore
 from lakerunner.tasks import Manner

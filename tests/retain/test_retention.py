@@ -18,7 +18,7 @@ from lakerunner.model.config import Config, read_config
 from lakerunner.model.times import MIN_NS
 from lakerunner.policies.retention import read_retention
 from lakerunner.retain import Retention
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from lakerunner.executors import InlineExecutor
 from lakerunner.fencing import Fence
 from lakerunner.model.commit import Commit
 from lakerunner.publish import Origin, SegmentWriter, make_segments
-from lakerunner.publish.removing import announce_removal, publish_removal
+from lakerunner.publish.committing import announce_removal, publish_removal
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import TABLES
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.store import open_store
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ import hypothesis.strategies as st
 import pyarrow as pa
 from hypothesis import given
 
-from lakerunner.schema.base64 import base64_text
 from lakerunner.schema.ids import hex_ids
-from lakerunner.schema.utf8 import repair_utf8
+from lakerunner.schema.text import base64_text, repair_utf8
 
 _VALUES = st.lists(st.none() | st.binary(max_size=12), max_size=8)
 # Beginnings, middles and ends of characters, so that neighbours could join to one by mistake.

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakerunner.schema.hashing import hash_slices, hash_text, mix64
+from lakerunner.schema.ids import hash_slices, hash_text, mix64
 
 _MASK = 2**64 - 1
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from lakerunner.limits import ID_FILTER_BITS
-from lakerunner.schema.id_filter import id_filter, may_hold
+from lakerunner.schema.ids import id_filter, may_hold
 
 STORED = "9IAEAgAAAAIBAAAAAAABAAQAAgAIAAEAAAAAQIAAAAAAAAQAQAAAAAAACQAgAAAAA"
 

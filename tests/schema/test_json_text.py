@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakerunner.schema.json_text import json_text
+from lakerunner.schema.text import json_text
 
 MAP = pa.map_(pa.string(), pa.int64())
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)

@@ -7,7 +7,7 @@ import re
 import hypothesis.strategies as st
 from hypothesis import given
 
-from lakerunner.schema.names import assign_names, column_name
+from lakerunner.schema.attribute import assign_names, column_name
 
 _KEYS = st.text(max_size=5) | st.sampled_from(["a.b", "a_b", "A.B", "a-b", "a_b__80b05e", ""])
 

@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakerunner.schema.attribute import (
+    OVERFLOW,
     AttributeColumn,
     OverflowPairs,
+    assign_names,
     attribute_field,
     overflow_field,
     overflow_map,
 )
-from lakerunner.schema.names import OVERFLOW, assign_names
-from lakerunner.schema.number_text import double_text
 from lakerunner.schema.series import series_ids
+from lakerunner.schema.text import double_text
 
 _MASK = 2**64 - 1
 _KEYS = ["http.method", "http_method", "service.name", "", "a", "größe"]

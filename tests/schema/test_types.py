@@ -7,9 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from lakerunner.schema.columns import compact_strings
+from lakerunner.schema.arrays import TYPES, common_type, compact_strings, type_name
 from lakerunner.schema.tables import TABLES, TableSpec
-from lakerunner.schema.types import TYPES, common_type, type_name
 
 _NAMES = st.sampled_from(sorted(TYPES))
 

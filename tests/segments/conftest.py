@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pytest
 
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 WINDOW = 1000
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=4) | st.sampled_from(["a", "b", "é", "z"])

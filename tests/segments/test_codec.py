@@ -17,11 +17,9 @@ from hypothesis import given
 
 from lakerunner.errors import SegmentError
 from lakerunner.limits import SEGMENT_FORMAT_VERSION
-from lakerunner.model.segment import Segment, decode_segment, encode_segment
-from lakerunner.model.source import Source
-from lakerunner.schema.canonical import OVERFLOW_TYPE
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.tables import TABLES
+from lakerunner.model.segment import Segment, Source, decode_segment, encode_segment
+from lakerunner.schema.attribute import OVERFLOW
+from lakerunner.schema.tables import OVERFLOW_TYPE, TABLES
 from lakerunner.segments.codec import FOOTER_KEY, encode, order_columns, read_description
 from lakerunner.segments.layout import lay_out
 from lakerunner.segments.stats import column_stats

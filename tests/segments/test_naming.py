@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from lakerunner.segments.naming import SEGMENTS_PREFIX, segment_id, segment_key
+from lakerunner.segments.layout import SEGMENTS_PREFIX, segment_id, segment_key
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))

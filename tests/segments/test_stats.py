@@ -13,14 +13,14 @@ from hypothesis import given
 
 from lakerunner.limits import STAT_TEXT, STAT_VALUES
 from lakerunner.schema.attribute import (
+    OVERFLOW,
     AttributeColumn,
     OverflowPairs,
     attribute_field,
     overflow_field,
     overflow_map,
 )
-from lakerunner.schema.id_filter import id_filter
-from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.ids import id_filter
 from lakerunner.segments.layout import lay_out
 from lakerunner.segments.stats import TableStats, column_stats
 

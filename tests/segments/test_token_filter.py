@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from lakerunner.limits import FILTER_CHUNK_BYTES, FILTER_FALSE_SHARE, FILTER_GRAMS
-from lakerunner.schema.canonical import OVERFLOW_TYPE
-from lakerunner.schema.hashing import mix64
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
+from lakerunner.schema.attribute import OVERFLOW
+from lakerunner.schema.ids import mix64
+from lakerunner.schema.tables import OVERFLOW_TYPE
 from lakerunner.schema.words import LONG, hash_value, hash_word
 from lakerunner.segments import token_filter
 from lakerunner.segments.token_filter import Bloom, TokenFilterWriter, chunk_of, holds, is_whole

@@ -28,7 +28,7 @@ from lakerunner.store import (
     probe,
     remote,
 )
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 from lakerunner.testing.servers import Proxy, Service, Spoil, s3_options
 from lakerunner.testing.servers.process import send
 from lakerunner.testing.store_fixture import keys

@@ -14,7 +14,7 @@ import pytest
 import lakerunner.testing
 from lakerunner.limits import RANGE_GAP_BYTES
 from lakerunner.store import ByteRange, GetResult, PutMode, open_store
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 from lakerunner.testing import CatalogSuite, StoreSuite
 
 if TYPE_CHECKING:

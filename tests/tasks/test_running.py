@@ -24,7 +24,7 @@ from lakerunner.limits import SETBACK_KEPT_NS
 from lakerunner.model.config import Config
 from lakerunner.model.report import Setback, WorkReport
 from lakerunner.scope import Scope
-from lakerunner.store.opening import open_store
+from lakerunner.store.urls import open_store
 from lakerunner.tasks import Hold, Manner, Task, run_tasks
 from lakerunner.tasks.setbacks import (
     SETBACKS_PREFIX,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from lakerunner.model.progress import ProgressEvent
+    from lakerunner.model.report import ProgressEvent
 
 HOUR = 3600 * 10**9
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakerunner.schema.canonical import METRICS, METRICS_ROLLUP
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.sketch import RELATIVE_ERROR, quantiles, read_sketches
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.tables import METRICS, METRICS_ROLLUP
 from lakerunner.tiers import Span, last_points, roll_buckets, roll_points
 
 SECOND = 10**9

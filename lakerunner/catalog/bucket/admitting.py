@@ -29,7 +29,7 @@ from lakerunner.catalog.bucket.records import (
 )
 from lakerunner.catalog.change import commit_change
 from lakerunner.catalog.ledger import source_digest
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import SourceState
 from lakerunner.model.times import TimeRange
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog.bucket.state import State
     from lakerunner.catalog.change import CommitChange
     from lakerunner.model.commit import Commit, Unchanged
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Segment, Source
 
 _KNOWN = (Kind.LIVE, Kind.REMOVED)
 

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from lakerunner.catalog.bucket.manifest import Manifest
     from lakerunner.catalog.bucket.state import State
     from lakerunner.catalog.leases import Leases
-    from lakerunner.model.commit import Commit, Snapshot
-    from lakerunner.model.head import Head
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source, SourceState
+    from lakerunner.model.commit import Commit, Head, Snapshot
+    from lakerunner.model.segment import Rejection, Segment, Source, SourceState
     from lakerunner.model.times import TimeRange
     from lakerunner.store import ObjectStore
 

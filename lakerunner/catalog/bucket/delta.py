@@ -16,7 +16,7 @@ from lakerunner.catalog.bucket.records import (
     PurgeRecord,
 )
 from lakerunner.catalog.ledger import source_digest
-from lakerunner.model.head import Head, epoch_of
+from lakerunner.model.commit import Head, epoch_of
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog.bucket.moments import Moment
     from lakerunner.catalog.bucket.records import Entry, TableChange
     from lakerunner.catalog.columns import ColumnKey
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection
+    from lakerunner.model.segment import Rejection, Segment
 
 LIVE = MAX_NS
 """As the sequence of a removal: there was none."""

@@ -8,7 +8,7 @@ import msgspec
 
 from lakerunner.catalog.bucket.sources import SourceRun
 from lakerunner.catalog.columns import ColumnKey
-from lakerunner.model.head import Head
+from lakerunner.model.commit import Head
 from lakerunner.model.times import MIN_NS
 
 if TYPE_CHECKING:

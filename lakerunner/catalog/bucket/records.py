@@ -11,7 +11,7 @@ from lakerunner.catalog.columns import ColumnKey
 from lakerunner.errors import CatalogError, CatalogVersionError
 from lakerunner.limits import ZSTD_LEVEL
 from lakerunner.model.commit import Commit
-from lakerunner.model.source import Source
+from lakerunner.model.segment import Source
 
 FORMAT_VERSION = 3
 """Version of log entries, checkpoints and parts. Raise it when an old reader would misread them."""

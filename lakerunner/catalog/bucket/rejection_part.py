@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lakerunner.catalog.bucket.digests import split
 from lakerunner.catalog.bucket.parquet import open_file, write_table
-from lakerunner.model.source import Rejection
+from lakerunner.model.segment import Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ from lakerunner.catalog.bucket.segment_part import PartStack
 from lakerunner.catalog.columns import summarise_counts
 from lakerunner.errors import SnapshotExpiredError
 from lakerunner.model.commit import Snapshot
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import SourceState
 from lakerunner.model.times import isoformat
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog.bucket.manifest import TableManifest
     from lakerunner.catalog.bucket.parts import PartCache
     from lakerunner.catalog.bucket.rejection_part import Reasons
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection
+    from lakerunner.model.segment import Rejection, Segment
     from lakerunner.model.times import TimeRange
 
 _BY_TIME = attrgetter("min_timestamp_ns", "id")

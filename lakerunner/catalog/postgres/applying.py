@@ -30,8 +30,7 @@ from lakerunner.catalog.postgres.standing import (
     head_of,
     parts_of,
 )
-from lakerunner.model.segment import decode_segment, encode_segment
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import SourceState, decode_segment, encode_segment
 from lakerunner.model.times import MAX_NS
 
 if TYPE_CHECKING:
@@ -39,10 +38,8 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.change import CommitChange, TableChange
     from lakerunner.catalog.postgres.pool import Link, Transaction
-    from lakerunner.model.commit import Commit, Unchanged
-    from lakerunner.model.head import Head
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source
+    from lakerunner.model.commit import Commit, Head, Unchanged
+    from lakerunner.model.segment import Rejection, Segment, Source
 
 _KNOWN: LiteralString = "SELECT sequence FROM commits WHERE id = %(commit)s"
 

@@ -36,10 +36,8 @@ from lakerunner.catalog.postgres.standing import (
     write_head,
 )
 from lakerunner.errors import CatalogError
-from lakerunner.model.commit import Snapshot
-from lakerunner.model.head import Head
-from lakerunner.model.segment import decode_segment
-from lakerunner.model.source import Rejection
+from lakerunner.model.commit import Head, Snapshot
+from lakerunner.model.segment import Rejection, decode_segment
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
@@ -47,8 +45,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Source, SourceState
+    from lakerunner.model.segment import Segment, Source, SourceState
     from lakerunner.model.times import TimeRange
 
 # A segment that starts at or before the last instant asked for ends at most the longest extent

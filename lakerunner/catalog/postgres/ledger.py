@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.ledger import Block
     from lakerunner.catalog.postgres.pool import Link, Pool
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Source
 
 # The block of each run that may hold a digest: the last one that begins at or before it. A digest
 # across the border of two others is none.

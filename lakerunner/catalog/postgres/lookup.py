@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
-from lakerunner.model.source import Source, SourceState
+from lakerunner.model.segment import Source, SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

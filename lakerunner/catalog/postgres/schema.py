@@ -8,7 +8,7 @@ from psycopg import sql
 
 from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CatalogError, CatalogVersionError, ConfigurationError
-from lakerunner.model.source import Source
+from lakerunner.model.segment import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from lakerunner.catalog.postgres.schema import require_current
-from lakerunner.model.head import Head, epoch_of
+from lakerunner.model.commit import Head, epoch_of
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:

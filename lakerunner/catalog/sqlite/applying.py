@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakerunner.catalog.admission import (
     late_segments,
@@ -11,22 +11,163 @@ from lakerunner.catalog.admission import (
     refuse_unfinished,
 )
 from lakerunner.catalog.change import commit_change
-from lakerunner.catalog.sqlite.ledger import add_taken, forget_taken
-from lakerunner.catalog.sqlite.lookup import find_segments, find_sources
-from lakerunner.catalog.sqlite.standing import find_condemned, has_changed, read_head
-from lakerunner.model.segment import decode_segment, encode_segment
-from lakerunner.model.source import SourceState
-from lakerunner.model.times import MAX_NS
+from lakerunner.catalog.sqlite.ledger import add_taken, find_taken, forget_taken
+from lakerunner.model.commit import Head, epoch_of
+from lakerunner.model.segment import Source, SourceState, decode_segment, encode_segment
+from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lakerunner.catalog.change import CommitChange, TableChange
-    from lakerunner.model.commit import Commit
-    from lakerunner.model.head import Head
+    from lakerunner.model.commit import Commit, Unchanged
     from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Source
+
+# Finding many sources or segments by their keys, in a few statements.
+
+_VARIABLES = 900
+"""Values bound to one statement; any build of SQLite takes 999."""
+
+_REJECTED = """
+    WITH asked (bucket, key, etag) AS (VALUES {rows})
+    SELECT DISTINCT asked.bucket, asked.key, asked.etag
+    FROM asked
+    CROSS JOIN buckets ON buckets.url = asked.bucket
+    CROSS JOIN rejections ON rejections.bucket = buckets.number
+        AND rejections.key = asked.key AND rejections.etag = asked.etag"""
+
+_SEGMENTS = """
+    WITH asked (id) AS (VALUES {rows})
+    SELECT segments.id, segments.removed, segments.payload
+    FROM asked CROSS JOIN segments ON segments.id = asked.id"""
+
+
+KNOWN = """
+    WITH asked (id) AS (VALUES {rows})
+    SELECT segments.id FROM asked CROSS JOIN segments ON segments.id = asked.id"""
+"""Ids that are there, live or removed; for `lookup`."""
+
+
+class SegmentRow(NamedTuple):
+    """What decides whether a segment may be added, removed or purged.
+
+    Attributes:
+        id: Its id.
+        removed: The commit that removed it, if any did.
+        payload: Its description.
+    """
+
+    id: str
+    removed: int | None
+    payload: bytes
+
+    @property
+    def live(self) -> bool:
+        """Whether it is part of the current state."""
+        return self.removed is None
+
+
+def find_sources(
+    connection: sqlite3.Connection, sources: Sequence[Source]
+) -> dict[Source, SourceState]:
+    """The state of those of the sources that are known."""
+    states = dict.fromkeys(find_taken(connection, sources), SourceState.TAKEN)
+    # Lines of a source that was taken may be set aside as well.
+    keys = [(one.bucket, one.key, one.etag) for one in sources if one not in states]
+    rejected = (Source(*key) for key in lookup(connection, _REJECTED, keys))
+    return states | dict.fromkeys(rejected, SourceState.REJECTED)
+
+
+def find_segments(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, SegmentRow]:
+    """Those of the segments that are known, live or removed, by id."""
+    keys = [(segment_id,) for segment_id in ids]
+    return {row[0]: SegmentRow(*row) for row in lookup(connection, _SEGMENTS, keys)}
+
+
+def lookup(
+    connection: sqlite3.Connection, statement: str, keys: Sequence[tuple[str, ...]]
+) -> Iterator[Any]:
+    """The rows of a statement whose `{rows}` stands for all of the keys, some at a time."""
+    width = len(keys[0]) if keys else 1
+    size = _VARIABLES // width
+    for start in range(0, len(keys), size):
+        chunk = keys[start : start + size]
+        rows = ", ".join([f"({', '.join('?' * width)})"] * len(chunk))
+        yield from connection.execute(
+            statement.format(rows=rows), [value for key in chunk for value in key]
+        )
+
+
+# Where a catalog file stands, what it has condemned, and whether a part of a table changed.
+
+_HEAD = """
+    SELECT (SELECT coalesce(max(sequence), 0) FROM commits), lake, incarnation, whole, floor, purged
+    FROM standing"""
+
+_CONDEMNED = """
+    WITH asked (id) AS (VALUES {rows})
+    SELECT condemned.id FROM asked CROSS JOIN condemned ON condemned.id = asked.id"""
+
+# Of what is live, what was added since; of what was removed since, what was there before. As in
+# `catalog.SEGMENTS_NOW`, the longest extent bounds the walk, and may not fit 64 bits.
+_CHANGED = """
+    SELECT EXISTS (
+        SELECT 1 FROM tables CROSS JOIN segments ON segments.table_number = tables.number
+        WHERE tables.organization = :organization AND tables.name = :table
+            AND max_ns >= :first AND min_ns <= :last
+            AND max_ns <= CASE extent_ns WHEN :longest THEN :longest
+                ELSE :last + min(extent_ns, :room) END
+            AND (removed IS NULL AND added > :sequence
+                OR removed > :sequence AND added <= :sequence))"""
+
+
+def read_head(connection: sqlite3.Connection) -> Head:
+    """Where the catalog stands in this transaction."""
+    sequence, lake, incarnation, whole, floor, purged = connection.execute(_HEAD).fetchone()
+    return Head(sequence, lake, incarnation, bool(whole), floor, purged)
+
+
+def write_head(connection: sqlite3.Connection, head: Head) -> None:
+    """Keep all of it but the sequence, which is that of the last commit."""
+    connection.execute(
+        "UPDATE standing SET lake = ?, incarnation = ?, whole = ?, floor = ?, purged = ?",
+        (head.lake, head.incarnation, head.whole, head.floor, head.purged),
+    )
+
+
+def find_condemned(connection: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
+    """Those of the segments that are condemned."""
+    return {row[0] for row in lookup(connection, _CONDEMNED, [(name,) for name in ids])}
+
+
+def add_condemned(connection: sqlite3.Connection, ids: Sequence[str], floor: int) -> None:
+    """Condemn segments, and forget those below the floor."""
+    epochs = ((name, epoch_of(name)) for name in ids)
+    connection.executemany(
+        "INSERT OR IGNORE INTO condemned (id, epoch) VALUES (?, ?)",
+        ((name, MAX_NS if epoch is None else epoch) for name, epoch in epochs),
+    )
+    connection.execute("DELETE FROM condemned WHERE epoch < ?", (floor,))
+
+
+def has_changed(
+    connection: sqlite3.Connection, organization: str, wanted: Unchanged, head: Head
+) -> bool:
+    """Whether other segments are live in a part of a table than were then, or it cannot be told."""
+    last = max(MIN_NS, min(wanted.end_ns - 1, MAX_NS))
+    values = {
+        "organization": organization,
+        "table": wanted.table,
+        "first": max(MIN_NS, min(wanted.start_ns, MAX_NS)),
+        "last": last,
+        "longest": MAX_NS,
+        "room": MAX_NS - max(last, 0),
+        "sequence": wanted.sequence,
+    }
+    (changed,) = connection.execute(_CHANGED, values).fetchone()
+    return bool(changed) or wanted.sequence < head.purged
+
 
 _ADD_SEGMENT = """
     INSERT INTO segments (id, table_number, min_ns, max_ns, added, payload)

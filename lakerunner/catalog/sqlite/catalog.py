@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -19,29 +20,91 @@ from lakerunner.catalog.admission import (
 )
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
 from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.leases import KEPT_SECONDS, Leases
 from lakerunner.catalog.ledger import ANY_SIZE, MERGED_AT_ONCE, RECENT, pack
-from lakerunner.catalog.sqlite.applying import apply_commit, forget_sources
-from lakerunner.catalog.sqlite.leases import SqliteLeases
+from lakerunner.catalog.sqlite.applying import (
+    KNOWN,
+    add_condemned,
+    apply_commit,
+    find_segments,
+    find_sources,
+    forget_sources,
+    lookup,
+    read_head,
+    write_head,
+)
 from lakerunner.catalog.sqlite.ledger import SqliteShelf, is_full
-from lakerunner.catalog.sqlite.lookup import KNOWN, find_segments, find_sources, lookup
 from lakerunner.catalog.sqlite.pool import ConnectionPool
-from lakerunner.catalog.sqlite.standing import add_condemned, read_head, write_head
 from lakerunner.errors import CatalogError, ConfigurationError
 from lakerunner.model.commit import Snapshot
-from lakerunner.model.segment import decode_segment
-from lakerunner.model.source import Rejection, Source
-from lakerunner.model.times import MAX_NS, MIN_NS
+from lakerunner.model.segment import Rejection, Source, decode_segment
+from lakerunner.model.times import MAX_NS, MIN_NS, NANOS
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from lakerunner.catalog.leases import Leases
-    from lakerunner.model.commit import Commit
-    from lakerunner.model.head import Head
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import SourceState
+    from lakerunner.model.commit import Commit, Head
+    from lakerunner.model.segment import Segment, SourceState
     from lakerunner.model.times import TimeRange
+
+# Leases for work in a catalog file, for the processes of one machine, by its clock.
+
+_FREE = "SELECT 1 FROM leases WHERE kind = ? AND key = ? AND expires_ns > ?"
+_TAKE = """
+    INSERT INTO leases (kind, key, owner, expires_ns) VALUES (?, ?, ?, ?)
+    ON CONFLICT (kind, key) DO UPDATE
+    SET owner = excluded.owner, expires_ns = excluded.expires_ns"""
+_RENEW = "UPDATE leases SET expires_ns = ? WHERE kind = ? AND key = ? AND owner = ?"
+
+
+class SqliteLeases(Leases):
+    """Leases among the processes that open the same file.
+
+    Args:
+        pool: The connections of the catalog, which closes them.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+
+    def take(
+        self, kind: str, keys: Sequence[str], owner: str, seconds: float, *, limit: int = 1
+    ) -> list[str]:
+        """Take what nobody has, in one transaction."""
+        taken: list[str] = []
+        with self._pool.writing() as connection:
+            now_ns = time.time_ns()
+            connection.execute(
+                "DELETE FROM leases WHERE expires_ns < ?", (now_ns - KEPT_SECONDS * NANOS,)
+            )
+            for key in dict.fromkeys(keys):
+                if len(taken) == limit:
+                    break
+                if connection.execute(_FREE, (kind, key, now_ns)).fetchone() is None:
+                    taken.append(key)
+                    expires_ns = now_ns + int(seconds * NANOS)
+                    connection.execute(_TAKE, (kind, key, owner, expires_ns))
+        return taken
+
+    def renew(self, kind: str, keys: Sequence[str], owner: str, seconds: float) -> list[str]:
+        """Move the end of the owner's leases."""
+        with self._pool.writing() as connection:
+            expires_ns = time.time_ns() + int(seconds * NANOS)
+            return [
+                key
+                for key in dict.fromkeys(keys)
+                if connection.execute(_RENEW, (expires_ns, kind, key, owner)).rowcount
+            ]
+
+    def release(self, kind: str, keys: Sequence[str], owner: str) -> None:
+        """Delete the owner's leases."""
+        with self._pool.writing() as connection:
+            connection.executemany(
+                "DELETE FROM leases WHERE kind = ? AND key = ? AND owner = ?",
+                ((kind, key, owner) for key in keys),
+            )
+
 
 # A segment that starts at or before the last instant asked for ends at most the longest extent
 # later. With that upper bound the walk over `max_ns` has two ends; without it, it would go on to

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from lakerunner.catalog.ledger import Block
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Source
 
 _FIND = """
     SELECT number, digests FROM ledger_blocks WHERE number <= ? AND number >= ?

@@ -7,20 +7,201 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from lakerunner.catalog.sqlite.failures import translate
-from lakerunner.catalog.sqlite.queueing import WriterQueue
-from lakerunner.catalog.sqlite.read_only import connect, is_read_only, read_only
-from lakerunner.catalog.sqlite.schema import prepare, require_current
-from lakerunner.errors import CatalogUnavailableError
+from lakerunner.catalog.sqlite.schema import prepare, require_current, require_same
+from lakerunner.errors import CatalogError, CatalogUnavailableError, CommitUnknownError
 from lakerunner.limits import CATALOG_BUSY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+# From SQLite's result codes to lakerunner's errors: what a handler would do about each.
+
+_PRIMARY = 0xFF
+"""Extended codes carry their kind in the lowest byte."""
+
+_MAY_PASS = {
+    sqlite3.SQLITE_BUSY: f"stayed locked by another writer for {CATALOG_BUSY_MS} ms",
+    sqlite3.SQLITE_LOCKED: "is locked by another connection",
+    sqlite3.SQLITE_PROTOCOL: "could not be locked",
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full; nothing was changed",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; is it there, and may this process write it?",
+    sqlite3.SQLITE_IOERR: "could not be read or written",
+}
+_STAYS = {
+    sqlite3.SQLITE_READONLY: "is read-only; give this process the right to write it",
+    sqlite3.SQLITE_PERM: "may not be opened by this process",
+    sqlite3.SQLITE_NOTADB: "is not a SQLite file; give the catalog a path of its own",
+    sqlite3.SQLITE_CORRUPT: (
+        "is damaged; restore a copy, or move it and its -wal and -shm files away and rebuild the "
+        "catalog from the segments, whose footers repeat every entry"
+    ),
+}
+
+
+def translate(error: sqlite3.Error, path: Path, *, committing: bool = False) -> CatalogError:
+    """The error to raise in place of SQLite's own.
+
+    Args:
+        error: What SQLite raised.
+        path: The catalog's file, for the message.
+        committing: It was raised by the statement that makes a transaction durable. If the disk
+            failed there, nobody can tell whether the transaction survives.
+    """
+    code = getattr(error, "sqlite_errorcode", 0)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    kind = code & _PRIMARY
+    context = {"path": str(path), "sqlite": name}
+    if committing and kind == sqlite3.SQLITE_IOERR:
+        return CommitUnknownError(f"catalog {path}: the disk failed during the commit", **context)
+    if kind in _MAY_PASS:
+        return CatalogUnavailableError(f"catalog {path} {_MAY_PASS[kind]} ({name})", **context)
+    if kind in _STAYS:
+        return CatalogError(f"catalog {path} {_STAYS[kind]} ({name})", **context)
+    return CatalogError(f"catalog {path} failed: {error} ({name})", **context)
+
+
+# Whose turn it is among the processes that want to write one catalog file.
+
+try:
+    import fcntl
+except ImportError:  # Windows: SQLite's own lock decides alone
+    _LOCKS = False
+else:
+    _LOCKS = True
+
+
+_TURN_POLL_S = 0.001
+
+
+class WriterQueue:
+    """A place at the head of those that wait for SQLite's lock, held by one process at a time.
+
+    It makes waiting fair and protects nothing: SQLite's own lock does. So a place that cannot be
+    had, because the file cannot be made or its holder stands still, is done without.
+
+    Args:
+        path: The catalog. The queue is a file beside it, empty, which may be deleted at any time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(f"{path.name}-turn")
+
+    @contextmanager
+    def place(self, deadline: float) -> Iterator[None]:
+        """Wait for the place until half of the time that is left has passed, and hold it.
+
+        Args:
+            deadline: By `time.monotonic()`.
+        """
+        descriptor = None
+        with suppress(OSError):
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+            descriptor = os.open(self._path, flags, 0o666) if _LOCKS else None
+        if descriptor is None:
+            yield
+            return
+        try:
+            _wait(descriptor, (time.monotonic() + deadline) / 2)
+            yield
+        finally:
+            os.close(descriptor)  # and with it the lock
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one process, and the one thread of it, that packs the file.
+
+        This one does protect something, so that its file is never deleted.
+
+        Raises:
+            BlockingIOError: Another one packs, or there are no such locks here.
+        """
+        if not _LOCKS:
+            raise BlockingIOError
+        path = self._path.with_name(self._path.name.removesuffix("-turn") + "-pack")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def forget(self) -> None:
+        """Delete the file. Those who wait at it now do not meet those who come later."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def _wait(descriptor: int, deadline: float) -> None:
+    # Asked again and again rather than waited for: that could not be given up.
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_TURN_POLL_S)
+        except OSError:
+            return  # a file system without such locks
+        else:
+            return
+
+
+# Reading a catalog file where nothing can be written: a read-only mount, or no right to.
+
+
+def connect(path: Path, how: str) -> sqlite3.Connection:
+    """A connection in autocommit mode, for any thread; `how` are parameters of SQLite's URIs."""
+    return sqlite3.connect(
+        f"{path.as_uri()}?{how}",
+        uri=True,
+        timeout=CATALOG_BUSY_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether a file is there and it or its directory cannot be written."""
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return not writable and path.exists()
+
+
+@contextmanager
+def read_only(path: Path, begin: str) -> Iterator[sqlite3.Connection]:
+    """A connection for one transaction, which sees one state of the file.
+
+    Readers and writers of a file meet in the log beside it. While another process has the file
+    open, from where it can be written, its log is there and is read. If there is none, and none can
+    be made, the file is read as it lies there, and has to be the same afterwards.
+
+    Args:
+        path: The file.
+        begin: How the transaction begins; one that wants to write is refused.
+
+    Raises:
+        CatalogVersionError: The file is of a newer version.
+        CatalogUnavailableError: It was changed meanwhile.
+        CatalogError: It cannot be read, or is to be written.
+    """
+    alone = not path.with_name(f"{path.name}-wal").exists()
+    before = path.stat()
+    try:
+        with closing(connect(path, "mode=ro&immutable=1" if alone else "mode=ro")) as connection:
+            connection.execute(begin)
+            require_same(connection, str(path))
+            yield connection
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    after = path.stat()
+    if alone and (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        raise CatalogUnavailableError(
+            f"catalog {path} was changed while it was read", path=str(path)
+        )
+
 
 _READ = "BEGIN"
 _WRITE = "BEGIN IMMEDIATE"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CatalogError, CatalogVersionError
 from lakerunner.limits import CATALOG_BUSY_MS
-from lakerunner.model.source import Source
+from lakerunner.model.segment import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,11 +12,182 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.otlp.nesting import children, text
-from lakerunner.formats.otlp.values import NESTED, SCALARS, nested_json, scalar_text
-from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs
-from lakerunner.schema.names import assign_names
-from lakerunner.schema.types import common_type
+from lakerunner.errors import CorruptObjectError
+from lakerunner.formats.otlp.wire import value_handler
+from lakerunner.limits import NESTING_DEPTH
+from lakerunner.schema.arrays import common_type
+from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs, assign_names
+from lakerunner.schema.text import base64_text, double_text, quote, repair_utf8
+
+# Take lists of messages apart: the parent of each child, and the children in one array.
+
+
+class Children(NamedTuple):
+    """All children of a column of lists.
+
+    Attributes:
+        parents: int32; the row of the parent of each child, ascending.
+        values: The children, in order.
+    """
+
+    parents: Any
+    values: Any
+
+
+def children(lists: Any) -> Children:
+    """Flatten a list array without NULLs.
+
+    Example:
+        >>> parents, values = children(pa.array([["a"], [], ["b", "c"]]))
+        >>> parents.tolist(), values.to_pylist()
+        ([0, 2, 2], ['a', 'b', 'c'])
+    """
+    offsets = lists.offsets.to_numpy()
+    parents = np.repeat(np.arange(len(lists), dtype=np.int32), np.diff(offsets))
+    return Children(parents, lists.values.slice(offsets[0], offsets[-1] - offsets[0]))
+
+
+def text(values: Any) -> Any:
+    """A text column as strings, whichever way it was decoded."""
+    if pa.types.is_binary(values.type):
+        return repair_utf8(values).text
+    return values
+
+
+def list_offsets(counts: Any) -> Any:
+    """Offsets of lists of given lengths.
+
+    Args:
+        counts: Integer array: the length of each list.
+
+    Example:
+        >>> list_offsets(np.array([2, 0, 1])).to_pylist()
+        [0, 2, 2, 3]
+    """
+    return pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+
+
+# `AnyValue`: the one value of many types, as typed columns and as JSON text.
+#
+# Nested values are written as JSON one level at a time: all arrays and maps of one depth, of all
+# rows, are decoded in one call, and their texts are joined in one call. A loop here runs over
+# depths.
+#
+# Mapping to JSON follows ProtoJSON (https://protobuf.dev/programming-guides/json/) with two changes
+# for readers: 64-bit integers stay numbers, and maps are objects. NaN and the infinities are text,
+# bytes are base64 text, and an empty value is `null`. A key that stands twice in a map is written
+# twice.
+
+SCALARS = {
+    "string_value": "string",
+    "bool_value": "bool",
+    "int_value": "int64",
+    "double_value": "double",
+}
+"""Fields of `AnyValue` that become a typed column, and the type."""
+
+NESTED = {"array_value": "array", "kvlist_value": "map", "bytes_value": "bytes"}
+"""Fields of `AnyValue` that become JSON text, and the name of their type in field metadata."""
+
+
+def scalar_text(values: Any, field: str) -> Any:
+    """The text of one scalar field of `AnyValue`; NULL where another field is set."""
+    column = values.field(field)
+    if field == "string_value":
+        return text(column)
+    return double_text(column) if field == "double_value" else column.cast(pa.string())
+
+
+def nested_json(values: Any, depth: int = 0) -> Any:
+    """JSON text of arrays, maps and bytes; NULL where the value is a scalar or empty.
+
+    Args:
+        values: Struct array of `AnyValue`. Bytes may be given as base64 text, arrays and maps as
+            JSON text.
+        depth: How many levels lie above.
+
+    Raises:
+        CorruptObjectError: A nested value is broken, or deeper than `limits.NESTING_DEPTH`.
+    """
+    if depth > NESTING_DEPTH:
+        raise CorruptObjectError(f"a value is nested deeper than {NESTING_DEPTH} levels")
+    parts = []
+    raw = values.field("bytes_value")
+    if raw.null_count < len(raw):
+        parts.append(quote(raw if pa.types.is_string(raw.type) else base64_text(raw)))
+    for field, kind in (("array_value", "ArrayValue"), ("kvlist_value", "KeyValueList")):
+        encoded = values.field(field)
+        if encoded.null_count < len(encoded):
+            ready = pa.types.is_string(encoded.type)
+            parts.append(encoded if ready else _container(encoded, kind, depth))
+    if not parts:
+        return pa.nulls(len(values), pa.string())
+    return parts[0] if len(parts) == 1 else pc.coalesce(*parts)
+
+
+def _container(encoded: Any, kind: str, depth: int) -> Any:
+    """Arrays or maps of one depth: decode all, and write those that are there."""
+    positions = pc.indices_nonzero(encoded.is_valid())
+    whole = container_text(_decode_containers(encoded.take(positions), kind), kind, depth)
+    rows = np.full(len(encoded), -1, np.int64)
+    rows[positions.to_numpy()] = np.arange(len(positions))
+    return whole.take(pa.array(rows, mask=rows < 0))
+
+
+def container_text(lists: Any, kind: str, depth: int) -> Any:
+    """JSON text of arrays or maps: write each element, join the elements.
+
+    Args:
+        lists: List array of `AnyValue` or `KeyValue`, without NULLs.
+        kind: `ArrayValue` or `KeyValueList`.
+        depth: How many levels lie above.
+    """
+    elements = children(lists)
+    if kind == "KeyValueList":
+        written = json_text(elements.values.field("value"), depth + 1)
+        keys = quote(text(elements.values.field("key")))
+        written = pc.binary_join_element_wise(keys, written, ":")
+    else:
+        written = json_text(elements.values, depth + 1)
+    counts = np.bincount(elements.parents, minlength=len(lists))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), written), ",")
+    opening, closing = ("{", "}") if kind == "KeyValueList" else ("[", "]")
+    return pc.binary_join_element_wise(opening, joined, closing, "")
+
+
+def _decode_containers(present: Any, kind: str) -> Any:
+    try:
+        return value_handler(kind).array_to_record_batch(present).column(0)
+    except ValueError:  # most likely text that is not UTF-8
+        try:
+            handler = value_handler(kind, text_as_bytes=True)
+            return handler.array_to_record_batch(present).column(0)
+        except ValueError as error:
+            raise CorruptObjectError(f"a nested value cannot be decoded: {error}") from error
+
+
+def json_text(values: Any, depth: int = 0) -> Any:
+    """JSON text of every value, scalars included; `null` for an empty one.
+
+    Args:
+        values: Struct array of `AnyValue`.
+        depth: How many levels lie above.
+    """
+    parts = []
+    for field in SCALARS:
+        column = values.field(field)
+        if column.null_count == len(column):
+            continue
+        written = scalar_text(values, field)
+        if field == "string_value":
+            written = quote(written)
+        elif field == "double_value":
+            finite = pc.is_finite(column)
+            written = pc.if_else(finite, written, quote(written))
+        parts.append(written)
+    return pc.coalesce(*parts, nested_json(values, depth), "null")
+
 
 _LARGEST_EXACT = 2**53  # beyond it a double cannot hold every integer
 
@@ -181,3 +352,31 @@ def _types_at(pairs: _Pairs, positions: Any) -> list[str]:
         for field, column in pairs.fields.items()
         if column.take(indices).null_count < len(indices)
     ]
+
+
+# Lists of attributes as JSON objects, for messages that are no rows of their own.
+
+
+def attribute_objects(lists: Any) -> Any:
+    """Write lists of attributes as JSON objects; NULL for an empty list.
+
+    A key that stands twice is written twice, and an empty value is `null`.
+
+    Args:
+        lists: List array of `KeyValue`, without NULLs.
+
+    Returns:
+        String array of as many rows.
+
+    Raises:
+        CorruptObjectError: A nested value cannot be decoded.
+    """
+    owners, pairs = children(lists)
+    if not len(pairs):
+        return pa.nulls(len(lists), pa.string())
+    keys = quote(text(pairs.field("key")))
+    written = pc.binary_join_element_wise(keys, json_text(pairs.field("value")), ":")
+    counts = np.bincount(owners, minlength=len(lists))
+    joined = pc.binary_join(pa.ListArray.from_arrays(list_offsets(counts), written), ",")
+    objects = pc.binary_join_element_wise("{", joined, "}", "")
+    return pc.if_else(pa.array(counts > 0), objects, pa.scalar(None, pa.string()))

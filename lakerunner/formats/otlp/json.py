@@ -21,7 +21,7 @@ from lakerunner.formats.otlp.json_types import request_schema
 from lakerunner.formats.otlp.protobuf import DECODERS
 from lakerunner.limits import OBJECT_BYTES
 from lakerunner.model.signal import Signal
-from lakerunner.schema.decoded import SetAside
+from lakerunner.schema.tables import SetAside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from lakerunner.formats.base import Format, Part
     from lakerunner.formats.otlp.json_lines import Lines
     from lakerunner.formats.otlp.json_read import Documents
-    from lakerunner.model.mapping import SourceMapping
-    from lakerunner.schema.decoded import Decoded
+    from lakerunner.model.profile import SourceMapping
+    from lakerunner.schema.tables import Decoded
 
 
 class OtlpJson:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import CorruptObjectError
+from lakerunner.formats.otlp.attributes import container_text, nested_json
 from lakerunner.formats.otlp.json_types import CONTAINERS, is_value, lower_camel
-from lakerunner.formats.otlp.values import container_text, nested_json
 
 _BASE64 = "^[A-Za-z0-9+/]*$"
 _PADS = pa.array(["", None, "==", "="])  # no base64 text has one character more than a whole group

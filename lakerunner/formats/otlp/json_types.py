@@ -3,7 +3,7 @@
 Both are derived from the layout the protobuf decoder has, so a new field of the protocol is known
 to both at once. The batch differs in three places, where JSON carries text: ids (hex), bytes
 (base64), and nested values, which are JSON text already. `lakerunner.schema.ids` and
-`lakerunner.formats.otlp.values` take either.
+`lakerunner.formats.otlp.attributes` take either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from lakerunner.formats.otlp.descriptors import request_handler
+from lakerunner.formats.otlp.wire import request_handler
 from lakerunner.model.signal import Signal
 
 CONTAINERS = {"array_value": "ArrayValue", "kvlist_value": "KeyValueList"}

@@ -8,14 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.otlp.nesting import text
+from lakerunner.formats.otlp.attributes import NESTED, SCALARS, nested_json, scalar_text, text
 from lakerunner.formats.otlp.origin import own_attributes, spread
-from lakerunner.formats.otlp.values import NESTED, SCALARS, nested_json, scalar_text
-from lakerunner.schema.canonical import LOGS, SERVICE
-from lakerunner.schema.columns import absent_if_empty, absent_if_zero, compact_strings
-from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
+from lakerunner.schema.arrays import absent_if_empty, absent_if_zero, compact_strings
 from lakerunner.schema.ids import hex_ids
 from lakerunner.schema.levels import derive_levels
+from lakerunner.schema.tables import LOGS, SERVICE, Decoded, PayloadRows, decoded
 from lakerunner.schema.timestamps import choose_times
 
 _RESERVED = frozenset(LOGS.names) - {SERVICE}

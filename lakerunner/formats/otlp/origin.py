@@ -12,13 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.otlp.attributes import pivot
-from lakerunner.formats.otlp.nesting import children, text
+from lakerunner.formats.otlp.attributes import children, pivot, text
 from lakerunner.limits import ATTRIBUTE_COLUMNS
-from lakerunner.schema.attribute import AttributeColumn, AttributeTable
-from lakerunner.schema.columns import absent_if_empty, absent_if_zero, compact_strings
-from lakerunner.schema.json_text import json_text
-from lakerunner.schema.names import RECORD, RESOURCE, SCOPE
+from lakerunner.schema.arrays import absent_if_empty, absent_if_zero, compact_strings
+from lakerunner.schema.attribute import RECORD, RESOURCE, SCOPE, AttributeColumn, AttributeTable
+from lakerunner.schema.text import json_text
 
 if TYPE_CHECKING:
     from lakerunner.schema.attribute import OverflowPairs

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from lakerunner.errors import CorruptObjectError, UnknownFormatError
 from lakerunner.formats.base import Measure, Part, too_long
-from lakerunner.formats.otlp.descriptors import request_handler
-from lakerunner.formats.otlp.framing import first_message, unframed
 from lakerunner.formats.otlp.logs import decode_logs
-from lakerunner.formats.otlp.metrics.decode import decode_metrics
+from lakerunner.formats.otlp.metrics import decode_metrics
 from lakerunner.formats.otlp.shallow import count_points, count_records, cut_between_records
 from lakerunner.formats.otlp.spans import decode_spans
-from lakerunner.formats.otlp.wire import MAX_FIELD_BYTES, recognise_signal, split_message
+from lakerunner.formats.otlp.wire import (
+    MAX_FIELD_BYTES,
+    first_message,
+    recognise_signal,
+    request_handler,
+    split_message,
+    unframed,
+)
 from lakerunner.limits import OBJECT_BYTES
 from lakerunner.model.signal import Signal
 
@@ -23,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lakerunner.formats.base import Format
-    from lakerunner.model.mapping import SourceMapping
-    from lakerunner.schema.decoded import Decoded
+    from lakerunner.model.profile import SourceMapping
+    from lakerunner.schema.tables import Decoded
 
 _RESOURCE = 3
 _RECORD_TAG = b"\x12"

@@ -19,16 +19,14 @@ from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
 from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
 from lakerunner.formats.records.times import DayOrders, Written, take_moments
 from lakerunner.formats.records.together import arrays_together
-from lakerunner.model.mapping import SourceMapping
+from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
+from lakerunner.schema.arrays import compact_strings
 from lakerunner.schema.attribute import AttributeColumn
-from lakerunner.schema.canonical import SERVICE
-from lakerunner.schema.columns import compact_strings
-from lakerunner.schema.decoded import Decoded, PayloadRows, decoded
-from lakerunner.schema.json_text import json_text
 from lakerunner.schema.series import series_ids
 from lakerunner.schema.span_fingerprint import span_fingerprints
-from lakerunner.schema.tables import TABLE_OF
+from lakerunner.schema.tables import SERVICE, TABLE_OF, Decoded, PayloadRows, decoded
+from lakerunner.schema.text import json_text
 from lakerunner.schema.timestamps import SOURCE_NAMES, TimeSource
 
 if TYPE_CHECKING:

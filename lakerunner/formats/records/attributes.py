@@ -10,12 +10,17 @@ import pyarrow.compute as pc
 
 from lakerunner.formats.records.convert import plain_text
 from lakerunner.limits import ATTRIBUTE_COLUMNS
-from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs
-from lakerunner.schema.base64 import base64_text
-from lakerunner.schema.columns import compact_strings
-from lakerunner.schema.json_text import json_text
-from lakerunner.schema.names import RECORD, RESOURCE, SCOPE, assign_names
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP, compact_strings
+from lakerunner.schema.attribute import (
+    RECORD,
+    RESOURCE,
+    SCOPE,
+    AttributeColumn,
+    AttributeTable,
+    OverflowPairs,
+    assign_names,
+)
+from lakerunner.schema.text import base64_text, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

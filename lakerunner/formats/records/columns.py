@@ -28,18 +28,16 @@ from lakerunner.formats.records.lists import to_list
 from lakerunner.formats.records.roles import DURATIONS, END, NAMES, OBSERVED, START
 from lakerunner.formats.records.times import take_time
 from lakerunner.model.signal import Signal
-from lakerunner.schema.columns import absent_if_zero, compact_strings
-from lakerunner.schema.enumerations import KINDS, STATUS_CODES, TEMPORALITIES
-from lakerunner.schema.levels import derive_levels
+from lakerunner.schema.arrays import TIMESTAMP, absent_if_zero, compact_strings
+from lakerunner.schema.levels import KINDS, STATUS_CODES, TEMPORALITIES, derive_levels
 from lakerunner.schema.tables import TABLE_OF
-from lakerunner.schema.types import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lakerunner.formats.records.fields import Fields
     from lakerunner.formats.records.times import Moments
-    from lakerunner.model.mapping import SourceMapping
+    from lakerunner.model.profile import SourceMapping
 
 _LOOSE = frozenset({"event", "data", "line", "text", "content", "raw"})
 """Names that mean the text of a log record only if they hold text."""

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.formats.records.fields import Converted
-from lakerunner.schema.columns import absent_if_empty
+from lakerunner.schema.arrays import absent_if_empty
 from lakerunner.schema.ids import hex_ids
-from lakerunner.schema.json_text import json_text
-from lakerunner.schema.number_text import double_text
+from lakerunner.schema.text import double_text, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

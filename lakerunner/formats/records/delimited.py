@@ -19,7 +19,7 @@ from lakerunner.formats.records.keys import distinct
 from lakerunner.formats.records.payload_lines import valid_text
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.text_types import typed_columns
-from lakerunner.schema.decoded import SetAside
+from lakerunner.schema.tables import SetAside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from lakerunner.formats.base import Format, Measure, Part
     from lakerunner.formats.records.between import TextRows
     from lakerunner.formats.records.read import Records
-    from lakerunner.model.mapping import SourceMapping
-    from lakerunner.schema.decoded import Decoded
+    from lakerunner.model.profile import SourceMapping
+    from lakerunner.schema.tables import Decoded
 
 _HEAD_BYTES = 64 * 1024
 _COLUMNS = frozenset(name for table in TABLE_OF.values() for name in table.schema.names)

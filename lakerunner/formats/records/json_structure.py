@@ -23,7 +23,7 @@ from lakerunner.limits import OBJECT_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lakerunner.schema.decoded import SetAside
+    from lakerunner.schema.tables import SetAside
 
 _HEAD = 64 * 1024
 _LINES_LOOKED_AT = 20

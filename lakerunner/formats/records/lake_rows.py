@@ -16,10 +16,8 @@ import pyarrow.compute as pc
 from lakerunner.formats.records.convert import to_integer, to_word
 from lakerunner.formats.records.fields import Preferred
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import OverflowPairs
-from lakerunner.schema.canonical import OVERFLOW_TYPE
-from lakerunner.schema.names import OVERFLOW, RECORD, RESOURCE, SCOPE
-from lakerunner.schema.tables import TABLE_OF
+from lakerunner.schema.attribute import OVERFLOW, RECORD, RESOURCE, SCOPE, OverflowPairs
+from lakerunner.schema.tables import OVERFLOW_TYPE, TABLE_OF
 
 if TYPE_CHECKING:
     from lakerunner.formats.records.fields import Fields

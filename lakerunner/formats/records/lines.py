@@ -11,7 +11,7 @@ from lakerunner.limits import OBJECT_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from lakerunner.schema.decoded import SetAside
+    from lakerunner.schema.tables import SetAside
 
 
 class LongLines:

@@ -26,7 +26,7 @@ from lakerunner.formats.records.json_check import suspicious_lines
 from lakerunner.formats.records.json_columns import as_lines
 from lakerunner.formats.records.json_read import UnevenError, read_lines
 from lakerunner.formats.records.payload_lines import join_lines
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.formats.records.structured import ELEMENT, STRUCTURED, read_elements
-from lakerunner.schema.columns import absent_if_empty
-from lakerunner.schema.time_zones import ZONE_IN_LINE
+from lakerunner.schema.arrays import absent_if_empty
+from lakerunner.schema.timestamps import ZONE_IN_LINE
 
 if TYPE_CHECKING:
     from lakerunner.formats.records.read import Records
-    from lakerunner.model.mapping import SourceMapping
+    from lakerunner.model.profile import SourceMapping
 
 LINE = "message"
 """The column in which the reader of text hands over lines."""

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from lakerunner.errors import ErrorCode, ObjectTooLargeError
-from lakerunner.schema.decoded import SetAside
-from lakerunner.schema.utf8 import repair_utf8
+from lakerunner.schema.tables import SetAside
+from lakerunner.schema.text import repair_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

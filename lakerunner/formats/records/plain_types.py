@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from lakerunner.formats.records.keys import distinct
 from lakerunner.formats.records.together import arrays_together
-from lakerunner.schema.utf8 import repair_utf8
+from lakerunner.schema.text import repair_utf8
 
 _INTERVAL = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
 

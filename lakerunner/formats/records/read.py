@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakerunner.formats.records.payload_lines import Lines
-    from lakerunner.schema.decoded import SetAside
+    from lakerunner.schema.tables import SetAside
 
 
 class Between(NamedTuple):

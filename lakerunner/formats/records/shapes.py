@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.formats.records.lake_rows import MARKS, is_lake_row
-from lakerunner.model.mapping import SourceMapping
+from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.schema.number_text import double_text
+from lakerunner.schema.text import double_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -12,17 +12,17 @@ import pyarrow.compute as pc
 from lakerunner.formats.records.fields import Converted, take_apart
 from lakerunner.formats.records.roles import END, START, TIME
 from lakerunner.model.signal import Signal
-from lakerunner.schema.decoded import Days
+from lakerunner.schema.arrays import TIMESTAMP
+from lakerunner.schema.tables import Days
 from lakerunner.schema.time_columns import USUAL, ParsedTimes, TimeReading, parse_times
 from lakerunner.schema.timestamps import SOURCE_NAMES, TimeSource
-from lakerunner.schema.types import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakerunner.formats.records.fields import Fields, Preferred
     from lakerunner.formats.records.read import Records
-    from lakerunner.model.mapping import SourceMapping
+    from lakerunner.model.profile import SourceMapping
 
 _CLOCK = r"^\d{1,2}:\d{2}:\d{2}"
 _JOINED = "date time"

@@ -26,7 +26,7 @@ from lakerunner.intake.protocols.protocol import (
 )
 from lakerunner.intake.protocols.syslog import SEVERITIES
 from lakerunner.model.signal import Signal
-from lakerunner.schema.utf8 import repair_utf8
+from lakerunner.schema.text import repair_utf8
 
 KIND = "application/vnd.fdo.journal"
 _BINARY = re.compile(rb"(?:^|\n)([A-Z0-9_]{1,64})\n(?=.{8})", re.DOTALL)

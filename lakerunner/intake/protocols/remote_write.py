@@ -29,7 +29,7 @@ from lakerunner.intake.protocols.protocol import (
     plain_failure,
 )
 from lakerunner.model.signal import Signal
-from lakerunner.schema.json_text import json_text
+from lakerunner.schema.text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

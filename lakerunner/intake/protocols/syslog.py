@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from lakerunner.errors import CorruptObjectError
 from lakerunner.intake.protocols.protocol import offsets_of
-from lakerunner.schema.utf8 import repair_utf8
+from lakerunner.schema.text import repair_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lakerunner.model.times import TimeRange
 from lakerunner.query.promql.otlp import PARTS, Stream, label_name, metric_name
-from lakerunner.schema.names import RECORD, RESOURCE
+from lakerunner.schema.attribute import RECORD, RESOURCE
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from lakerunner.query.promql.histograms import CUSTOM_SCHEMA, Buckets, Histograms
 from lakerunner.query.promql.labels import NAME, Labels
 from lakerunner.query.promql.series import NO_HISTOGRAM
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from lakerunner.query.promql.otlp import (
     label_name,
     metric_name,
 )
-from lakerunner.schema.names import RECORD, RESOURCE
+from lakerunner.schema.attribute import RECORD, RESOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,7 +18,7 @@ from lakerunner.errors import QuerySyntaxError
 from lakerunner.limits import QUERY_LISTED_VALUES
 from lakerunner.query.sql.rewriting import Edit
 from lakerunner.query.sql.tokens import Kind
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:
     from lakerunner.query.sql.tokens import Token

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from lakerunner.model.times import MAX_NS, isoformat
 from lakerunner.printable import printable
-from lakerunner.schema.canonical import SERVICE
+from lakerunner.schema.tables import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ import pyarrow as pa
 from lakerunner.schema.fingerprints.lines import counted_text
 from lakerunner.schema.fingerprints.shapes import shape_keys
 from lakerunner.schema.fingerprints.templates import templates_of
-from lakerunner.schema.hashing import hash_text
+from lakerunner.schema.ids import hash_text
 
 
 class Fingerprints(NamedTuple):

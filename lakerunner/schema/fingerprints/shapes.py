@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from lakerunner.schema.hashing import hash_slices, mix64
+from lakerunner.schema.ids import hash_slices, mix64
 
 _BLOCK_BYTES = 1 << 17  # the arrays of a block of this size stay in the processor's cache
 _LAST_ASCII = 0x7F

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lakerunner.errors import StoreError
-from lakerunner.store.opening import open_store
+from lakerunner.store.urls import open_store
 from lakerunner.testing.servers.process import HOST, Service, find_program, free_ports, running
 
 if TYPE_CHECKING:

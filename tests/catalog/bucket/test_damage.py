@@ -21,8 +21,8 @@ from lakerunner.errors import (
     StoreUnavailableError,
 )
 from lakerunner.store import PutMode
+from lakerunner.store.counting import WrapperStore
 from lakerunner.store.probe import PROBE_KEY
-from lakerunner.store.wrapper import WrapperStore
 from lakerunner.testing.catalog_fixture import everything, ids
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.base import Place
     from lakerunner.catalog.leases import Leases
-    from lakerunner.model.commit import Commit, Snapshot
-    from lakerunner.model.head import Head
-    from lakerunner.model.segment import Segment
-    from lakerunner.model.source import Rejection, Source, SourceState
+    from lakerunner.model.commit import Commit, Head, Snapshot
+    from lakerunner.model.segment import Rejection, Segment, Source, SourceState
     from lakerunner.model.times import TimeRange
 
 T = TypeVar("T")

@@ -12,8 +12,7 @@ from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.records import FORMAT_VERSION
 from lakerunner.errors import SnapshotExpiredError
 from lakerunner.model.commit import ColumnSummary, Commit, Snapshot
-from lakerunner.model.segment import ColumnStats
-from lakerunner.model.source import SourceState, TakenSource
+from lakerunner.model.segment import ColumnStats, SourceState, TakenSource
 from lakerunner.store import open_store
 from lakerunner.testing.catalog_fixture import A, B, C, ids
 from lakerunner.testing.values import make_commit, make_rejection, make_segment

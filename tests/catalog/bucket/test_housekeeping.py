@@ -14,7 +14,7 @@ from lakerunner.catalog.bucket.log import LOG_PREFIX, numbered
 from lakerunner.catalog.bucket.manifest import FANOUT, merge_from
 from lakerunner.errors import CommitConflictError
 from lakerunner.store import PutMode
-from lakerunner.store.wrapper import WrapperStore
+from lakerunner.store.counting import WrapperStore
 from lakerunner.testing.catalog_fixture import A, everything, ids
 from lakerunner.testing.values import make_commit, make_segment, make_source
 

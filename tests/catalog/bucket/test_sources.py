@@ -15,14 +15,14 @@ from lakerunner.catalog.bucket.parts import ByteCache
 from lakerunner.catalog.bucket.sources import RunWriter, SourceLedger, SourceRun
 from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CommitConflictError
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import SourceState
 from lakerunner.store import CountingStore, open_store
 from lakerunner.testing.values import make_commit, make_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Source
 
 
 def some(start: int, end: int) -> list[Source]:

@@ -18,11 +18,11 @@ from lakerunner.catalog.postgres.address import read_address
 from lakerunner.catalog.postgres.ledger import PostgresShelf
 from lakerunner.catalog.postgres.schema import STEPS, prepare
 from lakerunner.errors import CommitConflictError
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import SourceState
 from lakerunner.testing.values import make_commit, make_source
 
 if TYPE_CHECKING:
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Source
 
 
 def some(start: int, end: int) -> list[Source]:

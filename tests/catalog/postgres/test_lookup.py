@@ -8,7 +8,7 @@ from hypothesis import given
 from lakerunner.catalog.postgres import PostgresCatalog
 from lakerunner.catalog.postgres.lookup import fold
 from lakerunner.model.commit import Commit
-from lakerunner.model.source import Source, SourceState
+from lakerunner.model.segment import Source, SourceState
 from lakerunner.testing.strategies import TEXT
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_rejection
 

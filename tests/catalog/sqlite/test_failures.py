@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lakerunner.catalog.sqlite.failures import translate
+from lakerunner.catalog.sqlite.pool import translate
 from lakerunner.errors import CatalogError, CatalogUnavailableError, CommitUnknownError
 
 PATH = Path("/lake/catalog.db")

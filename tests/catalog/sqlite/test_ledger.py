@@ -14,13 +14,13 @@ from lakerunner.catalog.sqlite import SqliteCatalog
 from lakerunner.catalog.sqlite import catalog as sqlite_catalog
 from lakerunner.catalog.sqlite.ledger import SqliteShelf
 from lakerunner.errors import CommitConflictError
-from lakerunner.model.source import SourceState
+from lakerunner.model.segment import SourceState
 from lakerunner.testing.values import make_commit, make_source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lakerunner.model.source import Source
+    from lakerunner.model.segment import Source
 
 
 def some(start: int, end: int) -> list[Source]:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lakerunner.catalog.sqlite import SqliteCatalog
-from lakerunner.catalog.sqlite.queueing import WriterQueue
+from lakerunner.catalog.sqlite.pool import WriterQueue
 from lakerunner.testing.values import make_commit, make_segment
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HOLD = """
 import sys, time
 from pathlib import Path
-from lakerunner.catalog.sqlite.queueing import WriterQueue
+from lakerunner.catalog.sqlite.pool import WriterQueue
 with WriterQueue(Path(sys.argv[1])).place(time.monotonic() + 60):
     print("held", flush=True)
     sys.stdin.read()

@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from lakerunner.errors import CorruptObjectError
-from lakerunner.formats.otlp.framing import first_message, unframed
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
+from lakerunner.formats.otlp.wire import first_message, unframed
 from lakerunner.generate import logs_request
 from lakerunner.model.signal import Signal
 

@@ -14,8 +14,7 @@ from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.limits import ATTRIBUTE_COLUMNS, NESTING_DEPTH
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import field_key, overflow_types
-from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.attribute import OVERFLOW, field_key, overflow_types
 
 MARK = "\ue000"
 """Three bytes in UTF-8, nowhere else in the tests: broken bytes are patched in over it."""

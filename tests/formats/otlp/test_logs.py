@@ -14,10 +14,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import field_key, field_types, overflow_types
-from lakerunner.schema.canonical import SERVICE
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.tables import TABLES
+from lakerunner.schema.attribute import OVERFLOW, field_key, field_types, overflow_types
+from lakerunner.schema.tables import SERVICE, TABLES
 
 if TYPE_CHECKING:
     import pyarrow as pa

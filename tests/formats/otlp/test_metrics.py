@@ -17,10 +17,8 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import field_key, overflow_types
-from lakerunner.schema.canonical import EXEMPLAR_TYPE, SERVICE
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.tables import TABLES
+from lakerunner.schema.attribute import OVERFLOW, field_key, overflow_types
+from lakerunner.schema.tables import EXEMPLAR_TYPE, SERVICE, TABLES
 
 FALLBACK = 42
 KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")

@@ -15,10 +15,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import field_key, overflow_types
-from lakerunner.schema.canonical import EVENT_TYPE, SERVICE
-from lakerunner.schema.names import OVERFLOW
-from lakerunner.schema.tables import TABLES
+from lakerunner.schema.attribute import OVERFLOW, field_key, overflow_types
+from lakerunner.schema.tables import EVENT_TYPE, SERVICE, TABLES
 from lakerunner.segments.codec import order_columns
 
 FALLBACK = 42

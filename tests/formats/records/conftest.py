@@ -10,7 +10,7 @@ import pytest
 from lakerunner.formats.records.adopt import signal_of
 from lakerunner.formats.records.json_lines import read_json_lines
 from lakerunner.formats.table import FORMATS
-from lakerunner.model.mapping import read_mapping
+from lakerunner.model.profile import read_mapping
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:

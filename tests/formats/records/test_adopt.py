@@ -18,11 +18,10 @@ from lakerunner.formats.records.json_lines import read_json_lines
 from lakerunner.formats.records.parquet import read_parquet
 from lakerunner.formats.records.read import Records
 from lakerunner.limits import ATTRIBUTE_COLUMNS
-from lakerunner.model.mapping import SourceMapping, read_mapping
+from lakerunner.model.profile import SourceMapping, read_mapping
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import to_nanoseconds
-from lakerunner.schema.attribute import field_key
-from lakerunner.schema.names import OVERFLOW
+from lakerunner.schema.attribute import OVERFLOW, field_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import pytest
 
 from lakerunner.formats.detect import choose_format
 from lakerunner.formats.table import FORMATS
-from lakerunner.model.mapping import SourceMapping
+from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
 
 OBJECT_NS = 10**18

@@ -14,7 +14,7 @@ from lakerunner.formats.records.adopt import adopt
 from lakerunner.formats.records.json_lines import read_json_lines
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.table import FORMATS
-from lakerunner.model.mapping import SourceMapping
+from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
 from lakerunner.model.times import to_nanoseconds
 

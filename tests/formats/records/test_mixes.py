@@ -13,7 +13,7 @@ from hypothesis import given
 from lakerunner.errors import InputError
 from lakerunner.formats.table import FORMATS
 from lakerunner.model.signal import Signal
-from lakerunner.schema.types import common_type, type_name
+from lakerunner.schema.arrays import common_type, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from lakerunner.formats.table import FORMATS
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
-    from lakerunner.schema.decoded import Decoded
+    from lakerunner.schema.tables import Decoded
 
 WORDS = st.sampled_from(["x", "y z", "INFO", "0a0b"])
 TIMES = st.sampled_from(["2024-01-01T00:00:00Z", "soon", "1700000000", "10:00:00", "2024-01-01"])

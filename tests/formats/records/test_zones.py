@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lakerunner.formats.table import FORMATS
-from lakerunner.model.mapping import SourceMapping
+from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
 
 OBJECT_NS = 1_790_000_000_000_000_000

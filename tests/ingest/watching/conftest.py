@@ -12,7 +12,7 @@ from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.events import Delivery, EventQueue
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
-from lakerunner.model.event import ObjectEvent
+from lakerunner.model.report import ObjectEvent
 from lakerunner.query import QueryEngine
 from lakerunner.store import open_store
 from lakerunner.store.memory import MemoryStore

@@ -15,7 +15,7 @@ from lakerunner.errors import (
 )
 from lakerunner.events import Delivery, EventQueue
 from lakerunner.model.config import Config
-from lakerunner.model.event import ObjectEvent
+from lakerunner.model.report import ObjectEvent
 from lakerunner.store import CountingStore
 from lakerunner.testing.faults import Fault, FaultPlan, SimulatedCrash
 

@@ -18,13 +18,13 @@ from lakerunner.errors import (
 )
 from lakerunner.events import Delivery, EventQueue
 from lakerunner.model.config import Config
-from lakerunner.model.event import ObjectEvent
+from lakerunner.model.report import ObjectEvent
 from lakerunner.store import CountingStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.model.progress import ProgressEvent
+    from lakerunner.model.report import ProgressEvent
     from lakerunner.store import ObjectStore
 
 CONFIG = Config(backoff_seconds=0.0, attempts=3, watch_seconds=0.0)

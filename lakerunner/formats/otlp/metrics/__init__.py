@@ -1,1 +1,0 @@
-"""OTLP metrics: data points of five kinds to one table of metric rows."""
