@@ -19,6 +19,7 @@ from lakerunner.gateway.access import AccessScope
 from lakerunner.gateway.forms import body_of
 from lakerunner.gateway.inflating import inflated
 from lakerunner.gateway.problems import headers_of, problem_of
+from lakerunner.intake.protocols.messages import rpc_status
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
@@ -95,14 +96,4 @@ def _status(code: int, message: str, kind: str) -> bytes:
     """A `google.rpc.Status`, which is what a failure says."""
     if kind != _PROTOBUF:
         return msgspec.json.encode({"code": code, "message": message})
-    text = message.encode()
-    return b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 127:  # noqa: PLR2004 - seven bits at a time
-        parts.append(value & 127 | 128)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
+    return rpc_status(code, message)

@@ -122,13 +122,24 @@ class Serving:
             Refused: It shows nothing that would let it in, or not for this.
             TooMany: Its organization asks for more than it may.
         """
-        caller = self._access.caller(request.headers, request.cookies, organization)
+        caller = self.admit(request.headers, request.cookies, wanted, organization)
         request.state.caller = caller
+        lake = self.lake.for_organization(caller.organization)
+        return Visit(caller, lake, self.settings.quotas.query_seconds)
+
+    def admit(
+        self,
+        headers: Mapping[str, str],
+        cookies: Mapping[str, str],
+        wanted: AccessScope,
+        organization: str | None = None,
+    ) -> Caller:
+        """Let somebody in; see `visit`."""
+        caller = self._access.caller(headers, cookies, organization)
         if not caller.scope.allows(wanted):
             raise Refused(f"this needs the scope {wanted}", 403)
         self.quotas.request(caller.organization)
-        lake = self.lake.for_organization(caller.organization)
-        return Visit(caller, lake, self.settings.quotas.query_seconds)
+        return caller
 
     async def query(self, request: Request, work: Callable[[Visit], T]) -> T:
         """Let a request in, and do its work in a thread as a query of its organization."""

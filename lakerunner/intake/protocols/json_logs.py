@@ -50,7 +50,7 @@ def take_lines(sent: Sent) -> Taken:
     except CorruptObjectError:
         if sent.body.lstrip()[:1] == b"[":
             raise
-        lines, count, reasons = _good_lines(sent.body)
+        lines, count, reasons = good_lines(sent.body)
         rejected = len(reasons)
     answer = {"accepted": count, "rejected": rejected, "reasons": reasons[:_MOST_REASONS]}
     payload = lines_payload(lines, signal, count)
@@ -58,8 +58,12 @@ def take_lines(sent: Sent) -> Taken:
     return Taken((payload,), json_answer(answer, status), rejected, tuple(reasons[:_MOST_REASONS]))
 
 
-def _good_lines(body: bytes) -> tuple[bytes, int, list[str]]:
-    """The lines that are objects, where not all are: the one place that looks at each."""
+def good_lines(body: bytes) -> tuple[bytes, int, list[str]]:
+    """The lines that are objects, where not all are: the one place that looks at each.
+
+    Returns:
+        These lines, how many they are, and why each of the others is not among them.
+    """
     good, reasons = list[bytes](), list[str]()
     for number, line in enumerate(body.split(b"\n"), 1):
         if not line.strip():

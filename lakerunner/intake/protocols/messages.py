@@ -10,11 +10,12 @@ Each layout is written here as its publisher documents it, with the fields that 
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
 import ptars
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from lakerunner.errors import CorruptObjectError
 
@@ -80,7 +81,14 @@ _LOG_SERVICE = {
     "SendLogsRequest": "1 *Entry entries",
     "SendLogsResponse": "1 int64 accepted, 2 int64 rejected, 3 string message",
 }
+_RPC = {
+    "Duration": "1 int64 seconds, 2 int32 nanos",
+    "RetryInfo": "1 Duration retry_delay",
+    "Any": "1 string type_url, 2 bytes value",
+    "Status": "1 int32 code, 2 string message, 3 *Any details",
+}
 _FAMILIES = {
+    "google.rpc": _RPC,
     "loki": _LOKI,
     "prometheus": _PROMETHEUS,
     "prometheus2": _PROMETHEUS_2,
@@ -88,6 +96,7 @@ _FAMILIES = {
 }
 PUSH, WRITE, WRITE_2 = ("loki", "Push"), ("prometheus", "Write"), ("prometheus2", "Write")
 SEND_LOGS = ("lakerunner.logs.v1", "SendLogsRequest")
+RPC_STATUS, _RETRY_INFO = ("google.rpc", "Status"), ("google.rpc", "RetryInfo")
 
 
 @cache
@@ -120,9 +129,42 @@ def _add_field(message: Any, family: str, number: str, kind: str, name: str) -> 
 
 
 def message_descriptor(message: tuple[str, str]) -> Any:
-    """The descriptor of a message, for `google.protobuf.message_factory`."""
+    """The descriptor of a message."""
     family, name = message
     return _file(family).FindMessageTypeByName(f"{family}.{name}")
+
+
+def new_message(message: tuple[str, str]) -> Any:
+    r"""An empty message, to be filled and serialized.
+
+    Example:
+        >>> status = new_message(RPC_STATUS)
+        >>> status.code = 3
+        >>> status.SerializeToString()
+        b'\x08\x03'
+    """
+    return message_factory.GetMessageClass(message_descriptor(message))()
+
+
+def rpc_status(code: int, message: str, retry_seconds: float = 0.0) -> bytes:
+    """A `google.rpc.Status`, which is what failures of OTLP say.
+
+    Args:
+        code: Of gRPC.
+        message: For a person.
+        retry_seconds: After how long it may be worth trying again; 0 to say nothing of it.
+    """
+    status = new_message(RPC_STATUS)
+    status.code, status.message = code, message
+    if retry_seconds:
+        retry = new_message(_RETRY_INFO)
+        whole = math.floor(retry_seconds)
+        retry.retry_delay.seconds = whole
+        retry.retry_delay.nanos = round((retry_seconds - whole) * 1e9)
+        packed = retry.SerializeToString()
+        status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=packed)
+    data: bytes = status.SerializeToString()
+    return data
 
 
 @cache

@@ -89,9 +89,10 @@ def take_write(sent: Sent) -> Taken:
 def _taken(series: _Series, *, second: bool) -> Taken:
     samples = _samples(series)
     histograms = read_histograms(series.fields.field("histograms"))
-    tables = [samples, _histogram_rows(series, histograms)]
-    filled = [table for table in tables if table.num_rows]
-    whole = pa.concat_tables(filled, promote_options="default") if filled else samples
+    tables = [samples] if samples.num_rows or not len(histograms.owner) else []
+    if len(histograms.owner):
+        tables.append(_histogram_rows(series, histograms))
+    whole = pa.concat_tables(tables, promote_options="default")
     rejected = histograms.refused
     reasons = (histograms.reason,) if rejected else ()
     headers = {}
