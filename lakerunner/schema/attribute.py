@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 _KEY, _TYPES, _OVERFLOW = b"lakerunner.key", b"lakerunner.types", b"lakerunner.overflow"
 
@@ -64,6 +64,29 @@ def attribute_field(name: str, column: AttributeColumn) -> pa.Field:
     """The Arrow field of an attribute column, with the original key and types as metadata."""
     metadata = {_KEY: column.key.encode(), _TYPES: ",".join(column.types).encode()}
     return pa.field(name, column.values.type, metadata=metadata)
+
+
+def common_field(name: str, values: Any, fields: Sequence[pa.Field]) -> pa.Field:
+    """The field of a column that was put together from several, with the metadata of all.
+
+    Args:
+        name: Of the column.
+        values: All of its values.
+        fields: Those of the parts.
+    """
+    if pa.types.is_map(values.type):
+        known: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for field in fields:
+            for held, (key, types) in overflow_types(field).items():
+                before = known.get(held, (key, ()))
+                known[held] = (min(key, before[0]), tuple(dict.fromkeys(before[1] + types)))
+        return overflow_field(name, known)
+    types = tuple(dict.fromkeys(each for field in fields for each in field_types(field)))
+    metadata = {_TYPES: ",".join(types).encode()} if any(field.metadata for field in fields) else {}
+    keys = [field.metadata[_KEY] for field in fields if _KEY in (field.metadata or {})]
+    if keys:
+        metadata[_KEY] = min(keys)
+    return pa.field(name, values.type, metadata=metadata or None)
 
 
 def overflow_field(name: str, types: dict[str, tuple[str, tuple[str, ...]]]) -> pa.Field:

@@ -409,6 +409,7 @@ class Decoded(NamedTuple):
         table: One chunk per column; attribute fields carry their original key and types.
         rows: int64, one per payload: how many rows came from it.
         set_aside: Lines that were left out.
+        payload: int array, one per row: position of its payload in the batch; None if not kept.
         days: One per payload, where times were read in the order of day and month that it tells;
             empty if there are none.
     """
@@ -416,6 +417,7 @@ class Decoded(NamedTuple):
     table: pa.Table
     rows: Any
     set_aside: tuple[SetAside, ...] = ()
+    payload: Any = None
     days: tuple[Days, ...] = ()
 
 
@@ -470,4 +472,5 @@ def decoded(
         fields.append(overflow_field(OVERFLOW, known))
         arrays.append(folded.values)
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-    return Decoded(table, np.bincount(origin.payload, minlength=origin.payloads))
+    rows = np.bincount(origin.payload, minlength=origin.payloads)
+    return Decoded(table, rows, payload=origin.payload)

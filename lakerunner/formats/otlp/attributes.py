@@ -221,6 +221,12 @@ def pivot(lists: Any, prefix: str, *, cap: int, reserved: frozenset[str]) -> Att
         Columns with as many rows as `lists`, by name in name order, and the overflow.
     """
     rows, pairs = children(lists)
+    fields = _present_fields(pairs.field("value"))
+    valued = sum(len(column) - column.null_count for column in fields.values())
+    if valued < len(pairs):  # a key without a value is none, and takes no name from another
+        there = pa.array(_has_value(fields, len(pairs)))
+        rows, pairs = rows[np.asarray(there)], pairs.filter(there)
+        fields = {name: column.filter(there) for name, column in fields.items()}
     if not len(pairs):
         return AttributeTable({}, None)
     keys = text(pairs.field("key")).dictionary_encode()
@@ -230,7 +236,7 @@ def pivot(lists: Any, prefix: str, *, cap: int, reserved: frozenset[str]) -> Att
     counts = np.bincount(codes, minlength=len(dictionary))
     order = _stable_order(codes, len(dictionary))
     bounds = np.concatenate([[0], np.cumsum(counts)])
-    held = _Pairs(rows, _present_fields(pairs.field("value")))
+    held = _Pairs(rows, fields)
     by_rank = sorted(range(len(dictionary)), key=lambda code: (-counts[code], dictionary[code]))
     columns: dict[str, AttributeColumn] = {}
     spilled: list[tuple[str, Any]] = []
@@ -268,6 +274,13 @@ def _present_fields(values: Any) -> dict[str, Any]:
             if column.null_count < len(column):
                 fields[field] = pc.if_else(column.is_valid(), written, pa.scalar(None, pa.string()))
     return dict(sorted(fields.items(), key=lambda item: item[1].null_count))  # the usual one first
+
+
+def _has_value(fields: dict[str, Any], count: int) -> Any:
+    found = np.zeros(count, bool)
+    for column in fields.values():
+        found |= np.asarray(column.is_valid())
+    return found
 
 
 def _first_of_each_row(positions: Any, rows: Any) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from lakerunner.formats.otlp.json_repairs import camel_case_keys
 from lakerunner.formats.otlp.json_signal import recognise_signal, signals_in
 from lakerunner.formats.otlp.json_split import split_documents
 from lakerunner.formats.otlp.json_types import request_schema
-from lakerunner.formats.otlp.protobuf import DECODERS
+from lakerunner.formats.otlp.requests import decode_requests
 from lakerunner.limits import OBJECT_BYTES
 from lakerunner.model.signal import Signal
 from lakerunner.schema.tables import SetAside
@@ -103,7 +103,7 @@ class OtlpJson:
         lines = lines_of([camel_case_keys(payload) for payload in payloads])
         documents = read_documents(lines, signal, several=self._several)
         batch = _one_row_per_payload(documents, lines, len(payloads), signal)
-        decoded = DECODERS[signal](batch, fallback_ns)
+        decoded = decode_requests(batch, signal, fallback_ns)
         return decoded._replace(set_aside=_set_aside(documents, lines))
 
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lakerunner.errors import CorruptObjectError, UnknownFormatError
+from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.base import Measure, Part, too_long
-from lakerunner.formats.otlp.logs import decode_logs
-from lakerunner.formats.otlp.metrics import decode_metrics
+from lakerunner.formats.otlp.requests import decode_requests
 from lakerunner.formats.otlp.shallow import count_points, count_records, cut_between_records
-from lakerunner.formats.otlp.spans import decode_spans
 from lakerunner.formats.otlp.wire import (
     MAX_FIELD_BYTES,
     first_message,
@@ -25,7 +23,7 @@ from lakerunner.limits import OBJECT_BYTES
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lakerunner.formats.base import Format
     from lakerunner.model.profile import SourceMapping
@@ -34,12 +32,6 @@ if TYPE_CHECKING:
 _RESOURCE = 3
 _RECORD_TAG = b"\x12"
 _BYTES_PER_TAG = 24  # of a payload whose records may be so small that it is worth to count them
-
-DECODERS: dict[Signal, Callable[[Any, Any], Decoded]] = {
-    Signal.LOGS: decode_logs,
-    Signal.METRICS: decode_metrics,
-    Signal.SPANS: decode_spans,
-}
 
 
 class OtlpProtobuf:
@@ -101,12 +93,7 @@ class OtlpProtobuf:
 
         Text that is not valid UTF-8 is repaired: each invalid byte becomes U+FFFD.
         """
-        decode = DECODERS.get(signal)
-        if decode is None:
-            raise UnknownFormatError(
-                f"OTLP {signal} in protobuf cannot be taken yet", signal=signal
-            )
-        return decode(_nested_batch(payloads, signal), fallback_ns)
+        return decode_requests(_nested_batch(payloads, signal), signal, fallback_ns)
 
 
 def _nested_batch(payloads: Sequence[bytes], signal: Signal) -> Any:

@@ -18,7 +18,7 @@ from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
 from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
 from lakerunner.formats.records.times import DayOrders, Written, take_moments
-from lakerunner.formats.records.together import arrays_together
+from lakerunner.formats.records.together import columns_together
 from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
 from lakerunner.schema.arrays import compact_strings
@@ -120,7 +120,9 @@ def adopt(
     found = decoded(whole.columns, attributes.columns, overflow, origin, {})
     if len(made) > 1:  # back into the order of the records
         order = pa.array(np.lexsort((np.concatenate(places), whole.payload)))
-        found = found._replace(table=found.table.take(order))
+        found = found._replace(
+            table=found.table.take(order), payload=whole.payload[order.to_numpy()]
+        )
     aside = tuple(aside for group in groups for aside in group.set_aside)
     return found._replace(set_aside=aside, days=orders.found)
 
@@ -203,7 +205,7 @@ def _all_rows(made: Sequence[Rows]) -> Rows:
     """The rows of several groups under their column names."""
     counts = [len(rows.payload) for rows in made]
     columns = {
-        name: _joined([rows.columns.get(name) for rows in made], counts)
+        name: columns_together([rows.columns.get(name) for rows in made], counts)
         for name in dict.fromkeys(name for rows in made for name in rows.columns)
     }
     attributes = {
@@ -223,25 +225,10 @@ def _one_attribute(
     parts: Sequence[AttributeColumn | None], counts: Sequence[int]
 ) -> AttributeColumn:
     """One column of the values that several groups have under its name."""
-    values = _joined([None if part is None else part.values for part in parts], counts)
+    values = columns_together([None if part is None else part.values for part in parts], counts)
     there = [part for part in parts if part is not None]
     types = dict.fromkeys(kind for part in there for kind in part.types)
     return AttributeColumn(values, min(part.key for part in there), tuple(types))
-
-
-def _joined(parts: Sequence[Any], counts: Sequence[int]) -> Any:
-    """Columns of several groups one after the other, NULL where a group lacks it."""
-    plain = [
-        pa.nulls(count) if part is None else _undone(part)
-        for part, count in zip(parts, counts, strict=True)
-    ]
-    return compact_strings(arrays_together(plain))
-
-
-def _undone(values: Any) -> Any:
-    """A dictionary array as what it stands for."""
-    dtype = values.type
-    return values.cast(dtype.value_type) if pa.types.is_dictionary(dtype) else values
 
 
 def _apply_shapes(fields: Fields, shapes: list[ShapedRows]) -> dict[str, list[Preferred]]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from lakerunner.formats.records.attributes import name_of_nanoseconds, place_of
 from lakerunner.formats.records.fields import squash, take_apart
-from lakerunner.formats.records.rare_keys import too_sparse
+from lakerunner.formats.records.rare_keys import MOST_COLUMNS, too_sparse
 from lakerunner.formats.records.read import Records
 from lakerunner.formats.records.shapes import names_by_payload, renamed, shapes_by_names
 from lakerunner.formats.records.together import tables_together
@@ -55,8 +55,8 @@ def alike(records: Records, payloads: int, signal: Signal) -> bool:
         if not _same_alone(_chunk(column), payload, exact=exact):
             return False
     meanings = [squash(place_of(name)[1]) for name in _leaf_names(records.table.schema)]
-    if len(set(meanings)) < len(meanings):
-        return False
+    if len(set(meanings)) < len(meanings) or len(meanings) > MOST_COLUMNS:
+        return False  # of very many keys some may be too rare for a column in a payload alone
     names = names_by_payload(records.table, payload, payloads)
     return len({tuple(map(id, shapes_by_names(each, records.table))) for each in set(names)}) == 1
 

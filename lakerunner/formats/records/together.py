@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from lakerunner.formats.records.convert import plain_text
 from lakerunner.formats.records.numbers import exact_doubles
+from lakerunner.schema.arrays import compact_strings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,30 @@ def arrays_together(arrays: Sequence[Any]) -> Any:
         except pa.ArrowInvalid:
             continue
     return pa.concat_arrays([plain_text(_or_nulls(values, pa.string())) for values in arrays])
+
+
+def columns_together(parts: Sequence[Any], counts: Sequence[int]) -> Any:
+    """Columns of several groups of rows one after the other, NULL where a group lacks it.
+
+    Args:
+        parts: The column of each group, or None.
+        counts: Rows of each group.
+
+    Example:
+        >>> columns_together([None, pa.array(["a"]).dictionary_encode()], [1, 1]).to_pylist()
+        [None, 'a']
+    """
+    plain = [
+        pa.nulls(count) if part is None else _undone(part)
+        for part, count in zip(parts, counts, strict=True)
+    ]
+    return compact_strings(arrays_together(plain))
+
+
+def _undone(values: Any) -> Any:
+    """A dictionary array as what it stands for."""
+    dtype = values.type
+    return values.cast(dtype.value_type) if pa.types.is_dictionary(dtype) else values
 
 
 def _or_nulls(values: Any, dtype: pa.DataType) -> Any:

@@ -146,9 +146,10 @@ def _batches(draw: st.DrawFn) -> tuple[str, str, list[bytes]]:
     return signal, name, contents
 
 
-def _rows(table: pa.Table) -> list[dict[str, str]]:
+def written_rows(table: pa.Table) -> list[dict[str, str]]:
+    """Rows without what is NULL, their values as they read under any type."""
     return [
-        {name: _written(value) for name, value in row.items() if value is not None}
+        {name: _written(row[name]) for name in sorted(row) if row[name] is not None}
         for row in table.to_pylist()
     ]
 
@@ -183,7 +184,7 @@ def check(name: str, contents: Sequence[bytes], signal: str) -> None:
         assert together in refused
         return
     assert together.rows.tolist() == [one.rows[0] for one in alone]
-    assert _rows(together.table) == [row for one in alone for row in _rows(one.table)]
+    assert written_rows(together.table) == [row for one in alone for row in written_rows(one.table)]
     types: dict[str, set[str]] = {}
     for field in (field for one in alone for field in one.table.schema):
         types.setdefault(field.name, set()).add(type_name(field.type))
@@ -201,3 +202,11 @@ def check(name: str, contents: Sequence[bytes], signal: str) -> None:
 def test_a_batch_lands_as_its_objects_do_alone(batch: tuple[str, str, list[bytes]]) -> None:
     signal, name, contents = batch
     check(name, contents, signal)
+
+
+def test_a_key_is_rare_by_its_object_alone() -> None:
+    """Each key of one object stands in one record; beside much text they would not be many."""
+    rare = [{"message": "m", f"k{row}": row} for row in range(700)]
+    long = [{"message": "m" * 2000 + str(row)} for row in range(700)]
+    check("json", [_json(rare), _json(long)], "logs")
+    check("logfmt", [_logfmt(rare), _logfmt(long)], "logs")
