@@ -200,8 +200,9 @@ def make_segments(
     window_ns = spec.window_ns or window_ns
     for window in lay_out(whole, window_ns, spec.sort):
         rows = window.table
-        forecast = forecast_table(rows, spec.ids)
         texts = spec.texts if filters else None
+        # A token filter stands in for the filters of ids, which alone ask how many there are.
+        forecast = forecast_table(rows, () if filters else spec.ids)
         file = OpenSegment(rows.schema, window.sort, spec.ids, forecast, texts=texts)
         file.write(rows)
         described = _describe(file, window.start_ns, window_ns, window.sort, spec, origin)

@@ -32,6 +32,22 @@ def numbers(column: pa.ChunkedArray | pa.Array, dtype: type, missing: float = 0)
     return result
 
 
+def used_values(column: pa.DictionaryArray) -> pa.Array:
+    """Those values of a dictionary that a row has, each once.
+
+    Example:
+        >>> column = pa.DictionaryArray.from_arrays(pa.array([2, None, 2, 0]), ["a", "b", "c"])
+        >>> used_values(column).to_pylist()
+        ['a', 'c']
+    """
+    missing = len(column.dictionary)
+    used = np.zeros(missing + 1, np.bool_)
+    used[numbers(column.indices, np.int64, missing)] = True
+    if used[:missing].all():
+        return column.dictionary
+    return column.dictionary.take(pa.array(np.flatnonzero(used[:missing])))
+
+
 def expand(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers `start, start + 1, …` of each run, one run after the other.
 

@@ -51,6 +51,10 @@ _INVERSE = pow(_BASE, -1, 1 << 64)
 _MASK = (1 << 64) - 1
 _AT_ONCE = 1 << 18  # bytes whose arrays stay in the processor's cache
 _SLOTS = 1 << 16
+_TO_SLOT = np.uint64(48)
+_LOW_BYTES, _NO_LETTER = np.uint64((1 << 56) - 1), np.uint64(1 << 56)
+"""What makes a key differ from all words of up to eight bytes: no word has a byte of 1."""
+_FIRST_BYTES = np.array([(1 << (8 * count)) - 1 for count in range(_HALF)] + [_MASK], np.uint64)
 _ASCII = 0x80
 # First bytes of U+0080 to U+00BF, of U+2000 to U+23FF with a second one below the end, and of
 # U+3000 to U+303F with the lowest second one.
@@ -163,23 +167,19 @@ def _cut(data: NDArray[np.uint8], starts: NDArray[np.int64]) -> int:
 
 
 def _found(data: NDArray[np.uint8], starts: Any, ends: Any) -> Words:
-    sums = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum(_COUNTS[data] * _POWERS[: len(data)], out=sums[1:])
-    hashes = _hash(sums, starts, np.minimum(ends, starts + WORD_BYTES))
-    # Most words repeat others: one of each is enough, and a second one does no harm.
-    slots = (hashes & np.uint64(_SLOTS - 1)).astype(np.int64)
-    last = np.zeros(_SLOTS, np.int64)
-    numbers = np.arange(len(hashes))
-    last[slots] = numbers
-    same = last[slots]
-    new = (same == numbers) | (hashes[same] != hashes)
-    hashes, starts, ends = hashes[new], starts[new], ends[new]
     facts = 0
+    if len(data) and int(data.max()) >= _ASCII and any(one in data.tobytes() for one in _ODD):
+        facts |= ODD_CASE
+    new = _first_seen(data, starts, ends)
+    starts, ends = starts[new], ends[new]
     if len(starts) and int((ends - starts).max()) > LONG_BYTES:
         facts |= LONG
         ends = np.minimum(ends, starts + LONG_BYTES)
-    if len(data) and int(data.max()) >= _ASCII and any(one in data.tobytes() for one in _ODD):
-        facts |= ODD_CASE
+    data = data[_within(starts, ends, 1)]  # these words alone, one behind the other
+    ends, starts = np.cumsum(ends - starts), np.cumsum(ends - starts) - (ends - starts)
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum(_COUNTS[data] * _POWERS[: len(data)], out=sums[1:])
+    hashes = _hash(sums, starts, np.minimum(ends, starts + WORD_BYTES))
     windows = _within(starts, ends, PIECE_BYTES)
     pieces = np.full(len(windows), _MASK, np.uint64)
     for offset in range(_HALF + 1):
@@ -192,6 +192,37 @@ def _found(data: NDArray[np.uint8], starts: Any, ends: Any) -> Words:
         mix64(distinct(grams).astype(np.uint64)),
         facts,
     )
+
+
+def _first_seen(data: NDArray[np.uint8], starts: Any, ends: Any) -> Any:
+    """Which words to look at: most repeat others, as they are written.
+
+    One of each is enough, and a second one does no harm. Words of up to eight bytes are told apart
+    by these. Two longer ones of at most 16 bytes that agree in the first eight bytes, the last
+    eight and the length are the same.
+    """
+    padded = np.concatenate([data, np.zeros(_HALF, np.uint8)])
+    eight = np.ndarray((len(data) + 1,), "<u8", padded.data, strides=(1,))
+    sizes = ends - starts
+    keys = eight[starts]
+    keys &= _FIRST_BYTES[np.minimum(sizes, _HALF)]
+    longer = np.flatnonzero(sizes > _HALF)
+    heads, tails = keys[longer], eight[ends[longer] - _HALF]
+    keys[longer] = mix64(heads + mix64(tails)) & _LOW_BYTES | _NO_LETTER
+    slots = (keys * np.uint64(_BASE) >> _TO_SLOT).astype(np.int64)
+    numbers = np.arange(len(keys))
+    last = np.zeros(_SLOTS, np.int64)
+    last[slots] = numbers
+    same = last[slots]
+    new = (same == numbers) | (keys[same] != keys)
+    other = same[longer]
+    new[longer] |= (
+        (sizes[longer] > PIECE_BYTES)
+        | (sizes[other] != sizes[longer])
+        | (eight[starts[other]] != heads)
+        | (eight[np.maximum(ends[other], _HALF) - _HALF] != tails)
+    )
+    return new
 
 
 def _hash(sums: NDArray[np.uint64], starts: Any, ends: Any) -> NDArray[np.uint64]:

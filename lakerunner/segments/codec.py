@@ -32,7 +32,7 @@ from lakerunner.segments.stats import TableStats
 from lakerunner.segments.token_filter import TokenFilterWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from lakerunner.schema.tables import TableSpec
 
@@ -58,10 +58,17 @@ class Forecast(NamedTuple):
             them; all other such columns get no bounds.
         distinct: By column of ids, how many distinct ones a row group holds at most. A Bloom filter
             is made as large as they need.
+        few: Columns of text with few values. Their pages are run lengths of a few bits each, so to
+            compress them costs more time than all else about them, and saves nothing.
     """
 
     without_nan: frozenset[str] = frozenset()
     distinct: Mapping[str, int] = MappingProxyType({})
+    few: frozenset[str] = frozenset()
+
+
+_FEW = 16
+"""Values of a column that is not compressed."""
 
 
 def forecast_table(table: pa.Table, ids: Collection[str]) -> Forecast:
@@ -77,6 +84,12 @@ def forecast_table(table: pa.Table, ids: Collection[str]) -> Forecast:
             for name in ids
             if name in table.schema.names
         },
+        frozenset(
+            field.name
+            for field, column in zip(table.schema, table.columns, strict=True)
+            if pa.types.is_dictionary(field.type)
+            and all(len(chunk.dictionary) <= _FEW for chunk in column.chunks)
+        ),
     )
 
 
@@ -95,13 +108,18 @@ def forecast_merge(segments: Iterable[Segment], ids: Collection[str]) -> Forecas
     unsure: set[str] = set()
     sure: set[str] = set()
     distinct = dict.fromkeys(ids, 0)
+    values: dict[str, set[str] | None] = {}
     for segment in segments:
         for name, stats in segment.columns.items():
+            held = values.setdefault(name, set())
+            if held is not None and len(held) <= _FEW:
+                values[name] = None if stats.values is None else held.union(stats.values)
             known = stats.min is not None or stats.nulls == segment.rows
             (sure if known else unsure).add(name)
             if name in distinct:
                 distinct[name] += segment.rows - stats.nulls
-    return Forecast(frozenset(sure - unsure), distinct)
+    few = frozenset(name for name, held in values.items() if held and len(held) <= _FEW)
+    return Forecast(frozenset(sure - unsure), distinct, few)
 
 
 _NOTHING_KNOWN = Forecast()
@@ -152,11 +170,18 @@ class OpenSegment:
         self._sink: Any = pa.BufferOutputStream() if sink is None else sink
         # Arrow counts what it writes to a file of Python: filters have to go the same way.
         self._file: Any = self._sink if sink is None else pa.PythonFile(sink, mode="w")
+        few = forecast.few.intersection(schema.names)
+        leaves = [
+            leaf
+            for field in schema
+            if field.name not in few
+            for leaf in _leaves(field.name, field.type)
+        ]
         self._writer = pq.ParquetWriter(
             self._file,
             schema,
-            compression="zstd",
-            compression_level=ZSTD_LEVEL,
+            compression=dict.fromkeys(leaves, "zstd") | dict.fromkeys(few, "none"),
+            compression_level=dict.fromkeys(leaves, ZSTD_LEVEL),
             use_dictionary=[field.name for field in schema if _repeats(field)],
             column_encoding=_encodings(schema),
             sorting_columns=[
@@ -292,6 +317,20 @@ def bounded_columns(schema: pa.Schema, without_nan: Collection[str]) -> list[str
 def _repeats(field: pa.Field) -> bool:
     """Whether a column has few distinct values, so that Parquet should list them once."""
     return bool(pa.types.is_dictionary(field.type)) or field.name == "fingerprint"
+
+
+def _leaves(name: str, dtype: pa.DataType) -> Iterator[str]:
+    """The columns of Parquet that a column becomes."""
+    if pa.types.is_map(dtype):
+        yield from _leaves(f"{name}.key_value.key", dtype.key_type)
+        yield from _leaves(f"{name}.key_value.value", dtype.item_type)
+    elif pa.types.is_list(dtype):
+        yield from _leaves(f"{name}.list.element", dtype.value_type)
+    elif pa.types.is_struct(dtype):
+        for field in dtype:
+            yield from _leaves(f"{name}.{field.name}", field.type)
+    else:
+        yield name
 
 
 def _encodings(schema: pa.Schema) -> dict[str, str]:

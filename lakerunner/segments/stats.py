@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.limits import STAT_TEXT, STAT_VALUES
 from lakerunner.model.segment import ColumnStats, StatValue
-from lakerunner.schema.arrays import type_name
+from lakerunner.schema.arrays import type_name, used_values
 from lakerunner.schema.attribute import (
     OVERFLOW,
     field_key,
@@ -156,14 +155,11 @@ class _Column:
             self._add_bounds(values)
 
     def _add_texts(self, values: pa.DictionaryArray) -> None:
-        indices = values.indices.drop_null().to_numpy()
-        used = np.flatnonzero(np.bincount(indices, minlength=len(values.dictionary)))
-        texts = values.dictionary.take(pa.array(used))
-        order = pc.sort_indices(texts)
-        self._widen(texts[order[0].as_py()].as_py(), texts[order[-1].as_py()].as_py())
+        texts = used_values(values)
+        bounds = pc.min_max(texts)
+        self._widen(bounds["min"].as_py(), bounds["max"].as_py())
         if self.distinct is not None:
-            short = pc.max(pc.utf8_length(texts)).as_py() <= STAT_TEXT
-            few = len(texts) <= STAT_VALUES and short
+            few = len(texts) <= STAT_VALUES and pc.max(pc.utf8_length(texts)).as_py() <= STAT_TEXT
             self.distinct = _few(self.distinct.union(texts.to_pylist())) if few else None
 
     def _add_bounds(self, values: pa.Array) -> None:

@@ -26,6 +26,7 @@ from lakerunner.limits import (
     FILTER_SECTIONS,
 )
 from lakerunner.model.segment import FilterSection, StatValue
+from lakerunner.schema.arrays import used_values
 from lakerunner.schema.attribute import OVERFLOW
 from lakerunner.schema.ids import hash_text, mix64
 from lakerunner.schema.words import distinct, find_words, hash_values
@@ -184,8 +185,7 @@ def _is_text(dtype: pa.DataType) -> bool:
 
 def _plain(values: pa.Array) -> pa.Array:
     """Texts without NULLs; of a dictionary each that is used, once."""
-    there = values.drop_null()
-    return pc.unique(there).cast(pa.string()) if pa.types.is_dictionary(values.type) else there
+    return used_values(values) if pa.types.is_dictionary(values.type) else values.drop_null()
 
 
 def _overflown(maps: pa.MapArray) -> NDArray[np.uint64]:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.otlp.wire import value_handler
+from lakerunner.formats.otlp.wire_values import WireValues, any_values
 from lakerunner.limits import NESTING_DEPTH
 from lakerunner.schema.arrays import common_type
 from lakerunner.schema.attribute import AttributeColumn, AttributeTable, OverflowPairs, assign_names
@@ -197,11 +198,36 @@ class _Pairs(NamedTuple):
 
     Attributes:
         rows: int32; the row each pair belongs to, ascending.
-        fields: `AnyValue` fields that occur, with their column; nested ones as JSON text.
+        fields: `AnyValue` fields that occur, the usual one first, with their column; nested ones as
+            JSON text. None for those that are still bytes.
+        wire: The values, if they are bytes.
     """
 
     rows: Any
     fields: dict[str, Any]
+    wire: WireValues | None
+
+    def take(self, field: str, places: Any, absent: Any = None) -> Any:
+        """One field of some pairs; NULL where `absent`."""
+        column = self.fields[field]
+        if column is None and self.wire is not None:
+            return text(self.wire.take(field, places, absent))
+        return column.take(pa.array(places, mask=absent))
+
+    def present(self) -> Any:
+        """Which pairs have a value."""
+        if self.wire is not None:
+            return self.wire.kinds != 0
+        found = np.zeros(len(self.rows), bool)
+        for column in self.fields.values():
+            found |= np.asarray(column.is_valid())
+        return found
+
+    def fields_at(self, places: Any) -> list[str]:
+        """Fields that may occur in some pairs."""
+        if self.wire is None:
+            return list(self.fields)
+        return [field for field in self.fields if self.wire.occurs(field, places)]
 
 
 def pivot(lists: Any, prefix: str, *, cap: int, reserved: frozenset[str]) -> AttributeTable:
@@ -221,22 +247,21 @@ def pivot(lists: Any, prefix: str, *, cap: int, reserved: frozenset[str]) -> Att
         Columns with as many rows as `lists`, by name in name order, and the overflow.
     """
     rows, pairs = children(lists)
-    fields = _present_fields(pairs.field("value"))
-    valued = sum(len(column) - column.null_count for column in fields.values())
-    if valued < len(pairs):  # a key without a value is none, and takes no name from another
-        there = pa.array(_has_value(fields, len(pairs)))
-        rows, pairs = rows[np.asarray(there)], pairs.filter(there)
-        fields = {name: column.filter(there) for name, column in fields.items()}
-    if not len(pairs):
+    held = _held(rows, any_values(pairs.field("value")))
+    keys, there = pairs.field("key"), held.present()
+    if not there.all():  # a key without a value is none, and takes no name from another
+        keys = keys.filter(pa.array(there))
+    if not len(keys):
         return AttributeTable({}, None)
-    keys = text(pairs.field("key")).dictionary_encode()
+    keys = _encoded_keys(keys)
     dictionary = keys.dictionary.to_pylist()
     names = assign_names(prefix, dictionary, reserved)
     codes = keys.indices.to_numpy()
     counts = np.bincount(codes, minlength=len(dictionary))
     order = _stable_order(codes, len(dictionary))
+    if len(codes) < len(there):
+        order = np.flatnonzero(there)[order]
     bounds = np.concatenate([[0], np.cumsum(counts)])
-    held = _Pairs(rows, fields)
     by_rank = sorted(range(len(dictionary)), key=lambda code: (-counts[code], dictionary[code]))
     columns: dict[str, AttributeColumn] = {}
     spilled: list[tuple[str, Any]] = []
@@ -261,6 +286,23 @@ def _stable_order(codes: Any, count: int) -> Any:
     return np.argsort(codes.astype(narrow), kind="stable").astype(np.int32)
 
 
+def _encoded_keys(keys: Any) -> Any:
+    """Keys as a dictionary of text, each once."""
+    if not pa.types.is_binary(keys.type):
+        return keys.dictionary_encode()
+    encoded = keys.dictionary_encode()
+    written = repair_utf8(encoded.dictionary)
+    if written.invalid_bytes:  # keys that differ there may be one now
+        return text(keys).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices, written.text)
+
+
+def _held(rows: Any, values: Any) -> _Pairs:
+    if isinstance(values, WireValues):
+        return _Pairs(rows, _present_on_wire(values), values)
+    return _Pairs(rows, _present_fields(values), None)
+
+
 def _present_fields(values: Any) -> dict[str, Any]:
     fields = {
         field: text(values.field(field))
@@ -276,11 +318,16 @@ def _present_fields(values: Any) -> dict[str, Any]:
     return dict(sorted(fields.items(), key=lambda item: item[1].null_count))  # the usual one first
 
 
-def _has_value(fields: dict[str, Any], count: int) -> Any:
-    found = np.zeros(count, bool)
-    for column in fields.values():
-        found |= np.asarray(column.is_valid())
-    return found
+def _present_on_wire(values: WireValues) -> dict[str, Any]:
+    counts = {field: values.count(field) for field in (*SCALARS, *NESTED)}
+    fields: dict[str, Any] = {field: None for field, count in counts.items() if count}
+    if any(field in fields for field in NESTED):
+        written = nested_json(values)
+        for field in NESTED:
+            if field in fields:
+                held = pa.array(values.holds(field))
+                fields[field] = pc.if_else(held, written, pa.scalar(None, pa.string()))
+    return dict(sorted(fields.items(), key=lambda item: -counts[item[0]]))
 
 
 def _first_of_each_row(positions: Any, rows: Any) -> tuple[Any, Any]:
@@ -295,18 +342,16 @@ def _first_of_each_row(positions: Any, rows: Any) -> tuple[Any, Any]:
 def _column(pairs: _Pairs, positions: Any, count: int, key: str) -> AttributeColumn | None:
     """One column of `count` rows, or None when every value of the key is empty."""
     rows = pairs.rows[positions]
-    if len(positions) == count:  # one in each row, and rows ascend
-        indices = pa.array(positions)
-    else:
-        dense = np.full(count, -1, np.int32)
-        dense[rows] = positions
-        indices = pa.array(dense, mask=dense < 0)
+    places, absent = positions, None
+    if len(positions) < count:  # else one in each row, and rows ascend
+        places, absent = np.zeros(count, np.int32), np.ones(count, np.bool_)
+        places[rows], absent[rows] = positions, False
     kept: dict[str, Any] = {}
     left = len(positions)  # a pair has one value at most, so the fields behind the last have none
-    for field, column in pairs.fields.items():
+    for field in pairs.fields_at(positions):
         if not left:
             break
-        taken = column.take(indices)
+        taken = pairs.take(field, places, absent)
         if taken.null_count < count:
             kept[field] = taken
             left -= count - taken.null_count
@@ -345,11 +390,11 @@ def _overflow(
     positions = np.concatenate([part for _, part in spilled])
     owners = np.repeat(np.arange(len(spilled)), [len(part) for _, part in spilled])
     order = np.argsort(pairs.rows[positions], kind="stable")
-    indices = pa.array(positions[order])
-    parts = [_as_text(column.take(indices), field) for field, column in pairs.fields.items()]
+    places = positions[order]
+    parts = [_as_text(pairs.take(field, places), field) for field in pairs.fields_at(places)]
     column_names = pa.array([names[key] for key, _ in spilled])
     types = {names[key]: (key, tuple(_types_at(pairs, part))) for key, part in spilled}
-    written = pc.coalesce(*parts) if parts else pa.nulls(len(indices), pa.string())
+    written = pc.coalesce(*parts) if parts else pa.nulls(len(places), pa.string())
     return OverflowPairs(
         rows=pairs.rows[positions[order]],
         names=column_names.take(pa.array(owners[order])),
@@ -359,11 +404,10 @@ def _overflow(
 
 
 def _types_at(pairs: _Pairs, positions: Any) -> list[str]:
-    indices = pa.array(positions)
     return [
         SCALARS.get(field) or NESTED[field]
-        for field, column in pairs.fields.items()
-        if column.take(indices).null_count < len(indices)
+        for field in pairs.fields_at(positions)
+        if pairs.take(field, positions).null_count < len(positions)
     ]
 
 
@@ -388,7 +432,7 @@ def attribute_objects(lists: Any) -> Any:
     if not len(pairs):
         return pa.nulls(len(lists), pa.string())
     keys = quote(text(pairs.field("key")))
-    written = pc.binary_join_element_wise(keys, json_text(pairs.field("value")), ":")
+    written = pc.binary_join_element_wise(keys, json_text(any_values(pairs.field("value"))), ":")
     counts = np.bincount(owners, minlength=len(lists))
     joined = pc.binary_join(pa.ListArray.from_arrays(list_offsets(counts), written), ",")
     objects = pc.binary_join_element_wise("{", joined, "}", "")

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from lakerunner.formats.otlp.attributes import NESTED, SCALARS, nested_json, scalar_text, text
 from lakerunner.formats.otlp.origin import own_attributes, spread
+from lakerunner.formats.otlp.wire_values import any_values, fields_that_occur
 from lakerunner.schema.arrays import absent_if_empty, absent_if_zero, compact_strings
 from lakerunner.schema.ids import hex_ids
 from lakerunner.schema.levels import derive_levels
@@ -41,7 +42,7 @@ def decode_logs(batch: Any, fallback_ns: Any) -> Decoded:
     )
     severity_text = absent_if_empty(text(records.field("severity_text")))
     severity_number = absent_if_zero(records.field("severity_number"))
-    body, body_types = _body(records.field("body"))
+    body, body_types = _body(any_values(records.field("body")))
     columns = {
         **origin.columns,
         "timestamp": times.timestamp,
@@ -68,12 +69,10 @@ def decode_logs(batch: Any, fallback_ns: Any) -> Decoded:
 
 def _body(values: Any) -> tuple[Any, tuple[str, ...]]:
     """The body as text, and the value types that occur; NULL where there is none."""
-    parts, types = [], []
-    for field, name in SCALARS.items():
-        if values.field(field).null_count < len(values):
-            parts.append(scalar_text(values, field))
-            types.append(name)
-    nested = [field for field in NESTED if values.field(field).null_count < len(values)]
+    sent = fields_that_occur(values)
+    parts = [scalar_text(values, field) for field in SCALARS if field in sent]
+    types = [name for field, name in SCALARS.items() if field in sent]
+    nested = [field for field in NESTED if field in sent]
     if nested:
         parts.append(nested_json(values))
         types.extend(NESTED[field] for field in nested)

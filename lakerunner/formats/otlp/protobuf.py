@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from lakerunner.schema.tables import Decoded
 
 _RESOURCE = 3
-_RECORD_TAG = b"\x12"
-_BYTES_PER_TAG = 24  # of a payload whose records may be so small that it is worth to count them
 
 
 class OtlpProtobuf:
@@ -71,13 +69,10 @@ class OtlpProtobuf:
                 yield Part(piece.data, set_aside=too_long((), longest, piece.dropped))
 
     def measure(self, payload: bytes, signal: Signal) -> Measure:
-        """Count records or points, or what may be ones; see `Format.measure`."""
+        """Count records or points; see `Format.measure`."""
         if signal is Signal.METRICS:
             return Measure(len(payload), count_points(payload))
-        # Each record begins with this byte, and so does the value of each attribute.
-        most = payload.count(_RECORD_TAG)
-        dense = most * _BYTES_PER_TAG > len(payload)
-        return Measure(len(payload), count_records(payload) if dense else most)
+        return Measure(len(payload), count_records(payload))
 
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the first record; see `Format.signal`."""
@@ -99,10 +94,10 @@ class OtlpProtobuf:
 def _nested_batch(payloads: Sequence[bytes], signal: Signal) -> Any:
     batch = list(payloads)
     try:
-        return request_handler(signal).list_to_record_batch(batch)
+        return request_handler(signal, raw=True).list_to_record_batch(batch)
     except ValueError:  # text that is not UTF-8, or broken; the second try tells
         pass
     try:
-        return request_handler(signal, text_as_bytes=True).list_to_record_batch(batch)
+        return request_handler(signal, text_as_bytes=True, raw=True).list_to_record_batch(batch)
     except ValueError as error:
         raise CorruptObjectError(f"not an OTLP {signal} message: {error}") from error

@@ -403,7 +403,7 @@ _Field = descriptor_pb2.FieldDescriptorProto
 
 
 @cache
-def _pool(*, text_as_bytes: bool) -> Any:
+def _pool(*, text_as_bytes: bool, raw: bool) -> Any:
     pool = descriptor_pool.DescriptorPool()
     for module in _FILES:
         file = descriptor_pb2.FileDescriptorProto()
@@ -411,6 +411,8 @@ def _pool(*, text_as_bytes: bool) -> Any:
         file.ClearField("service")
         for message in file.message_type:
             _flatten(message, text_as_bytes=text_as_bytes)
+            if raw:
+                _leave_values(message)
         pool.AddSerializedFile(file.SerializeToString())
     return pool
 
@@ -430,27 +432,41 @@ def _flatten(message: Any, *, text_as_bytes: bool) -> None:
         _flatten(nested, text_as_bytes=text_as_bytes)
 
 
+def _leave_values(message: Any) -> None:
+    """Leave keys and values of attributes, and bodies, as bytes.
+
+    Values are lists of bytes: where one is sent twice, both are to be merged.
+    """
+    for field in message.field:
+        if field.type_name == f".{_PREFIX}.common.v1.AnyValue":
+            field.type, field.label = _Field.TYPE_BYTES, _Field.LABEL_REPEATED
+            field.ClearField("type_name")
+        elif message.name == "KeyValue" and field.name == "key":
+            field.type = _Field.TYPE_BYTES
+
+
 @cache
-def _handler(message: str, *, text_as_bytes: bool) -> Any:
-    descriptor = _pool(text_as_bytes=text_as_bytes).FindMessageTypeByName(message)
+def _handler(message: str, *, text_as_bytes: bool, raw: bool = False) -> Any:
+    descriptor = _pool(text_as_bytes=text_as_bytes, raw=raw).FindMessageTypeByName(message)
     return ptars.HandlerPool([descriptor.file]).get_for_message(descriptor)
 
 
-def request_handler(signal: Signal, *, text_as_bytes: bool = False) -> Any:
+def request_handler(signal: Signal, *, text_as_bytes: bool = False, raw: bool = False) -> Any:
     """The decoder of one export request per row: `list_to_record_batch(list[bytes])`.
 
     Args:
         signal: Which request.
         text_as_bytes: Decode text fields as binary, for input that is not valid UTF-8.
+        raw: Leave values as lists of bytes, for `wire_values`, and keys as bytes.
     """
-    return _handler(_REQUESTS[signal], text_as_bytes=text_as_bytes)
+    return _handler(_REQUESTS[signal], text_as_bytes=text_as_bytes, raw=raw)
 
 
 def value_handler(kind: str, *, text_as_bytes: bool = False) -> Any:
     """The decoder of nested values: `array_to_record_batch(pa.BinaryArray)`.
 
     Args:
-        kind: `ArrayValue` or `KeyValueList`.
+        kind: `ArrayValue`, `KeyValueList` or `AnyValue`.
         text_as_bytes: As in `request_handler`.
     """
     return _handler(f"{_PREFIX}.common.v1.{kind}", text_as_bytes=text_as_bytes)
