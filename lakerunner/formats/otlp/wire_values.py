@@ -167,10 +167,9 @@ def _read(encoded: Any) -> WireValues | None:
     numbers: dict[int, Any] = {}
     rest = np.flatnonzero(~_are_short_texts(data, starts, sizes))
     if len(rest):
-        found = (
-            _KIND_OF_TAG[data[np.minimum(starts[rest], max(len(data) - 1, 0))]] if len(data) else 0
-        )
-        kinds[rest] = np.where(sizes[rest] == 0, 0, found)
+        filled = rest[sizes[rest] > 0]
+        kinds[rest] = 0
+        kinds[filled] = _KIND_OF_TAG[data[starts[filled]]]
         begins[rest] = ends[rest]
         if not _read_numbers(data, rest, kinds, offsets, numbers):
             return None
@@ -235,14 +234,14 @@ def _read_numbers(data: Any, rest: Any, kinds: Any, offsets: Any, numbers: dict[
         value = _varints(data, offsets[places] + 1, offsets[places + 1])
         if value is None or (kind == _BOOL and (value > 1).any()):
             return False
-        full = np.zeros(len(kinds), np.bool_ if kind == _BOOL else np.int64)
+        full: Any = np.zeros(len(kinds), np.bool_ if kind == _BOOL else np.int64)
         full[places] = value if kind == _INT else value == 1
         numbers[kind] = full
     return True
 
 
 def _varints(data: Any, begin: Any, end: Any) -> Any:
-    """Numbers in groups of seven bits that fill what lies between two places; None if one does not."""
+    """Numbers in groups of seven bits, each from place to place; None if one ends elsewhere."""
     sizes = end - begin
     if (sizes < 1).any() or (sizes > _LONGEST_NUMBER).any():
         return None
