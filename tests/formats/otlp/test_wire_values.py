@@ -14,8 +14,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from lakerunner.errors import CorruptObjectError
-from lakerunner.formats.otlp.descriptors import request_handler, value_handler
 from lakerunner.formats.otlp.logs import decode_logs
+from lakerunner.formats.otlp.wire import request_handler, value_handler
 from lakerunner.formats.otlp.wire_values import WireValues, any_values
 from lakerunner.generate import logs_request
 from lakerunner.model.signal import Signal
