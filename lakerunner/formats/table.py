@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from lakerunner.formats.otlp.json import OtlpJson
 from lakerunner.formats.otlp.protobuf import OtlpProtobuf
-from lakerunner.formats.records.delimited import read_delimited
+from lakerunner.formats.records.delimited import read_delimited, read_sniffed, split_sniffed
 from lakerunner.formats.records.delimited_split import split_delimited
-from lakerunner.formats.records.formats import RecordFormat, head_of
-from lakerunner.formats.records.json_lines import read_json_lines
-from lakerunner.formats.records.json_structure import split_json
-from lakerunner.formats.records.lines import split_lines
-from lakerunner.formats.records.logfmt import looks_like_logfmt, read_logfmt
-from lakerunner.formats.records.measures import (
+from lakerunner.formats.records.formats import (
+    RecordFormat,
+    head_of,
+    looks_like_csv,
+    looks_like_json,
+    looks_like_parquet,
+    looks_like_text,
+    looks_like_tsv,
     measure_csv,
     measure_delimited,
     measure_json,
@@ -21,15 +23,11 @@ from lakerunner.formats.records.measures import (
     measure_parquet,
     measure_text,
 )
+from lakerunner.formats.records.json_lines import read_json_lines
+from lakerunner.formats.records.json_structure import split_json
+from lakerunner.formats.records.lines import split_lines
+from lakerunner.formats.records.logfmt import looks_like_logfmt, read_logfmt
 from lakerunner.formats.records.parquet import parquet_sample, read_parquet, split_parquet
-from lakerunner.formats.records.recognise import (
-    looks_like_csv,
-    looks_like_json,
-    looks_like_parquet,
-    looks_like_text,
-    looks_like_tsv,
-)
-from lakerunner.formats.records.sniffed import read_sniffed, split_sniffed
 from lakerunner.formats.records.text import read_text, split_text
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakerunner.formats.base import Format, Measure, Part
-    from lakerunner.formats.records.read import Records
+    from lakerunner.formats.records.lines import Records
 
 
 def _split_tsv(blocks: Iterable[bytes], limit: int, longest: int) -> Iterator[Part]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lakerunner.fencing.identity import PREFIX
 from lakerunner.formats.records.delimited_split import PREAMBLE
-from lakerunner.formats.records.payload_lines import slices
+from lakerunner.formats.records.lines import slices
 from lakerunner.limits import MIB, REJECTIONS_OF_AN_OBJECT
 from lakerunner.model.segment import Rejection, Source
 

@@ -17,7 +17,7 @@ import msgspec
 from lakerunner.errors import ObjectNotFoundError
 from lakerunner.fencing.identity import PREFIX
 from lakerunner.formats.compression import compression_of
-from lakerunner.formats.records.recognise import looks_like_text
+from lakerunner.formats.records.formats import looks_like_text
 from lakerunner.ingest.reading import piece_etag
 from lakerunner.model.segment import Source, SourceState, TakenSource
 from lakerunner.retrying import retrying

@@ -6,7 +6,7 @@ import re
 from itertools import islice
 
 from lakerunner.errors import CorruptObjectError
-from lakerunner.formats.otlp.json_scan import Scanner
+from lakerunner.formats.json_scan import Scanner
 from lakerunner.limits import MIB
 from lakerunner.model.signal import Signal
 

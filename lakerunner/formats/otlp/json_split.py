@@ -14,7 +14,7 @@ import msgspec
 
 from lakerunner.errors import ObjectTooLargeError
 from lakerunner.formats.base import Part, too_long
-from lakerunner.formats.otlp.json_scan import Scanner
+from lakerunner.formats.json_scan import Scanner
 from lakerunner.limits import MIB
 
 if TYPE_CHECKING:

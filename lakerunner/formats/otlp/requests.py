@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from lakerunner.formats.otlp.logs import decode_logs
 from lakerunner.formats.otlp.metrics import decode_metrics
 from lakerunner.formats.otlp.spans import decode_spans
-from lakerunner.formats.records.together import columns_together
+from lakerunner.formats.records.plain_types import columns_together
 from lakerunner.model.signal import Signal
 from lakerunner.schema.attribute import (
     OVERFLOW,

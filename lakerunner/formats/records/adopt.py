@@ -11,14 +11,20 @@ import pyarrow as pa
 from lakerunner.formats.records.attributes import to_attributes, within_cap
 from lakerunner.formats.records.columns import Context, make_columns
 from lakerunner.formats.records.convert import to_word
-from lakerunner.formats.records.fields import Fields, Preferred, squash, take_apart
+from lakerunner.formats.records.fields import (
+    SERVICE_NAMES,
+    Fields,
+    Preferred,
+    squash,
+    take_apart,
+    tell_signal,
+)
 from lakerunner.formats.records.lake_rows import over, take_lake_columns, take_overflow
-from lakerunner.formats.records.patterns import apply_pattern
-from lakerunner.formats.records.read import Records
-from lakerunner.formats.records.roles import SERVICE_NAMES, tell_signal
+from lakerunner.formats.records.lines import Records
+from lakerunner.formats.records.plain_types import columns_together
 from lakerunner.formats.records.shapes import shapes_of, signal_of_shape
+from lakerunner.formats.records.text import apply_pattern
 from lakerunner.formats.records.times import DayOrders, Written, take_moments
-from lakerunner.formats.records.together import columns_together
 from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
 from lakerunner.schema.arrays import compact_strings
@@ -32,7 +38,7 @@ from lakerunner.schema.timestamps import SOURCE_NAMES, TimeSource
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.formats.records.between import TextRows
+    from lakerunner.formats.records.json_lines import TextRows
     from lakerunner.formats.records.shapes import ShapedRows
     from lakerunner.schema.attribute import OverflowPairs
 

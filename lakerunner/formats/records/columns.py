@@ -18,14 +18,21 @@ from lakerunner.formats.records.convert import (
     to_enumeration,
     to_id,
     to_integer,
+    to_list,
     to_string_only,
     to_text,
     to_word,
     valid,
 )
-from lakerunner.formats.records.fields import Converted, Preferred
-from lakerunner.formats.records.lists import to_list
-from lakerunner.formats.records.roles import DURATIONS, END, NAMES, OBSERVED, START
+from lakerunner.formats.records.fields import (
+    DURATIONS,
+    END,
+    NAMES,
+    OBSERVED,
+    START,
+    Converted,
+    Preferred,
+)
 from lakerunner.formats.records.times import take_time
 from lakerunner.model.signal import Signal
 from lakerunner.schema.arrays import TIMESTAMP, absent_if_zero, compact_strings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from itertools import islice
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,16 +13,25 @@ import pyarrow as pa
 import pyarrow.csv as pv
 
 from lakerunner.errors import CorruptObjectError, ErrorCode
-from lakerunner.formats.records.delimited_rows import quoted_columns, row_ends
-from lakerunner.formats.records.delimited_split import PREAMBLE, above_header, header_of
-from lakerunner.formats.records.keys import distinct
-from lakerunner.formats.records.payload_lines import valid_text
-from lakerunner.formats.records.read import Records
+from lakerunner.formats.records.delimited_split import (
+    PREAMBLE,
+    above_header,
+    header_of,
+    quoted_columns,
+    row_ends,
+    split_delimited,
+)
+from lakerunner.formats.records.lake_rows import distinct
+from lakerunner.formats.records.lines import Records, valid_text
+from lakerunner.formats.records.plain_types import tables_together
 from lakerunner.formats.records.text_types import typed_columns
+from lakerunner.limits import OBJECT_BYTES
 from lakerunner.schema.tables import SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lakerunner.formats.base import Part
 
 _DELIMITERS = ",\t;|"
 _LOOKED_AT = 20
@@ -275,3 +284,39 @@ def _without_unclosed(body: bytes, delimiter: str) -> tuple[bytes, list[int]]:
     for line in lines:
         values[starts[line] : ends[line]] = _RETURN  # an empty row to Arrow
     return values.tobytes(), [int(starts[line]) for line in lines]
+
+
+# Delimited text of which the delimiter is not known: each object's own is told from its header.
+
+_HEAD_BYTES = 64 * 1024
+
+
+def split_sniffed(
+    blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES
+) -> Iterator[Part]:
+    """Cut delimited text between rows; see `split_delimited`."""
+    rest = iter(blocks)
+    first = next(rest, b"")
+    delimiter = sniff_delimiter(first[:_HEAD_BYTES])
+    return split_delimited(chain([first], rest), limit, delimiter, longest)
+
+
+def read_sniffed(payloads: Sequence[bytes]) -> Records:
+    r"""Read rows of fields that are delimited in one way in each payload; see `read_delimited`.
+
+    Example:
+        >>> read_sniffed([b"a,b\n1,x\n", b"a;b\n2;y\n"]).table.to_pylist()
+        [{'a': 1, 'b': 'x'}, {'a': 2, 'b': 'y'}]
+    """
+    delimiters = [sniff_delimiter(payload[:_HEAD_BYTES]) for payload in payloads]
+    if len(set(delimiters)) <= 1:
+        return read_delimited(payloads, delimiters[0] if delimiters else ",")
+    read, asides, owners, begin = [], [], [], 0
+    for delimiter, run in groupby(delimiters):
+        count = len(list(run))
+        part = read_delimited(payloads[begin : begin + count], delimiter)
+        read.append(part.table)
+        owners.append(part.payload + np.int32(begin))
+        asides += [aside._replace(payload=aside.payload + begin) for aside in part.set_aside]
+        begin += count
+    return Records(tables_together(read), np.concatenate(owners), tuple(asides), alike=False)

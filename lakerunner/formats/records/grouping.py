@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from lakerunner.formats.records.attributes import name_of_nanoseconds, place_of
 from lakerunner.formats.records.fields import squash, take_apart
-from lakerunner.formats.records.rare_keys import MOST_COLUMNS, too_sparse
-from lakerunner.formats.records.read import Records
+from lakerunner.formats.records.json_read import MOST_COLUMNS, too_sparse
+from lakerunner.formats.records.lines import Records
+from lakerunner.formats.records.plain_types import tables_together
 from lakerunner.formats.records.shapes import names_by_payload, renamed, shapes_by_names
-from lakerunner.formats.records.together import tables_together
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:

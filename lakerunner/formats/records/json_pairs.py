@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lakerunner.formats.records.json_scan import scan
-from lakerunner.formats.records.payload_lines import slices, trim
+from lakerunner.formats.json_scan import scan
+from lakerunner.formats.records.lines import slices, trim
 
 if TYPE_CHECKING:
     from collections.abc import Collection

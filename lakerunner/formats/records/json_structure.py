@@ -15,9 +15,8 @@ import msgspec
 import numpy as np
 
 from lakerunner.formats.base import Part, too_long
-from lakerunner.formats.records.json_scan import NEWLINE, scan
-from lakerunner.formats.records.lines import last_newline, split_lines
-from lakerunner.formats.records.payload_lines import BOM, valid_text
+from lakerunner.formats.json_scan import NEWLINE, scan
+from lakerunner.formats.records.lines import BOM, last_newline, split_lines, valid_text
 from lakerunner.limits import OBJECT_BYTES
 
 if TYPE_CHECKING:

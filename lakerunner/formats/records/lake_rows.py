@@ -16,10 +16,12 @@ import pyarrow.compute as pc
 from lakerunner.formats.records.convert import to_integer, to_word
 from lakerunner.formats.records.fields import Preferred
 from lakerunner.model.signal import Signal
-from lakerunner.schema.attribute import OVERFLOW, RECORD, RESOURCE, SCOPE, OverflowPairs
+from lakerunner.schema.attribute import OVERFLOW, RECORD, RESOURCE, SCOPE, OverflowPairs, field_key
 from lakerunner.schema.tables import OVERFLOW_TYPE, TABLE_OF
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakerunner.formats.records.fields import Fields
 
 MARKS = ("organization", "timestamp", "timestamp_source")
@@ -132,3 +134,46 @@ def over(name: str, given: Any, derived: Any, rows: Any) -> Any:
         return given
     plain = derived.cast(pa.string()) if pa.types.is_dictionary(derived.type) else derived
     return pc.if_else(pa.array(rows), given, plain) if name == _LEVEL else pc.coalesce(given, plain)
+
+
+# Columns that came from a lake: give them the keys they had before they went in.
+
+# Not `scope.name`, which is a column: these say that what follows is an attribute's key.
+_PLACES = {"attr": "attributes", "resource": "resource.attributes", "scope": "scope.attributes"}
+
+
+def restore_keys(table: pa.Table) -> pa.Table:
+    """Rename attribute columns by the original key in the metadata of their fields.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> field = pa.field("attr_a_b", pa.int64(), metadata={"lakerunner.key": "a.b"})
+        >>> restore_keys(pa.table([[1]], schema=pa.schema([field]))).column_names
+        ['attributes.a.b']
+    """
+    names = []
+    for field in table.schema:
+        key, place = field_key(field), _PLACES.get(field.name.partition("_")[0])
+        names.append(f"{place}.{key}" if key and place else field.name)
+    return table.rename_columns(names)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names with a number behind all but the first of each, such as `a#2`.
+
+    Example:
+        >>> distinct(["a", "b", "a", "a#2"])
+        ['a', 'b', 'a#3', 'a#2']
+    """
+    given, taken = frozenset(names), set[str]()
+    turns: dict[str, int] = {}
+    made = []
+    for name in names:
+        unique, turn = name, turns.get(name, 1)
+        while unique in taken or (turn > 1 and unique in given):
+            turn += 1
+            unique = f"{name}#{turn}"
+        turns[name] = turn
+        taken.add(unique)
+        made.append(unique)
+    return made

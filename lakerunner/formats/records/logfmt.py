@@ -9,17 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakerunner.formats.json_scan import unescaped_quotes
 from lakerunner.formats.records.json_pairs import Pairs, by_column
-from lakerunner.formats.records.json_scan import unescaped_quotes
-from lakerunner.formats.records.payload_lines import compact, join_lines, slices
-from lakerunner.formats.records.rare_keys import rare_pairs, without
-from lakerunner.formats.records.read import Records
+from lakerunner.formats.records.json_read import rare_pairs, without
+from lakerunner.formats.records.lines import Records, compact, join_lines, slices
 from lakerunner.formats.records.text_types import typed_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.formats.records.payload_lines import Lines
+    from lakerunner.formats.records.lines import Lines
 
 _MESSAGE = "message"
 _EQUALS, _QUOTE, _NEWLINE = ord("="), ord('"'), ord("\n")

@@ -16,10 +16,14 @@ import pyarrow.parquet as pq
 
 from lakerunner.errors import CorruptObjectError
 from lakerunner.formats.base import Part, too_long
-from lakerunner.formats.records.keys import restore_keys
-from lakerunner.formats.records.plain_types import check_layout, columns_of, plain_types
-from lakerunner.formats.records.read import Records
-from lakerunner.formats.records.together import tables_together
+from lakerunner.formats.records.lake_rows import restore_keys
+from lakerunner.formats.records.lines import Records
+from lakerunner.formats.records.plain_types import (
+    check_layout,
+    columns_of,
+    plain_types,
+    tables_together,
+)
 from lakerunner.limits import OBJECT_BYTES
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.formats.records.fields import Converted, take_apart
-from lakerunner.formats.records.roles import END, START, TIME
+from lakerunner.formats.records.fields import END, START, TIME, Converted, take_apart
 from lakerunner.model.signal import Signal
 from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import Days
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakerunner.formats.records.fields import Fields, Preferred
-    from lakerunner.formats.records.read import Records
+    from lakerunner.formats.records.lines import Records
     from lakerunner.model.profile import SourceMapping
 
 _CLOCK = r"^\d{1,2}:\d{2}:\d{2}"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 
 from lakerunner.errors import CorruptObjectError
+from lakerunner.formats.json_scan import Scanner
 from lakerunner.formats.otlp.json import OtlpJson
-from lakerunner.formats.otlp.json_scan import Scanner
 from lakerunner.formats.otlp.json_signal import recognise_signal
 from lakerunner.model.signal import Signal
 

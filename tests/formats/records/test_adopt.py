@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from lakerunner.errors import ConfigurationError, CorruptObjectError
 from lakerunner.formats.records.adopt import adopt, signal_of
 from lakerunner.formats.records.json_lines import read_json_lines
+from lakerunner.formats.records.lines import Records
 from lakerunner.formats.records.parquet import read_parquet
-from lakerunner.formats.records.read import Records
 from lakerunner.limits import ATTRIBUTE_COLUMNS
 from lakerunner.model.profile import SourceMapping, read_mapping
 from lakerunner.model.signal import Signal

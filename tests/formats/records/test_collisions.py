@@ -12,7 +12,7 @@ import pytest
 from lakerunner.errors import ConfigurationError, CorruptObjectError
 from lakerunner.formats.records.adopt import adopt
 from lakerunner.formats.records.json_lines import read_json_lines
-from lakerunner.formats.records.read import Records
+from lakerunner.formats.records.lines import Records
 from lakerunner.formats.table import FORMATS
 from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from lakerunner.formats.records.adopt import adopt
-from lakerunner.formats.records.read import Records
+from lakerunner.formats.records.lines import Records
 from lakerunner.formats.table import FORMATS
 from lakerunner.model.signal import Signal
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 QUOTE, BACKSLASH, NEWLINE = ord('"'), ord("\\"), ord("\n")
+_BLANK = ord(" ")
+_RUN = 64
 _DEPTH = np.zeros(256, np.int8)
 _DEPTH[[ord("{"), ord("[")]] = 1
 _DEPTH[[ord("}"), ord("]")]] = -1
@@ -58,6 +60,59 @@ def scan(values: Any, *, depth: int = 0, in_string: bool = False) -> Structure:
     places, kinds = places[outside], kinds[outside]
     levels = depth + np.cumsum(_DEPTH[kinds], dtype=np.int32)
     return Structure(quotes, places, kinds, levels, ends_inside)
+
+
+class Brackets(NamedTuple):
+    """Brackets of one window.
+
+    Attributes:
+        positions: int64, ascending, counted from the window's first byte.
+        depths: int32: how many brackets are open behind each of them.
+        opens: bool: which of them open.
+        depth: How many are open at the window's end.
+    """
+
+    positions: Any
+    depths: Any
+    opens: Any
+    depth: int
+
+
+class Scanner:
+    r"""Follows JSON text through windows of any size; what it has seen is kept between them.
+
+    Example:
+        >>> scanner = Scanner()
+        >>> scanner.feed(b'{"a":["]\\').depth, scanner.feed(b'"}"]}').positions.tolist()
+        (2, [3, 4])
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    def feed(self, window: bytes | bytearray | memoryview) -> Brackets:
+        """Read the next window."""
+        values = np.frombuffer(window, np.uint8)
+        if self._escaped and len(values):  # its first byte belongs to the backslash before it
+            values = values.copy()
+            values[0] = _BLANK
+        found = scan(values, depth=self._depth, in_string=self._in_string)
+        self._in_string = found.in_string
+        if len(values):
+            end = values[max(len(values) - _RUN, 0) :].tobytes()
+            run = len(end) - len(end.rstrip(b"\\"))
+            if run == _RUN:  # hardly anybody writes so many
+                run = len(values) - len(values.tobytes().rstrip(b"\\"))
+            self._escaped = run % 2 == 1
+        brackets = _DEPTH[found.kinds] != 0
+        depths = found.depth[brackets]
+        if len(depths):
+            self._depth = int(depths[-1])
+        return Brackets(
+            found.places[brackets], depths, _DEPTH[found.kinds[brackets]] > 0, self._depth
+        )
 
 
 def unescaped_quotes(values: Any) -> Any:
