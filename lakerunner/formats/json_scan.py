@@ -95,7 +95,8 @@ class Scanner:
     def feed(self, window: bytes | bytearray | memoryview) -> Brackets:
         """Read the next window."""
         values = np.frombuffer(window, np.uint8)
-        if self._escaped and len(values):  # its first byte belongs to the backslash before it
+        if self._escaped and len(values) and values[0] in (QUOTE, BACKSLASH):
+            # The backslash before the window takes what it means from its first byte.
             values = values.copy()
             values[0] = _BLANK
         found = scan(values, depth=self._depth, in_string=self._in_string)
