@@ -15,6 +15,7 @@ catalog. Each worker also stands alone. From the top down, every part imports on
 | `damage` | segments that are not as they were written are found and set aside |
 | `rollup` | `Rollup`: sums of metrics over buckets of time, in tiers |
 | `query` | `QueryEngine`: text, plan, prune, compute, `Result` |
+| `outside` | the same lake for engines of others: Spark Connect, Iceberg |
 | `compute` | the one door to DataFusion |
 | `formats`, `generate` | input bytes to Arrow; synthetic telemetry |
 | `segments`, `policies`, `tiers` | rows to Parquet files; pure choices; sums over buckets |

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lakerunner.catalog.past import open_past, present
 from lakerunner.errors import ConfigurationError
+from lakerunner.outside.spark import register_views, run_on
 from lakerunner.scope import Closable, time_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from lakerunner.discretion import Discretion
     from lakerunner.model.times import TimeLike
+    from lakerunner.outside.spark import SparkViews
     from lakerunner.query import Explanation, QueryEngine, Result
     from lakerunner.query.promql.answering import SampleResult
     from lakerunner.query.promql.grid import StepLike
     from lakerunner.query.result import TableResult
     from lakerunner.query.sql.params import Params
     from lakerunner.query.traces import Trace
+    from lakerunner.scope import Scope
 
 
 class Asking(Closable):
     """The part of a `Lake` that answers questions. Safe across threads."""
 
+    _discretion: Discretion
     _queries: QueryEngine
+    _scope: Scope
 
     def sql(
         self,
@@ -34,6 +41,7 @@ class Asking(Closable):
         limit: int | None = None,
         cursor: str | None = None,
         timeout: float | None = None,
+        engine: Any = None,
     ) -> Result:
         """Ask in SQL; see `QueryEngine.sql`.
 
@@ -45,6 +53,9 @@ class Asking(Closable):
             limit: Rows at most.
             cursor: Where a page of the same query ended: `Result.cursor`.
             timeout: Seconds that it may take.
+            engine: A session of Spark Connect that answers it instead, from the files that are left
+                by what the catalog knows of them; see `lakerunner.outside.spark`. It takes neither
+                `params` nor `tables`, `cursor` or `timeout`.
 
         Example:
             >>> import lakerunner
@@ -56,9 +67,58 @@ class Asking(Closable):
             ['hello']
         """
         self._require_open("sql")
+        if engine is not None:
+            given = {"params": params, "tables": tables, "cursor": cursor, "timeout": timeout}
+            for name, value in given.items():
+                if value is not None:
+                    raise ConfigurationError(f"{name} is not for another engine", setting=name)
+            with self._discretion.applied():
+                plan = self._queries.outline(text)
+                return run_on(self._scope, engine, text, plan, limit=limit)
         return self._queries.sql(
             text, params=params, tables=tables, limit=limit, cursor=cursor, timeout=timeout
         )
+
+    def spark(
+        self,
+        session: Any,
+        *,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        organization: str | None = None,
+        prefix: str = "",
+    ) -> SparkViews:
+        """Register `logs`, `spans`, `metrics` and `metrics_rollup` as views of a Spark session.
+
+        They show the lake as it is now, however it goes on, and read only files that may hold rows
+        of the given times. Names and types are those of our SQL; times have microseconds, unsigned
+        64-bit integers are decimals, and an attribute that lies in the overflow map of some file
+        is read from there. Nothing of other organizations is named to the engine.
+
+        Args:
+            session: Of Spark Connect.
+            start: Only rows from then on …
+            end: … and before then.
+            organization: Whose; by default the lake's own.
+            prefix: Before the names of the views.
+
+        Returns:
+            The state of the lake they show, and the files and rows of each.
+
+        Raises:
+            InvalidTimeError: `start` or `end` cannot be read.
+            ConfigurationError: The session is none, or the lake lies where no other process can
+                read it, or rows are to be deleted and not gone yet: run `retain` first.
+            QueryExecutionError: The engine cannot be reached, or cannot reach the files.
+        """
+        wanted = time_range(start, end)
+        self._require_open("spark")
+        scope = self._scope if organization is None else self._scope.of(organization)
+        with scope.discretion().applied():
+            owner = scope.organization if scope.bound else None
+            snapshot = present(scope.catalog, owner)
+            past = scope.over(open_past(scope.catalog, snapshot, owner))
+            return register_views(past, session, wanted, snapshot, prefix)
 
     def promql(
         self,

@@ -158,6 +158,18 @@ class QueryEngine:
         after = None if cursor is None else read_cursor(cursor, identity)
         return self._result(query, timeout, after, identity)
 
+    def outline(self, text: str) -> QueryPlan:
+        """Plan SQL and do not run it: which segments of which state it needs.
+
+        Raises:
+            QueryError: As for `sql`.
+            CatalogUnavailableError: The catalog cannot be read.
+        """
+        query = read_sql(text, now_ns=time_ns())
+        allowance = self._backing.allowance(self._organization, None, query.text)
+        with self._discretion.applied():
+            return self._plan(query, allowance)[0]
+
     def scan(
         self,
         table: str,
