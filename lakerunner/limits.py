@@ -85,6 +85,10 @@ FILTER_GRAMS: Final = 32_768
 """Distinct runs of three bytes within words, beyond which a section has no filter of them: in
 random text there are so many that they exclude nothing."""
 
+DECODED_SEGMENTS: Final = 16_384
+"""Descriptions of segments that a process remembers, the most recently used ones: 5 to 10 KB each for
+a dozen columns."""
+
 FILTER_CACHE_BYTES: Final = 128 * MIB
 """Bytes of token filters that a query engine keeps between queries."""
 

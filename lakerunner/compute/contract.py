@@ -39,8 +39,11 @@ class Plan(Protocol):
     def optimized(self) -> Plan:
         """The same query with all constants computed."""
 
-    def mended(self) -> Plan:
-        """The same query, planned so that it is answered rightly: this is the one to run."""
+    def mended(self, draft: Plan | None = None) -> Plan:
+        """The same query, planned so that it is answered rightly: this is the one to run.
+
+        What a draft of it over no files was free of need not be looked for again.
+        """
 
     def scans(self) -> list[Scan]:
         """What it needs from each of its tables; of an optimized query only."""

@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 
 _AHEAD_BATCHES: Final = 16
 _AHEAD_BYTES: Final = 4 * MIB
-_QUICK_SECONDS: Final = 0.005
+_QUICK_SECONDS: Final = 0.002
 _LOOK_UP_SECONDS: Final = 0.1
 
 
@@ -121,35 +121,60 @@ def drive(
 
 
 class Pull:
-    """Takes the batches of a stream: one at first, several at once while they come quickly.
+    """Takes the batches of a stream: those that are there, and further ones that come quickly.
+
+    Each change between threads costs a tenth of a millisecond, so a short answer comes with one:
+    the stream is started, its batches are taken, and its end is seen, in one turn.
 
     Args:
-        stream: A `RecordBatchStream` of DataFusion.
+        start: Starts a `RecordBatchStream` of DataFusion; it may block.
+
+    Attributes:
+        started: Whether there is a stream.
+        ended: Whether it has no further batches.
     """
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._count = 1
-        self._ended = False
+    def __init__(self, start: Callable[[], Any]) -> None:
+        self._start = start
+        self._stream: Any = None
+        self._next: asyncio.Future[Any] | None = None
+        self.ended = False
+        self.started = False
 
     async def __call__(self) -> list[Any]:
-        """The next batches of `pyarrow`; none at the end."""
-        started = time.perf_counter()
+        """The next batches of `pyarrow`; perhaps none at the end."""
+        if not self.started:
+            self._stream = await asyncio.to_thread(self._start)
+            self.started = True
         found: list[Any] = []
         size = 0
-        while len(found) < self._count and size < _AHEAD_BYTES and not self._ended:
-            try:
-                batch = (await anext(self._stream)).to_pyarrow()
-            except StopAsyncIteration:
-                self._ended = True
+        while len(found) < _AHEAD_BATCHES and size < _AHEAD_BYTES and not self.ended:
+            if self._next is None:
+                self._next = asyncio.ensure_future(anext(self._stream))
+                self._next.add_done_callback(_seen)
+            # Whoever waits for rows gets those that are there; the next go on being made.
+            if found and not (await asyncio.wait([self._next], timeout=_QUICK_SECONDS))[0]:
                 break
+            try:
+                batch = (await self._next).to_pyarrow()
+            except StopAsyncIteration:
+                self.ended = True
+                break
+            finally:
+                self._next = None
             found.append(batch)
             size += batch.nbytes
-        quick = time.perf_counter() - started < _QUICK_SECONDS * self._count
-        self._count = min(2 * self._count, _AHEAD_BATCHES) if quick else 1
         return found
 
     def drop(self) -> None:
         """Let go of the stream: what still runs for it ends."""
         self._stream = None
-        self._ended = True
+        self.ended = True
+        if self._next is not None:
+            _DRIVER.loop().call_soon_threadsafe(self._next.cancel)
+
+
+def _seen(awaited: asyncio.Future[Any]) -> None:
+    """Take note of a failure, or asyncio complains that nobody has."""
+    if not awaited.cancelled():
+        awaited.exception()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -71,21 +70,22 @@ class Execution:
             ForkedProcessError: This process was forked from one that had run queries.
         """
         with running_failures(self._text):
-            start = self._frame.execute_stream
-            pull = Pull(self._turn(lambda: asyncio.to_thread(start)))
+            pull = Pull(self._frame.execute_stream)
+
+            def watch() -> None:
+                if pull.started:  # before, to ask for its plan would make another
+                    self._allowance.read(self.metrics().bytes)
+
+            counts = self._allowance.counts_bytes
             try:
-                watch = self._watch if self._allowance.counts_bytes else None
-                while batches := self._turn(pull, watch):
-                    for batch in batches:
+                while not pull.ended:
+                    for batch in self._turn(pull, watch if counts else None):
                         kept = batch if self._places is None else batch.select(self._places)
                         yield _as_schema(kept, self.schema)
-                if watch is not None:
+                if counts:
                     self._allowance.read(self.metrics().bytes, ended=True)
             finally:
                 pull.drop()
-
-    def _watch(self) -> None:
-        self._allowance.read(self.metrics().bytes)
 
     def _turn(
         self, work: Callable[[], Awaitable[Any]], watch: Callable[[], None] | None = None

@@ -47,7 +47,13 @@ def cast_bounds_fault(plan: LogicalPlan, tables: Sequence[Table]) -> str | None:
         plan: An optimized plan.
         tables: What it reads.
     """
+    if not _BOUNDS.search(plan.display_indent()):
+        return None
     types = {field.name: field.type for table in tables for field in table.schema}
+    return _cast_bounds_fault(plan, types)
+
+
+def _cast_bounds_fault(plan: LogicalPlan, types: Mapping[str, Any]) -> str | None:
     node: Any = plan.to_variant()
     if type(node).__name__ == "Aggregate" and not node.group_by_exprs():
         wanted = any(_BOUNDS.search(str(one)) for one in node.aggregate_exprs())
@@ -57,7 +63,7 @@ def cast_bounds_fault(plan: LogicalPlan, tables: Sequence[Table]) -> str | None:
                 f"min() or max() of {cast}, cast in a subquery, is refused: "
                 "cast inside min() or max(), or use TRY_CAST"
             )
-    return next((why for one in plan.inputs() if (why := cast_bounds_fault(one, tables))), None)
+    return next((why for one in plan.inputs() if (why := _cast_bounds_fault(one, types))), None)
 
 
 def _cast_below(plan: LogicalPlan, types: Mapping[str, Any]) -> str | None:

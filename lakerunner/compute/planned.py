@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from datafusion import DataFrame, LogicalPlan, SessionContext
 
+    from lakerunner.compute.contract import Plan
     from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
@@ -92,8 +93,9 @@ class PlannedQuery:
                 put it.
         """
         plan = self._optimized_plan()
-        frame = self._context.create_dataframe_from_logical_plan(plan)
-        return self._planned(frame)
+        query = self._planned(self._context.create_dataframe_from_logical_plan(plan))
+        query._optimum = plan  # noqa: SLF001 - another query, of this class
+        return query
 
     def _planned(
         self, frame: DataFrame, *, dynamic: bool = True, schema: Any = None
@@ -116,16 +118,21 @@ class PlannedQuery:
         self._optimum = plan
         return plan
 
-    def mended(self) -> PlannedQuery:
+    def mended(self, draft: Plan | None = None) -> PlannedQuery:
         """The same query, planned so that DataFusion answers it rightly: this is the one to run.
+
+        Args:
+            draft: The same text over the same tables without their files, if it was optimized.
+                What it is free of is not looked for again: no optimizer knows what is in files.
 
         Raises:
             UnsupportedQueryError: It cannot be planned so.
             QueryExecutionError: A constant cannot be computed.
         """
+        sound = draft is not None and self._is_sound_as(draft)
         plan = self._optimized_plan()
         with planning_failures(self.text):
-            hazards = find_hazards(plan, self._tables, self._schema_of)
+            hazards = None if sound else find_hazards(plan, self._tables, self._schema_of)
         if not hazards:
             # Not before it is optimized does a plan know the types of its result: of a union of
             # integers and floats it says that they are integers.
@@ -138,6 +145,16 @@ class PlannedQuery:
             raise UnsupportedQueryError(_REFUSAL, query=self.text, detail=str(error)) from error
         frame = self._context.create_dataframe_from_logical_plan(plan)
         return self._planned(frame, dynamic=not hazards.dynamic)
+
+    def _is_sound_as(self, draft: Plan) -> bool:
+        """Whether a draft is free of hazards, and so is this; its optimized plan is ours then."""
+        if not isinstance(draft, PlannedQuery) or any(one.recast for one in self._tables):
+            return False
+        plan = draft._optimized_plan()  # noqa: SLF001 - another query, of this class
+        if find_hazards(plan, draft._tables, self._schema_of):  # noqa: SLF001 - as above
+            return False
+        self._optimum = plan
+        return True
 
     def _schema_of(self, plan: LogicalPlan) -> Any:
         return self._context.create_dataframe_from_logical_plan(plan).schema()

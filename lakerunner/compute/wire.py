@@ -41,6 +41,11 @@ def text_field(number: int, text: str) -> Field:
     return Field(number, _BYTES, text.encode())
 
 
+def bytes_field(number: int, data: bytes) -> Field:
+    """A field that holds bytes, or a message that is written already."""
+    return Field(number, _BYTES, data)
+
+
 def message_field(number: int, fields: Iterable[Field]) -> Field:
     """A field that holds a message."""
     return Field(number, _BYTES, write_fields(fields))

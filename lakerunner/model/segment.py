@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
+
+from lakerunner.limits import DECODED_SEGMENTS
 
 # Where rows came from: the identity of an input object, and what became of it.
 
@@ -226,8 +229,12 @@ def encode_segment(segment: Segment) -> bytes:
 _DECODER = msgspec.json.Decoder(Segment)
 
 
+@lru_cache(maxsize=DECODED_SEGMENTS)
 def decode_segment(data: bytes | str) -> Segment:
     """Read what `encode_segment` wrote, in any version; fields of a newer one are ignored.
+
+    Those read last are remembered by their bytes: to plan a query over thousands of segments would
+    be to read thousands of descriptions, and the next query is planned over the same.
 
     Raises:
         msgspec.ValidationError: The data is not a segment's description.

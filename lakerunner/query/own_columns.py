@@ -138,6 +138,8 @@ def own_columns(
 
 def with_own_columns(segment: Segment, own: Sequence[OwnColumn]) -> Segment:
     """The description of a segment with what is known of own columns, for pruning."""
+    if not own:
+        return segment
     known = {one.name: stats for one in own if (stats := one.stats_in(segment)) is not None}
     if not known:
         return segment

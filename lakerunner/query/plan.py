@@ -29,7 +29,7 @@ from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.contract import Plan, QuerySession
@@ -90,6 +90,17 @@ class TablePlan(NamedTuple):
         if verdict.keep and self.sections.get(segment.id) == 0:
             return Verdict(keep=False, reason="its token filter excludes what is looked for")
         return verdict
+
+    def needed(self, segments: Iterable[Segment]) -> tuple[Segment, ...]:
+        """Those that the query needs as far as their descriptions say; see `described_verdict`."""
+        if self.hiding.bounds:
+            segments = [one for one in segments if not self.hiding.reason(one)]
+        described = ((one, with_own_columns(one, self.own)) for one in segments)
+        return tuple(
+            one
+            for one, known in described
+            if any(judge(predicate, known).keep for predicate in self.predicates)
+        )
 
     def described_verdict(self, segment: Segment) -> Verdict:
         """Whether it does as far as the description of the segment says, and why."""
@@ -246,7 +257,7 @@ class Planner:
         for _ in range(_ATTEMPTS):
             planned = query.build(self._session, [self._table(one, views) for one in tables])
             if not mention.clock:
-                return QueryPlan(planned if known else planned.mended(), tables, 0.0)
+                return QueryPlan(planned if known else planned.mended(looked), tables, 0.0)
             # The clock went on since the first plan. This one is frozen; what it needs must be a
             # part of what was kept, and the slack sees to it that this is nearly always so.
             planned = planned.optimized()
@@ -358,7 +369,7 @@ class Planner:
         near = self._segments(plan, plan.hiding.within(bounds))
         refuse_unsent(plan.own, near, lambda: self.all_segments(plan))
         _refuse_inexact(plan, near)
-        kept = tuple(one for one in near if plan.described_verdict(one).keep)
+        kept = plan.needed(near)
         own = {one.name: one for one in plan.own}
         sought = Sought(predicates, TABLES[plan.name].texts, own)
         sections = wanted_sections(sought, kept, self._filters)

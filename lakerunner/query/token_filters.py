@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import StoreError
@@ -298,7 +299,7 @@ class _Probe:
             values = predicate.values
         if not values or column in UNASKED or not all(isinstance(one, str) for one in values):
             return self._all
-        return self._any(self._holding(Needle((hash_value(column, str(one)),))) for one in values)
+        return self._any(self._holding(_needle_of(column, str(one))) for one in values)
 
     def _holding(self, sought: Needle) -> int:
         found = 0
@@ -330,7 +331,8 @@ class _Probe:
         return not data or holds(data, shape, token)
 
 
-def _needles(predicate: Condition) -> list[Needle]:
+@lru_cache(maxsize=FILTER_TOKENS)
+def _needles(predicate: Condition) -> Sequence[Needle]:
     """What a text must hold for a condition to be true: one of these."""
     found = [Needle()]  # nothing at all
     match predicate:
@@ -352,6 +354,11 @@ def _needles(predicate: Condition) -> list[Needle]:
                 any_case = any_case or known.any_case
                 found = [_joined(branch, any_case=any_case) for branch in known.branches]
     return found
+
+
+@lru_cache(maxsize=FILTER_TOKENS)
+def _needle_of(column: str, value: str) -> Needle:
+    return Needle((hash_value(column, value),))
 
 
 def _joined(pieces: Iterable[Piece], *, any_case: bool) -> Needle:

@@ -10,7 +10,7 @@ import pytest
 
 from lakerunner.compute import Recast, ScanMode, Session, Table, file_scan
 from lakerunner.compute.file_union import FileUnion
-from lakerunner.compute.patched_plan import PatchedPlan, patch_scan
+from lakerunner.compute.patched_plan import PatchedPlan, Template, read_template
 from lakerunner.compute.wire import message_field, text_field, write_fields
 
 if TYPE_CHECKING:
@@ -232,8 +232,8 @@ def test_computed_columns_hide_those_of_the_file(
 def test_the_union_is_taken_when_the_plan_cannot_be_patched(
     monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...]
 ) -> None:
-    def broken(plan: bytes, name: str, files: object) -> bytes:
-        return plan[:-1]
+    def broken(template: Template, name: str, files: object) -> bytes:
+        return template.kept[:-1]
 
     monkeypatch.setattr("lakerunner.compute.patched_plan.patch_scan", broken)
     made = Session()
@@ -262,9 +262,9 @@ def test_a_road_that_answers_wrongly_is_not_taken(
 def test_plans_of_another_make_are_refused() -> None:
     two = write_fields([message_field(1, []), message_field(2, [])])
     with pytest.raises(ValueError, match="too many values"):
-        patch_scan(two, "logs", [])
+        read_template(two)
     with pytest.raises(ValueError, match="past the end"):
-        patch_scan(write_fields([text_field(1, "x")]), "logs", [])
+        read_template(write_fields([text_field(1, "x")]))
 
 
 def test_many_files_do_not_exhaust_the_planner(session: Session, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from lakerunner.compute.worker.messages import Ask, Ended, RemoteQuery, Step
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
+    from lakerunner.compute.contract import Plan
     from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
@@ -92,7 +93,7 @@ class RemotePlan:
         query = query._replace(frozen=answer.frozen)
         return RemotePlan(self._pool, self._allowance, query, answer.schema, answer.scans)
 
-    def mended(self) -> RemotePlan:
+    def mended(self, draft: Plan | None = None) -> RemotePlan:  # noqa: ARG002 - a worker has none
         """See `PlannedQuery.mended`."""
         return self._planned(Step.MEND)
 
