@@ -86,8 +86,8 @@ FILTER_GRAMS: Final = 32_768
 random text there are so many that they exclude nothing."""
 
 DECODED_SEGMENTS: Final = 16_384
-"""Descriptions of segments that a process remembers, the most recently used ones: 5 to 10 KB each for
-a dozen columns."""
+"""Descriptions of segments that a process remembers, the most recently used ones: 5 to 10 KB each
+for a dozen columns."""
 
 FILTER_CACHE_BYTES: Final = 128 * MIB
 """Bytes of token filters that a query engine keeps between queries."""

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from datafusion import LogicalPlan
 
 from lakerunner.compute.table import READ_OPTIONS
-from lakerunner.compute.wire import bytes_field, message_field, read_fields, text_field, write_fields
+from lakerunner.compute.wire import (
+    bytes_field,
+    message_field,
+    read_fields,
+    text_field,
+    write_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
