@@ -78,8 +78,18 @@ FILTER_FALSE_SHARE: Final = 0.01
 """Share of segments in which a token filter takes an absent word for present. A tenth of it costs
 half as many bytes again."""
 
-FILTER_CHUNK_BYTES: Final = 16_384
-"""Bytes of a token filter that are read for one word."""
+FILTER_CHUNK_BYTES: Final = 2_048
+"""Bytes of a token filter that are read for one word, of each section."""
+
+FILTER_GROUP: Final = 16
+"""Sections whose chunks for one word lie side by side, so that one read is enough for them."""
+
+ONE_REQUEST_BYTES: Final = 8_388_608
+"""What a query reads of a segment in a bucket at once, though it may need little of it: as much as
+comes in the time of the requests that it would take to find out."""
+
+FILTER_GAP_BYTES: Final = 65_536
+"""What is read in vain of a token filter in a bucket, rather than to ask a second time."""
 
 FILTER_GRAMS: Final = 32_768
 """Distinct runs of three bytes within words, beyond which a section has no filter of them: in

@@ -92,9 +92,13 @@ class SegmentFiles:
 
     def url(self, segment: Segment) -> str:
         """The URL under which a segment can be read while it is held."""
-        if self.native is not None and not self._is_hot(segment):
+        if self.native is not None and self.is_distant(segment):
             return self.native.url(segment.key)
         return self._path(segment).as_uri()
+
+    def is_distant(self, segment: Segment) -> bool:
+        """Whether it is read where it lies in a bucket, so that each request takes its time."""
+        return self.native is not None and not self._is_hot(segment)
 
     def _is_hot(self, segment: Segment) -> bool:
         """Whether it is worth a copy: several queries read most of it."""

@@ -127,6 +127,9 @@ class FilterSection(msgspec.Struct, frozen=True, array_like=True):
         facts: What else holds for its texts; see `schema.words`.
         low: Smallest value of each column of the declared order; None where nothing is known.
         high: Largest value of each.
+        strides: Of both filters, bytes from the beginning of a chunk to that of the next; 0 where
+            they follow one another.
+        grams_start: Where the second filter begins; 0 where it follows the first.
     """
 
     rows: int
@@ -136,6 +139,8 @@ class FilterSection(msgspec.Struct, frozen=True, array_like=True):
     facts: int = 0
     low: tuple[StatValue | None, ...] = ()
     high: tuple[StatValue | None, ...] = ()
+    strides: tuple[int, int] = (0, 0)
+    grams_start: int = 0
 
 
 class Segment(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -238,9 +238,9 @@ def _listed(rows: Sequence[tuple[Any, ...]], schema: Any) -> TableResult:
 
 def _added(stats: Iterable[QueryStats]) -> QueryStats:
     every = list(stats)
-    counted = ("segments", "pruned", "scanned", "bytes_read", "rows_scanned", "rows")
-    timed = ("planning_seconds", "execution_seconds")
     sums: Mapping[str, Any] = {
-        name: sum(getattr(one, name) for one in every) for name in (*counted, *timed)
+        name: sum(getattr(one, name) for one in every)
+        for name in QueryStats.__struct_fields__
+        if name != "rounded"
     }
     return QueryStats(**sums)

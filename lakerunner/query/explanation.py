@@ -72,7 +72,8 @@ class Explanation(NamedTuple):
             took = self.actual
             yield (
                 f"actual: {took.scanned:,} segments opened, {took.rows_scanned:,} rows and "
-                f"{took.bytes_read:,} bytes read, {took.rows:,} rows returned, planned in "
+                f"{took.bytes_read:,} bytes read, {took.filter_bytes:,} of filters, "
+                f"{took.rows:,} rows returned, planned in "
                 f"{took.planning_seconds:.4f} s, run in {took.execution_seconds:.4f} s"
             )
 

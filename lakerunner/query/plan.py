@@ -23,7 +23,7 @@ from lakerunner.query.hiding import SEEN, Hiding, hiding, with_deletions
 from lakerunner.query.newest import Rounds, beyond, in_order, to_open, within
 from lakerunner.query.own_columns import refuse_unsent, with_own_columns
 from lakerunner.query.prune import Verdict, judge
-from lakerunner.query.scan_mode import choose_mode, share
+from lakerunner.query.scan_mode import choose_mode, mode_at_distance, share
 from lakerunner.query.token_filters import Sought, rows_condition, wanted_sections
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES
@@ -71,6 +71,7 @@ class TablePlan(NamedTuple):
         columns: What is read of its files.
         hiding: What is not seen of its rows.
         sections: By segment, what its token filter says; see `query.token_filters`.
+        filter_bytes: What was read of filters.
     """
 
     name: str
@@ -83,6 +84,7 @@ class TablePlan(NamedTuple):
     columns: frozenset[str] = frozenset()
     hiding: Hiding = SEEN
     sections: Mapping[str, int] = MappingProxyType({})
+    filter_bytes: int = 0
 
     def verdict(self, segment: Segment) -> Verdict:
         """Whether the query needs a segment, and why."""
@@ -372,15 +374,19 @@ class Planner:
         kept = plan.needed(near)
         own = {one.name: one for one in plan.own}
         sought = Sought(predicates, TABLES[plan.name].texts, own)
-        sections = wanted_sections(sought, kept, self._filters)
-        plan = plan._replace(sections=sections)
+        sections, filter_bytes = wanted_sections(sought, kept, self._filters)
+        filter_bytes += plan.filter_bytes
+        plan = plan._replace(sections=sections, filter_bytes=filter_bytes)
         kept = tuple(one for one in kept if sections.get(one.id) != 0)
         described = [with_own_columns(one, plan.own) for one in kept]
         plan = self._with_deletions(plan) if kept else plan
         columns |= plan.hiding.reads(kept)
         if rows_condition(kept, sections):
             columns |= {name for segment in kept for name in segment.sort}
-        return plan._replace(segments=kept, mode=choose_mode(mine, described), columns=columns)
+        mode = choose_mode(mine, described)
+        if mode is ScanMode.NEEDLE and all(map(self._files.is_distant, kept)):
+            mode = mode_at_distance(kept, sections)
+        return plan._replace(segments=kept, mode=mode, columns=columns)
 
     def _with_deletions(self, plan: TablePlan) -> TablePlan:
         sequence = plan.snapshot.sequence
@@ -398,16 +404,19 @@ class Planner:
 
     def _table(self, plan: TablePlan, views: Mapping[str, View]) -> Table:
         view = views[plan.name]
-        alike: dict[tuple[_Items, _Items, tuple[Hidden, ...]], list[str]] = {}
+        # One scan reads from one store: those of a bucket, and copies of them on the disk, are two.
+        distant = {one.id for one in plan.segments if self._files.is_distant(one)}
+        alike: dict[tuple[_Items, _Items, tuple[Hidden, ...], bool], list[str]] = {}
         for segment in plan.segments:
             types, named = view.own_types(segment), view.own_expressions(segment)
-            key = (tuple(types.items()), tuple(named.items()), plan.hiding.of(segment))
+            own = tuple(types.items()), tuple(named.items()), plan.hiding.of(segment)
+            key = (*own, segment.id in distant)
             alike.setdefault(key, []).append(self._files.url(segment))
-        plain = next((key for key in alike if not key[0] and not key[2]), ((), (), ()))
+        plain = next((key for key in alike if not key[0] and not key[2]), ((), (), (), False))
         files = tuple(alike.pop(plain, ()))
         recast = tuple(
             Recast(tuple(urls), dict(types), dict(named), hidden)
-            for (types, named, hidden), urls in alike.items()
+            for (types, named, hidden, _), urls in alike.items()
         )
         return Table(
             plan.name,
@@ -473,4 +482,9 @@ def _joined(kept: TablePlan, later: TablePlan) -> TablePlan:
         segment.id: kept.sections.get(segment.id, -1) | later.sections.get(segment.id, -1)
         for segment in segments
     }
-    return kept._replace(segments=tuple(segments), predicates=predicates, sections=sections)
+    return kept._replace(
+        segments=tuple(segments),
+        predicates=predicates,
+        sections=sections,
+        filter_bytes=later.filter_bytes,
+    )

@@ -90,6 +90,7 @@ class Result:
             segments=total,
             pruned=total - scanned,
             scanned=scanned,
+            filter_bytes=sum(table.filter_bytes for table in plan.tables),
             planning_seconds=plan.seconds,
             rounded=plan.rounded,
         )

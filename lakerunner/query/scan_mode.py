@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lakerunner.compute.table import ScanMode
-from lakerunner.limits import PAGE_ROWS
+from lakerunner.limits import ONE_REQUEST_BYTES, PAGE_ROWS
 from lakerunner.model.predicate import (
     And,
     Compare,
@@ -26,7 +26,7 @@ from lakerunner.model.predicate import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lakerunner.compute.scans import Scan
     from lakerunner.model.predicate import Predicate
@@ -49,6 +49,28 @@ def choose_mode(scans: Sequence[Scan], segments: Sequence[Segment]) -> ScanMode:
     if scans and all(_is_needle(scan, segments) for scan in scans):
         return ScanMode.NEEDLE
     return ScanMode.SWEEP
+
+
+def mode_at_distance(segments: Sequence[Segment], sections: Mapping[str, int]) -> ScanMode:
+    """How to read a few rows of segments that lie in a bucket.
+
+    A needle asks for the columns of its conditions, then for what is left of the others: three or
+    four requests, one after the other. A sweep asks once.
+
+    Args:
+        segments: What is left of the table after pruning.
+        sections: What token filters say of them; see `query.token_filters`.
+    """
+    most = max((_left_bytes(one, sections.get(one.id, -1)) for one in segments), default=0)
+    return ScanMode.SWEEP if most <= ONE_REQUEST_BYTES else ScanMode.NEEDLE
+
+
+def _left_bytes(segment: Segment, sections: int) -> float:
+    """About how large those sections of a segment are that filters leave of it."""
+    if not segment.filters:
+        return segment.bytes
+    left = (one.rows for place, one in enumerate(segment.filters) if sections >> place & 1)
+    return segment.bytes * sum(left) / segment.rows
 
 
 def _is_needle(scan: Scan, segments: Sequence[Segment]) -> bool:

@@ -16,6 +16,8 @@ class QueryStats(msgspec.Struct, frozen=True):
         scanned: Segments that were handed to the scan; `segments` is the sum of both.
         bytes_read: Bytes read from segments. Footers that were in the cache do not count, and what
             was copied from the store before it was read counts as it was read, not as copied.
+        filter_bytes: Bytes of token filters that were read to choose segments. Those that were in
+            the cache do not count.
         rows_scanned: Rows for which a filter was evaluated or a value was decoded. A count that
             statistics can answer scans none.
         rows: Rows returned so far.
@@ -29,6 +31,7 @@ class QueryStats(msgspec.Struct, frozen=True):
     pruned: int = 0
     scanned: int = 0
     bytes_read: int = 0
+    filter_bytes: int = 0
     rows_scanned: int = 0
     rows: int = 0
     planning_seconds: float = 0.0

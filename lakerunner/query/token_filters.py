@@ -10,10 +10,17 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import StoreError
-from lakerunner.limits import FILTER_CACHE_BYTES, FILTER_RANGES, FILTER_TOKENS, STORE_REQUESTS
+from lakerunner.limits import (
+    FILTER_CACHE_BYTES,
+    FILTER_GAP_BYTES,
+    FILTER_RANGES,
+    FILTER_TOKENS,
+    STORE_REQUESTS,
+)
 from lakerunner.model.predicate import (
     And,
     Compare,
@@ -30,11 +37,11 @@ from lakerunner.model.predicate import (
 )
 from lakerunner.schema.patterns import like_pieces, regex_pieces
 from lakerunner.schema.words import LONG, ODD_CASE, Needle, hash_value, needle
-from lakerunner.segments.token_filter import UNASKED, chunk_of, holds, is_whole
-from lakerunner.store import ByteRange
+from lakerunner.segments.token_filter import UNASKED, chunk_of, holds, is_whole, place_of
+from lakerunner.store import ByteRange, coalesce
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import FilterSection, Segment, StatValue
@@ -63,9 +70,6 @@ class FilterReader:
     Args:
         store: Where the segments are.
         bound_bytes: Bytes of chunks that are kept, the most recently used ones.
-
-    Attributes:
-        bytes_read: Bytes that were read from the store, in all.
     """
 
     def __init__(self, store: ObjectStore, bound_bytes: int = FILTER_CACHE_BYTES) -> None:
@@ -74,7 +78,6 @@ class FilterReader:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, Chunk], bytes] = OrderedDict()
         self._size = 0
-        self.bytes_read = 0
 
     def kept(self, segment: Segment, chunk: Chunk) -> bytes | None:
         """A chunk that was read before; None if it is not there any more."""
@@ -84,42 +87,68 @@ class FilterReader:
                 self._kept.move_to_end((segment.id, chunk))
             return found
 
-    def read(self, wanted: Sequence[tuple[Segment, Chunk]]) -> None:
-        """Read chunks, several at a time where the store is no directory of this machine."""
-        if not wanted:
-            return
-        if self._store.local_path(wanted[0][0].key) is not None:
-            for one in wanted:
-                self._read(one)
-            return
-        with ThreadPoolExecutor(min(len(wanted), STORE_REQUESTS)) as threads:
-            list(threads.map(self._read, wanted))
+    def read(self, wanted: Sequence[tuple[Segment, Chunk]]) -> int:
+        """Read chunks, several at a time where the store is no directory of this machine.
 
-    def _read(self, wanted: tuple[Segment, Chunk]) -> None:
-        segment, chunk = wanted
-        place = (segment.id, chunk)
+        Returns:
+            How many bytes that took.
+        """
+        if not wanted:
+            return 0
+        near = self._store.local_path(wanted[0][0].key) is not None
+        reads = list(_reads(wanted, 0 if near else FILTER_GAP_BYTES))
+        if near:
+            return sum(map(self._read, reads))
+        with ThreadPoolExecutor(min(len(reads), STORE_REQUESTS)) as threads:
+            return sum(threads.map(self._read, reads))
+
+    def _read(self, wanted: _Read) -> int:
+        segment, start, end, chunks = wanted
         try:
-            data = self._bytes(segment, chunk)
+            data = self._bytes(segment, start, end)
         except (OSError, StoreError):
-            return  # whoever opens the segment says so
+            return 0  # whoever opens the segment says so
+        parts = {
+            (segment.id, one): data[one.start - start : one.start - start + one.length]
+            for one in chunks
+        }
         # What is not as it was written says nothing; `lake.verify` finds it.
-        data = data if is_whole(data, chunk.number) else b""
+        sound = {one: part if is_whole(part, one[1].number) else b"" for one, part in parts.items()}
         with self._lock:
-            self.bytes_read += chunk.length
-            before = self._kept.pop(place, b"")
-            self._kept[place] = data
-            self._size += len(data) - len(before)
+            for place, part in sound.items():
+                self._size += len(part) - len(self._kept.pop(place, b""))
+                self._kept[place] = part
             while self._size > self._bound:
                 self._size -= len(self._kept.popitem(last=False)[1])
+        return end - start
 
-    def _bytes(self, segment: Segment, chunk: Chunk) -> bytes:
+    def _bytes(self, segment: Segment, start: int, end: int) -> bytes:
         path = self._store.local_path(segment.key)
         if path is None:
-            there = ByteRange(chunk.start, chunk.start + chunk.length)
-            return self._store.get(segment.key, there).data
+            return self._store.get(segment.key, ByteRange(start, end)).data
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands per query
-            file.seek(chunk.start)
-            return file.read(chunk.length)
+            file.seek(start)
+            return file.read(end - start)
+
+
+class _Read(NamedTuple):
+    """One read, and the chunks that are in it."""
+
+    segment: Segment
+    start: int
+    end: int
+    chunks: list[Chunk]
+
+
+def _reads(wanted: Iterable[tuple[Segment, Chunk]], gap: int) -> Iterator[_Read]:
+    """As few reads as there can be for some chunks."""
+    by_segment: dict[str, tuple[Segment, list[Chunk]]] = {}
+    for segment, chunk in wanted:
+        by_segment.setdefault(segment.id, (segment, []))[1].append(chunk)
+    for segment, chunks in by_segment.values():
+        spans = coalesce([(one.start, one.start + one.length) for one in chunks], gap)
+        for start, end in spans:
+            yield _Read(segment, start, end, [one for one in chunks if start <= one.start < end])
 
 
 class Sought(NamedTuple):
@@ -157,30 +186,38 @@ def _asks(predicate: Predicate) -> bool:
     return asks
 
 
-def wanted_sections(
-    sought: Sought, segments: Iterable[Segment], reader: FilterReader
-) -> dict[str, int]:
+class Wanted(NamedTuple):
+    """Which sections of segments may hold a row that is looked for.
+
+    Attributes:
+        sections: By id of each segment with a filter: its sections as the bits of a number, the
+            first one lowest. 0 says that no row of it can be wanted.
+        bytes_read: Bytes of filters that were read to know it.
+    """
+
+    sections: Mapping[str, int] = MappingProxyType({})
+    bytes_read: int = 0
+
+
+def wanted_sections(sought: Sought, segments: Iterable[Segment], reader: FilterReader) -> Wanted:
     """Which sections of segments may hold a row that is looked for.
 
     Args:
         sought: What the query looks for.
         segments: Those that the catalog could not leave out.
         reader: Reads their filters.
-
-    Returns:
-        By id of each segment with a filter: the sections as the bits of a number, the first one
-        lowest. 0 says that no row of it can be wanted.
     """
     filtered = [segment for segment in segments if segment.filters]
     if not filtered or not sought.asks():
-        return {}
+        return Wanted()
     found: dict[str, int] = {}
+    size = 0
     for start in range(0, len(filtered), _AT_ONCE):
         probes = [_Probe(sought, one, reader) for one in filtered[start : start + _AT_ONCE]]
         found |= {probe.segment.id: probe.sections() for probe in probes}
-        reader.read([wanted for probe in probes for wanted in probe.missing])
+        size += reader.read([wanted for probe in probes for wanted in probe.missing])
         found |= {probe.segment.id: probe.sections() for probe in probes if probe.missing}
-    return found
+    return Wanted(found, size)
 
 
 def rows_condition(segments: Sequence[Segment], sections: Mapping[str, int]) -> str:
@@ -299,6 +336,8 @@ class _Probe:
             values = predicate.values
         if not values or column in UNASKED or not all(isinstance(one, str) for one in values):
             return self._all
+        if self.segment.columns[column].values is not None:
+            return self._all  # the catalog knows that it is there, and most sections have it
         return self._any(self._holding(_needle_of(column, str(one))) for one in values)
 
     def _holding(self, sought: Needle) -> int:
@@ -314,17 +353,17 @@ class _Probe:
         ):
             return True
         # What was not read yet ends nothing, so that all of it is known before it is read at once.
-        behind = section.start + section.words[0] * section.words[1]
-        return all(self._has(section.start, section.words, one) for one in sought.words) and all(
-            self._has(behind, section.grams, one) for one in sought.grams
+        return all(self._has(section, one) for one in sought.words) and all(
+            self._has(section, one, grams=True) for one in sought.grams
         )
 
-    def _has(self, start: int, shape: tuple[int, int, int], token: int) -> bool:
+    def _has(self, section: FilterSection, token: int, *, grams: bool = False) -> bool:
+        shape = section.grams if grams else section.words
         count, width, probes = shape
         if not count:
             return bool(probes)
         number = chunk_of(token, count)
-        chunk = Chunk(start + number * width, width, number)
+        chunk = Chunk(place_of(section, number, grams=grams), width, number)
         data = self._reader.kept(self.segment, chunk)
         if data is None:
             self._missing[chunk] = None

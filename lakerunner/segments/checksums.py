@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakerunner.segments.token_filter import is_whole
+from lakerunner.segments.token_filter import is_whole, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -76,10 +76,11 @@ def damaged_parts(file: Any, segment: Segment, columns: Collection[str] | None =
 
 def _damaged_filter(file: Any, segment: Segment) -> list[str]:
     for section in segment.filters:
-        file.seek(section.start)
-        for count, width, _ in (section.words, section.grams):
-            if not all(is_whole(bytes(file.read(width)), number) for number in range(count)):
-                return [FILTER]
+        for grams, (count, width, _) in enumerate((section.words, section.grams)):
+            for number in range(count):
+                file.seek(place_of(section, number, grams=bool(grams)))
+                if not is_whole(bytes(file.read(width)), number):
+                    return [FILTER]
     return []
 
 

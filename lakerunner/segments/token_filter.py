@@ -3,8 +3,10 @@
 A filter lies in the file of its segment, between column data, where no reader of Parquet looks. It
 has sections of `FILTER_ROWS` rows, and of each two Bloom filters: of what is looked for as a whole
 (words of texts, values of other columns), and of runs of three bytes within words. A Bloom filter
-is cut into chunks of at most `FILTER_CHUNK_BYTES`. The hash of a token says in which chunk all of
-its bits are, so one small read answers for one token. A chunk ends with its checksum.
+is cut into chunks of about `FILTER_CHUNK_BYTES`. The hash of a token says in which chunk its bits
+are. Up to `FILTER_GROUP` sections have equally many chunks, and those of one number lie side by
+side: one read of a few kilobytes answers for one token and a million rows. A chunk ends with its
+checksum.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from lakerunner.limits import (
     FILTER_CHUNK_BYTES,
     FILTER_FALSE_SHARE,
     FILTER_GRAMS,
+    FILTER_GROUP,
     FILTER_ROWS,
     FILTER_SECTIONS,
 )
@@ -60,7 +63,8 @@ class Sink(Protocol):
 class TokenFilterWriter:
     """Makes the token filter of rows that come in parts, in the order of the segment.
 
-    Holds the hashes of at most two sections. Not safe to use from several threads at once.
+    Holds the hashes of at most two sections, and the filters of a group. Not safe to use from
+    several threads at once.
 
     Args:
         texts: Columns whose words count. Of other columns of text the values do.
@@ -74,6 +78,7 @@ class TokenFilterWriter:
         self._texts = texts
         self._sort = sort
         self._waiting: list[_Section] = []
+        self._group: list[_Made] = []
         self.sections: list[FilterSection] = []
 
     def add(self, rows: pa.Table, sink: Sink) -> None:
@@ -106,19 +111,62 @@ class TokenFilterWriter:
         single = not self.sections and len(self._waiting) == 1
         for section in self._waiting:
             self._write(section, sink, single=single)
+        self._write_group(sink)
         self._waiting.clear()
         return tuple(self.sections)
 
     def _write(self, section: _Section, sink: Sink, *, single: bool = False) -> None:
         share = FILTER_FALSE_SHARE / (1 if single else FILTER_SECTIONS)
-        start = sink.tell()
-        words, grams = (Bloom.of(tokens, share) for tokens in section.tokens())
-        for chunk in (*words.chunks, *grams.chunks):
-            sink.write(chunk)
-        low, high = section.bounds()
-        self.sections.append(
-            FilterSection(section.rows, start, words.shape, grams.shape, section.facts, low, high)
-        )
+        tokens = list(section.tokens())
+        needed = [0 if one is None else _chunks_for(len(one), share) for one in tokens]
+        counts = self._counts()
+        unlike = any(most > 2 * count > 0 for most, count in zip(needed, counts, strict=True))
+        if unlike or len(self._group) == FILTER_GROUP:
+            self._write_group(sink)
+            counts = self._counts()
+        blooms = [Bloom.of(*one) for one in zip(tokens, (share, share), counts, strict=True)]
+        self._group.append(_Made(section.rows, section.facts, section.bounds(), blooms))
+
+    def _counts(self) -> list[int]:
+        """Chunks of both filters of the sections that wait; 0 where there are none yet."""
+        return [
+            max((one.blooms[kind].shape[0] for one in self._group), default=0) for kind in (0, 1)
+        ]
+
+    def _write_group(self, sink: Sink) -> None:
+        counts, start = self._counts(), sink.tell()
+        starts: list[list[int]] = []
+        strides = []
+        for kind, count in enumerate(counts):
+            blooms = [one.blooms[kind] for one in self._group]
+            widths = [one.shape[1] if one.chunks else 0 for one in blooms]
+            starts.append([start + sum(widths[:place]) for place in range(len(widths))])
+            strides.append(sum(widths))
+            sink.write(
+                b"".join(
+                    one.chunks[number] for number in range(count) for one in blooms if one.chunks
+                )
+            )
+            start += count * strides[-1]
+        for place, made in enumerate(self._group):
+            words, grams = (one.shape for one in made.blooms)
+            self.sections.append(
+                FilterSection(
+                    *(made.rows, starts[0][place], words, grams, made.facts, *made.bounds),
+                    (strides[0], strides[1]),
+                    starts[1][place],
+                )
+            )
+        self._group.clear()
+
+
+class _Made(NamedTuple):
+    """A section whose filters are made."""
+
+    rows: int
+    facts: int
+    bounds: tuple[tuple[StatValue | None, ...], tuple[StatValue | None, ...]]
+    blooms: Sequence[Bloom]
 
 
 class _Section:
@@ -222,12 +270,13 @@ class Bloom(NamedTuple):
     chunks: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, tokens: NDArray[np.uint64] | None, share: float) -> Bloom:
+    def of(cls, tokens: NDArray[np.uint64] | None, share: float, count: int = 0) -> Bloom:
         """The filter of some tokens.
 
         Args:
             tokens: Hashes, each once; None makes a filter that says nothing.
             share: Of absent tokens, how many it may take for present.
+            count: How many chunks it shall have; 0 for as many as are right for it.
 
         Example:
             >>> made = Bloom.of(np.array([5, 2**63], np.uint64), 0.01)
@@ -239,9 +288,8 @@ class Bloom(NamedTuple):
         if not len(tokens):
             return cls((0, 0, 0))
         each = -math.log2(share) / math.log(2)
-        size = max(math.ceil(len(tokens) * each / 8), _LEAST)
-        count = math.ceil(size / (FILTER_CHUNK_BYTES - _SUM))
-        width = math.ceil(size / count)
+        count = count or _chunks_for(len(tokens), share)
+        width = math.ceil(max(len(tokens) * each / 8, _LEAST) / count)
         probes = max(1, round(each * math.log(2)))
         bits = np.zeros((count, width * 8), np.bool_)
         chunk = _chunk(tokens, count)
@@ -251,6 +299,23 @@ class Bloom(NamedTuple):
         packed = np.packbits(bits, axis=1, bitorder="little")
         chunks = tuple(_summed(one.tobytes(), number) for number, one in enumerate(packed))
         return cls((count, width + _SUM, probes), chunks)
+
+
+def _chunks_for(tokens: int, share: float) -> int:
+    """How many chunks a filter of so many tokens has, if it is none of a group."""
+    each = -math.log2(share) / math.log(2)
+    size = max(math.ceil(tokens * each / 8), _LEAST) if tokens else 0
+    return math.ceil(size / (FILTER_CHUNK_BYTES - _SUM))
+
+
+def place_of(section: FilterSection, number: int, *, grams: bool = False) -> int:
+    """Where a chunk of the filter of words, or of parts of words, begins in the file."""
+    words, width, _ = section.words
+    start, stride = section.start, section.strides[0] or width
+    if grams:
+        start = section.grams_start or start + words * width
+        stride = section.strides[1] or section.grams[1]
+    return start + number * stride
 
 
 def _chunk(tokens: NDArray[np.uint64], count: int) -> Any:

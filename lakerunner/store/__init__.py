@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from lakerunner.store.base import Buffer, ByteRange, GetResult, ObjectMeta, ObjectStore, PutMode
+from lakerunner.store.base import (
+    Buffer,
+    ByteRange,
+    GetResult,
+    ObjectMeta,
+    ObjectStore,
+    PutMode,
+    coalesce,
+)
 from lakerunner.store.counting import CountingStore, Counts
 from lakerunner.store.probe import check_conditional_puts
 from lakerunner.store.urls import Location, locate, open_store
@@ -18,6 +26,7 @@ __all__ = [
     "ObjectStore",
     "PutMode",
     "check_conditional_puts",
+    "coalesce",
     "locate",
     "open_store",
 ]

@@ -110,15 +110,15 @@ def test_a_chunk_is_read_once_for_each_segment(tmp_path: Path) -> None:
     sought = Sought((IsIn("attr_user", ("nobody",)),), TABLES["logs"].texts, {})
     store.reset()
     found = wanted_sections(sought, segments, reader)
-    assert set(found.values()) == {0}
+    assert set(found.sections.values()) == {0}
     counts = store.reset()
     assert (counts.get, counts.requests) == (300, 300)
-    assert reader.bytes_read == counts.bytes_read == 300 * section.words[1]
-    assert wanted_sections(sought, segments, reader) == found
+    assert found.bytes_read == counts.bytes_read == 300 * section.words[1]
+    assert wanted_sections(sought, segments, reader) == (found.sections, 0)
     assert store.reset().requests == 0
     # What catalogs leave out is not asked for, and what is gone says nothing.
     store.delete(segments[0].key)
-    assert wanted_sections(sought, segments[:1], FilterReader(store)) == {"0": 1}
+    assert wanted_sections(sought, segments[:1], FilterReader(store)).sections == {"0": 1}
 
 
 def test_what_is_left_is_told_by_the_declared_order() -> None:

@@ -15,7 +15,14 @@ from lakerunner.schema.ids import mix64
 from lakerunner.schema.tables import OVERFLOW_TYPE
 from lakerunner.schema.words import LONG, hash_value, hash_word
 from lakerunner.segments import token_filter
-from lakerunner.segments.token_filter import Bloom, TokenFilterWriter, chunk_of, holds, is_whole
+from lakerunner.segments.token_filter import (
+    Bloom,
+    TokenFilterWriter,
+    chunk_of,
+    holds,
+    is_whole,
+    place_of,
+)
 
 
 def hashes(count: int, seed: int = 0) -> Any:
@@ -81,7 +88,7 @@ def tells(section: Any, data: bytes, token: int) -> bool:
     if not count:
         return bool(probes)
     number = chunk_of(token, count)
-    start = section.start + number * width
+    start = place_of(section, number)
     chunk = data[start : start + width]
     assert is_whole(chunk, number)
     return holds(chunk, section.words, token)

@@ -207,6 +207,7 @@ def _summed(results: Sequence[Result], rows: int, seconds: float) -> QueryStats:
         pruned=min((one.stats.pruned for one in results), default=0),
         scanned=max((one.stats.scanned for one in results), default=0),
         bytes_read=sum(one.stats.bytes_read for one in results),
+        filter_bytes=sum(one.stats.filter_bytes for one in results),
         rows_scanned=sum(one.stats.rows_scanned for one in results),
         rows=rows,
         planning_seconds=planning,
