@@ -336,8 +336,9 @@ class _Probe:
             values = predicate.values
         if not values or column in UNASKED or not all(isinstance(one, str) for one in values):
             return self._all
-        if self.segment.columns[column].values is not None:
-            return self._all  # the catalog knows that it is there, and most sections have it
+        known = self.segment.columns[column].values
+        if known is not None:  # what is one of few values is in most sections
+            return 0 if set(known).isdisjoint(values) else self._all
         return self._any(self._holding(_needle_of(column, str(one))) for one in values)
 
     def _holding(self, sought: Needle) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -9,16 +13,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakerunner.errors import ConfigurationError, CursorError, UnsupportedQueryError
+from lakerunner.catalog import open_catalog
+from lakerunner.errors import (
+    ConfigurationError,
+    CursorError,
+    QueryTimeoutError,
+    UnsupportedQueryError,
+)
 from lakerunner.model.commit import Commit
+from lakerunner.model.config import Config
+from lakerunner.publish import Origin, SegmentWriter, make_segments
 from lakerunner.query import QueryEngine
 from lakerunner.query.newest import to_open
-from lakerunner.store import CountingStore
+from lakerunner.schema.tables import TABLES
+from lakerunner.schema.types import TIMESTAMP
+from lakerunner.store import CountingStore, open_store
 from lakerunner.store.counting import Counts
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 HOUR = 3600 * 10**9
 START = 1_790_002_800 * 10**9  # 2026-09-21T15:00:00Z
@@ -361,3 +376,66 @@ def test_requests_and_bytes_of_first_rows_and_of_a_trace(small_lake: Any) -> Non
     finally:
         engine.close()
         lake.engine.close()
+
+
+LONG = """SELECT body FROM logs WHERE regexp_replace(body, '[0-9]', 'x', 'g') = 'y'
+ORDER BY timestamp DESC LIMIT 5"""
+"""No row of it is ever found, so that round follows round; seconds of work in all."""
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryEngine]:
+    directory: Path = tmp_path_factory.mktemp("long")
+    store, catalog = open_store(str(directory)), open_catalog("memory://")
+    rows = 20_000
+    writer = SegmentWriter(store, Config())
+    for hour in range(24):
+        times = [START + hour * HOUR + number for number in range(rows)]
+        bodies = [f"{number * 7919:0120}" for number in range(rows)]
+        table = pa.table({"timestamp": pa.array(times, TIMESTAMP), "body": bodies})
+        origin = Origin("default", "c")
+        for made in make_segments(table, TABLES["logs"], origin, HOUR, filters=False):
+            writer.add(made)
+    catalog.commit(Commit("c", "default", 0, add=writer.finish()))
+    with QueryEngine(store, catalog, isolation="thread") as engine:
+        yield engine
+
+
+def settles() -> bool:
+    """Whether this process comes to rest, by the processor time that it uses."""
+    for _ in range(600):
+        used = time.process_time()
+        time.sleep(0.05)
+        if time.process_time() - used < 0.025:
+            return True
+    return False
+
+
+def test_rounds_end_with_their_time(long: QueryEngine) -> None:
+    result = long.sql(LONG, timeout=0.5)
+    assert result._plan.rounds is not None
+    with pytest.raises(QueryTimeoutError, match="query_timeout"):
+        result.to_arrow()
+    assert settles(), "what is over still works"
+
+
+def test_an_interrupt_ends_rounds(long: QueryEngine) -> None:
+    result = long.sql(LONG)
+    assert result._plan.rounds is not None
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()
+    gc.disable()  # what ends only when garbage is collected may go on for long
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            result.to_arrow()
+        assert settles()
+    finally:
+        gc.enable()
+
+
+def test_rounds_end_when_nobody_takes_their_rows(long: QueryEngine) -> None:
+    batches = iter(long.sql("SELECT timestamp, body FROM logs ORDER BY timestamp DESC LIMIT 90000"))
+    assert next(batches).num_rows
+    del batches
+    assert settles()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from lakerunner.compute import Scan, ScanMode
+from lakerunner.limits import ONE_REQUEST_BYTES, PAGE_ROWS
 from lakerunner.model.predicate import (
     EVERYTHING,
     And,
@@ -17,8 +18,8 @@ from lakerunner.model.predicate import (
     Predicate,
     StartsWith,
 )
-from lakerunner.model.segment import ColumnStats, Segment
-from lakerunner.query.scan_mode import choose_mode, share
+from lakerunner.model.segment import ColumnStats, FilterSection, Segment
+from lakerunner.query.scan_mode import choose_mode, mode_at_distance, share
 from lakerunner.testing.values import make_segment
 
 COLUMNS = {
@@ -87,10 +88,24 @@ def test_all_scans_of_a_table_share_a_mode() -> None:
     assert choose_mode([], [SEGMENT]) is ScanMode.SWEEP
 
 
+def test_at_a_distance_one_request_is_better_than_several_small_ones() -> None:
+    section = FilterSection(50, 0, (0, 0, 0), (0, 0, 0))
+    large = msgspec.structs.replace(
+        SEGMENT, rows=100, bytes=2 * ONE_REQUEST_BYTES, filters=(section, section)
+    )
+    assert mode_at_distance([SEGMENT], {}) is ScanMode.SWEEP
+    assert mode_at_distance([], {}) is ScanMode.SWEEP
+    assert mode_at_distance([SEGMENT, large], {}) is ScanMode.NEEDLE
+    assert mode_at_distance([large], {large.id: 0b10}) is ScanMode.SWEEP
+    assert mode_at_distance([large], {large.id: 0b11}) is ScanMode.NEEDLE
+    bare = msgspec.structs.replace(large, filters=())
+    assert mode_at_distance([bare], {}) is ScanMode.NEEDLE
+
+
 def test_shares() -> None:
     assert share(LEVEL, [SEGMENT]) == pytest.approx(1 / 3)
     assert share(IsIn("level", ("ERROR", "WARN")), [SEGMENT]) == pytest.approx(2 / 3)
     assert share(And((LEVEL, Compare("attr_status", "=", 500))), [SEGMENT]) == 1 / 400
-    assert share(StartsWith("trace_id", "d4"), [SEGMENT]) == 1 / 2048
+    assert share(StartsWith("trace_id", "d4"), [SEGMENT]) == 1 / PAGE_ROWS
     assert share(EVERYTHING, [SEGMENT]) == 1
     assert share(LEVEL, []) == 1
