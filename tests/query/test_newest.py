@@ -25,8 +25,8 @@ from lakerunner.model.config import Config
 from lakerunner.publish import Origin, SegmentWriter, make_segments
 from lakerunner.query import QueryEngine
 from lakerunner.query.newest import to_open
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import TABLES
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.store import CountingStore, open_store
 from lakerunner.store.counting import Counts
 
