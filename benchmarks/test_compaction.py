@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import lakerunner
-from benchmarks.test_query import HOUR, START, hour_of_logs
+from benchmarks.query_lakes import HOUR, START, hour_of_logs
 from lakerunner.fencing import Fence
 from lakerunner.limits import MIB
 from lakerunner.model.commit import Commit
