@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 from lakerunner.catalog.past import open_past, present
 from lakerunner.errors import ConfigurationError
 from lakerunner.outside.spark import register_views, run_on
+from lakerunner.outside.table import file_urls
 from lakerunner.scope import Closable, time_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from pyiceberg.catalog import Catalog as IcebergCatalog
+
     from lakerunner.discretion import Discretion
+    from lakerunner.model.commit import LakeSnapshot
     from lakerunner.model.times import TimeLike
+    from lakerunner.outside.iceberg import IcebergTables
     from lakerunner.outside.spark import SparkViews
     from lakerunner.query import Explanation, QueryEngine, Result
     from lakerunner.query.promql.answering import SampleResult
@@ -119,6 +124,42 @@ class Asking(Closable):
             snapshot = present(scope.catalog, owner)
             past = scope.over(open_past(scope.catalog, snapshot, owner))
             return register_views(past, session, wanted, snapshot, prefix)
+
+    def iceberg(
+        self,
+        catalog: IcebergCatalog | Mapping[str, str],
+        *,
+        namespace: str | None = None,
+        unsigned: bool = True,
+    ) -> IcebergTables:
+        """The tables of this lake in a catalog of Iceberg; `sync` brings them up to date.
+
+        The files are the same: only metadata is written, and by this lake alone. Readers may do
+        with the tables as they like, but not write to them. Times have microseconds there.
+
+        Args:
+            catalog: Of pyiceberg, or the properties of one.
+            namespace: Where the tables are made; by default it is called as the organization.
+            unsigned: Register unsigned 64-bit integers as `long`. Polars reads no table that has
+                any; without them, histograms have no counts.
+
+        Raises:
+            MissingExtraError: pyiceberg is not installed.
+            ConfigurationError: The lake lies in the memory of this process.
+        """
+        from lakerunner.outside.iceberg import IcebergTables  # noqa: PLC0415 - optional
+
+        self._require_open("iceberg")
+        scope = self._scope
+        file_urls(scope.store, ())
+
+        def state() -> tuple[LakeSnapshot, Scope]:
+            snapshot = present(scope.catalog)
+            return snapshot, scope.over(open_past(scope.catalog, snapshot))
+
+        owner = f"{scope.store.url} {scope.organization}"
+        name = scope.organization if namespace is None else namespace
+        return IcebergTables(catalog, name, owner, state, unsigned=unsigned)
 
     def promql(
         self,
