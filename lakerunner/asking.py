@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lakerunner.query.promql.grid import StepLike
     from lakerunner.query.result import TableResult
     from lakerunner.query.sql.params import Params
+    from lakerunner.query.tail import Tail
     from lakerunner.query.traces import Trace
     from lakerunner.scope import Scope
 
@@ -377,3 +378,43 @@ class Asking(Closable):
         self._require_open("series")
         wanted = (matchers,) if isinstance(matchers, str) else tuple(matchers)
         return self._queries.series(wanted, time_range(start, end), bounds=bounds)
+
+    def tail(
+        self,
+        table: str = "logs",
+        where: str = "",
+        *,
+        columns: Sequence[str] = (),
+        since: TimeLike | None = "now-1h",
+    ) -> Tail:
+        """New rows as they are committed, each once, whatever is merged or rewritten meanwhile.
+
+        Args:
+            table: Which.
+            where: A condition in SQL that rows must meet.
+            columns: Which columns; all of them if none is named.
+            since: Rows of before this time are not shown, whenever they come; None for all.
+
+        Returns:
+            What yields pages of rows, each with a cursor that it can be gone on from, in another
+            process too. Nothing is read before it is asked for.
+
+        Raises:
+            ConfigurationError: There is no such table.
+            QueryError: The condition cannot be read, or may not be used.
+            InvalidTimeError: `since` cannot be read.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/tail")
+            >>> tail = lake.tail("logs", "body LIKE 'h%'", columns=["body"], since=None)
+            >>> place = tail.start()
+            >>> _ = lake.ingest(b'{"message": "hello"}\\n{"message": "bye"}')
+            >>> tail.next(place).rows.to_pylist()
+            [{'body': 'hello'}]
+        """
+        from lakerunner.query.tail import Tail  # noqa: PLC0415 - of use to few
+
+        self._require_open("tail")
+        bounds = time_range(since, None)
+        return Tail(self._scope, self._queries, table, where, columns, bounds.start_ns)

@@ -34,10 +34,18 @@ def present(catalog: Catalog, sealed_for: str | None = None) -> LakeSnapshot:
             nothing then of how many commits others have made.
     """
     head = catalog.head()
-    sequence = head.sequence
-    if sealed_for is not None:
-        sequence = seal(sequence, _keys(catalog, head, sealed_for)[0])
-    return LakeSnapshot(sequence, time.time_ns(), head.incarnation)
+    now = LakeSnapshot(head.sequence, time.time_ns(), head.incarnation)
+    return sealed(catalog, now, sealed_for, head)
+
+
+def sealed(
+    catalog: Catalog, snapshot: LakeSnapshot, sealed_for: str | None, head: Head | None = None
+) -> LakeSnapshot:
+    """A state as an organization gets to see it; see `present`."""
+    if sealed_for is None:
+        return snapshot
+    key = _keys(catalog, head or catalog.head(), sealed_for)[0]
+    return replace(snapshot, sequence=seal(snapshot.sequence, key))
 
 
 def _keys(catalog: Catalog, head: Head, organization: str) -> list[str]:

@@ -206,6 +206,8 @@ class QueryEngine:
         query: Query,
         *,
         timeout: float | None = None,
+        after: Position | None = None,
+        identity: str = "",
         states: Mapping[str, Snapshot] = _NOW,
     ) -> Result:
         """Plan a query of any language. It runs when the result is consumed.
@@ -213,6 +215,8 @@ class QueryEngine:
         Args:
             query: What a front end made.
             timeout: As for `sql`.
+            after: Only rows behind this place, for a query of first rows in an order of time.
+            identity: Whose cursors say such places.
             states: By table, the state that it sees, for several queries that must see the same;
                 otherwise it is that of now.
 
@@ -220,7 +224,7 @@ class QueryEngine:
             QueryError: As for `sql`.
             CatalogUnavailableError: The catalog cannot be read.
         """
-        return self._result(query, timeout, states=states)
+        return self._result(query, timeout, after, identity, states)
 
     def _result(
         self,
