@@ -387,7 +387,7 @@ class Asking(Closable):
         columns: Sequence[str] = (),
         since: TimeLike | None = "now-1h",
     ) -> Tail:
-        """New rows as they are committed, each once, whatever is merged or rewritten meanwhile.
+        r"""New rows as they are committed, each once, whatever is merged or rewritten meanwhile.
 
         Args:
             table: Which.
@@ -409,7 +409,7 @@ class Asking(Closable):
             >>> lake = lakerunner.open("memory://doc/tail")
             >>> tail = lake.tail("logs", "body LIKE 'h%'", columns=["body"], since=None)
             >>> place = tail.start()
-            >>> _ = lake.ingest(b'{"message": "hello"}\\n{"message": "bye"}')
+            >>> _ = lake.ingest(b'{"message": "hello"}\n{"message": "bye"}')
             >>> tail.next(place).rows.to_pylist()
             [{'body': 'hello'}]
         """

@@ -18,11 +18,12 @@ from starlette.responses import Response
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.gateway.problems import problem_of, respond
+from lakerunner.query.column_text import json_lines
 from lakerunner.query.writing import Form as RowForm
 from lakerunner.query.writing import write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
     from starlette.requests import Request
@@ -118,6 +119,12 @@ def send_result(result: Result, sink: Any, media_type: str, encoding: str | None
     write_rows(result, result.schema, sink, _FORMS[media_type], compression=compression)
 
 
+def json_list(batches: Sequence[Any]) -> bytes:
+    """Rows as a JSON list of objects."""
+    lines = b"".join(map(json_lines, batches)).rstrip(b"\n")
+    return b"[" + lines.replace(b"\n", b",") + b"]"
+
+
 def _compressed(sink: Any, encoding: str | None) -> Any:
     file = pa.PythonFile(sink, "w")
     return file if encoding is None else pa.CompressedOutputStream(file, encoding)
@@ -198,7 +205,7 @@ class Streamed(Response):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._produce, pipe, out)
                     first = await _next(pieces)
-                    tasks.start_soon(_hang_up, receive, tasks.cancel_scope)
+                    tasks.start_soon(hang_up, receive, tasks.cancel_scope)
                     started = True
                     self.headers.update(pipe.headers)
                     await send(
@@ -231,7 +238,7 @@ async def _next(pieces: MemoryObjectReceiveStream[bytes]) -> bytes | None:
         return None
 
 
-async def _hang_up(receive: Receive, scope: anyio.CancelScope) -> None:
+async def hang_up(receive: Receive, scope: anyio.CancelScope) -> None:
     """End the work when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

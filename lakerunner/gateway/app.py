@@ -23,6 +23,7 @@ from lakerunner.gateway.prometheus import prometheus_routes
 from lakerunner.gateway.quotas import TooMany
 from lakerunner.gateway.receivers import receiver_routes
 from lakerunner.gateway.serving import GatewaySettings, Serving, read_settings
+from lakerunner.gateway.tailing import tail_routes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +87,7 @@ def app(
         Route("/-/ready", ready),
         Route("/metrics", measures),
         *own_routes(serving),
+        *tail_routes(serving),
         *prometheus_routes(serving),
         *platform_routes(serving),
         *([] if writer is None else otlp_routes(serving, writer)),

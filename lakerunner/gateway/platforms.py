@@ -15,13 +15,20 @@ from starlette.routing import Route
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.gateway.access import Refused
-from lakerunner.gateway.answers import CSV, NDJSON, Pipe, Streamed, encoding_of, send_result
+from lakerunner.gateway.answers import (
+    CSV,
+    NDJSON,
+    Pipe,
+    Streamed,
+    encoding_of,
+    json_list,
+    send_result,
+)
 from lakerunner.gateway.forms import Form, body_of
 from lakerunner.model.times import isoformat, to_nanoseconds
-from lakerunner.query.column_text import json_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
 
@@ -206,7 +213,7 @@ async def _paged(serving: Serving, request: Request) -> Response:
 
     def work(visit: Visit) -> bytes:
         rows = search.rows(visit, limit * page).to_arrow().slice(limit * (page - 1), limit)
-        return b'{"logs":%s,"page":%d,"limit":%d}' % (_listed(rows.to_batches()), page, limit)
+        return b'{"logs":%s,"page":%d,"limit":%d}' % (json_list(rows.to_batches()), page, limit)
 
     return Response(await serving.query(request, work), media_type=_JSON)
 
@@ -250,10 +257,4 @@ def _bounded(limit: int) -> int:
 
 
 def _rows(result: Result) -> bytes:
-    return _listed(result.to_arrow().to_batches())
-
-
-def _listed(batches: Sequence[Any]) -> bytes:
-    """Rows as a JSON list."""
-    lines = b"".join(map(json_lines, batches)).rstrip(b"\n")
-    return b"[" + lines.replace(b"\n", b",") + b"]"
+    return json_list(result.to_arrow().to_batches())

@@ -24,12 +24,14 @@ class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         queries: That run at the same time.
         query_seconds: That one query may take, whatever it asks for itself.
         rows: That one answer may have; None for any number.
+        followers: Clients that are sent new rows at the same time.
     """
 
     requests_per_second: float = 200.0
     queries: int = 16
     query_seconds: float = 120.0
     rows: int | None = None
+    followers: int = 200
 
     def __post_init__(self) -> None:
         for name in ("requests_per_second", "queries", "query_seconds"):

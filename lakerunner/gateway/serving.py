@@ -21,7 +21,7 @@ from lakerunner.limits import MIB
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from starlette.requests import Request
+    from starlette.requests import HTTPConnection, Request
 
     from lakerunner.lake import Lake
 
@@ -40,6 +40,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         body_bytes: How long the body of a request may be, as it is sent.
         inflated_bytes: How long it may be once it is decompressed.
         lookback_seconds: How old a sample may be that an instant selector of PromQL still sees.
+        tail_seconds: How often to look for new rows while clients follow a table.
+        heartbeat_seconds: How often a client that follows hears something at least.
+        slow_seconds: A client that follows and takes nothing for so long is let go.
     """
 
     access: AccessSettings = AccessSettings()
@@ -48,6 +51,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body_bytes: int = _BODY_BYTES
     inflated_bytes: int = _INFLATED_BYTES
     lookback_seconds: float = 300.0
+    tail_seconds: float = 0.25
+    heartbeat_seconds: float = 15.0
+    slow_seconds: float = 30.0
 
 
 # Looked at now: threads that look at a type at once, for the first time, crash msgspec.
@@ -107,7 +113,7 @@ class Serving:
 
     def visit(
         self,
-        request: Request,
+        request: HTTPConnection,
         wanted: AccessScope = AccessScope.READ,
         organization: str | None = None,
     ) -> Visit:

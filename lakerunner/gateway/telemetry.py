@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from lakerunner.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -31,6 +35,11 @@ class Telemetry:
         self._failed: Counter[str] = Counter()
         self._bytes = 0
         self._rows = 0
+        self._gauges: dict[str, Callable[[], float]] = {}
+
+    def gauge(self, name: str, value: Callable[[], float]) -> None:
+        """Tell something as it is whenever somebody asks, by the rest of its name."""
+        self._gauges[name] = value
 
     def request(self, method: str, route: str, status: int) -> None:
         """Count a request that was answered."""
@@ -59,7 +68,7 @@ class Telemetry:
         """
         with self._lock:
             lines = list(self._lines())
-        for name, value in gauges.items():
+        for name, value in {**gauges, **{n: now() for n, now in self._gauges.items()}}.items():
             lines += [f"# TYPE lakerunner_{name} gauge", f"lakerunner_{name} {value:g}"]
         return "\n".join([*lines, ""])
 

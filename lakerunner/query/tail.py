@@ -3,7 +3,8 @@
 A commit adds segments and, when it merges or rewrites, takes others away. What is new between two
 states of a lake are the rows of segments that were made of input; what merely moved is not. Where a
 merge came so soon that a state shows the merged rows only, the states in between are gone through
-one by one. A page is of one such step, in the order of time; a place is the step and a cursor in it.
+one by one. A page is of one such step, in the order of time; a place is the step, and a cursor in
+it.
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ class Tail:
         since_ns: Rows of before this time are not shown, whenever they come: the later it is, the
             fewer segments are looked at.
 
+    Attributes:
+        identity: What tells it from others; cursors are of one tail only.
+
     Raises:
         ConfigurationError: There is no such table.
         QueryError: The condition cannot be read, or may not be used.
@@ -115,13 +119,13 @@ class Tail:
         if where.strip():
             engine.condition(self._table, where)
         shown = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}"' for name in columns)
-        self._select = f"SELECT {shown or '*'} FROM {self._table}"
+        self._select = " ".join(["SELECT", shown or "*", "FROM", self._table])
         self._where = where.strip()
-        self._identity = query_digest(scope.organization, f"tail {self._select} {self._where}", {})
+        self.identity = query_digest(scope.organization, f"tail {self._select} {self._where}", {})
 
     def start(self) -> str:
         """The place at which the lake stands now: what comes later is behind it."""
-        return self._write(_Place(_VERSION, self._identity, self._since_ns, str(self._now())))
+        return self._write(_Place(_VERSION, self.identity, self._since_ns, str(self._now())))
 
     def __iter__(self) -> Iterator[TailPage]:
         return self.pages()
@@ -171,7 +175,9 @@ class Tail:
         step = self._step(place)
         following = place._replace(after=self._said(step.state), until="", inner="")
         if not step.new:
-            return TailPage(pa.table({}), cursor if step.still else self._write(following), more=False)
+            return TailPage(
+                pa.table({}), cursor if step.still else self._write(following), more=False
+            )
         rows, inner = self._rows(step, place, limit)
         if rows.num_rows == limit:
             following = place._replace(until=self._said(step.state), inner=inner)
@@ -184,9 +190,9 @@ class Tail:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         query = read_sql(f"{self._select}{where} ORDER BY timestamp", limit=limit)
         query.without = step.old
-        after = read_cursor(place.inner, self._identity) if place.inner else None
+        after = read_cursor(place.inner, self.identity) if place.inner else None
         then = self._engine.within(self._scope.over(step.state))
-        result = then.run(query, after=after, identity=self._identity)
+        result = then.run(query, after=after, identity=self.identity)
         rows = result.to_arrow()
         return rows, result.cursor if rows.num_rows else place.inner
 
@@ -242,7 +248,7 @@ class Tail:
             place = _DECODER.decode(urlsafe_b64decode(padded.encode("ascii")))
         except (ValueError, msgspec.MsgspecError):
             raise CursorError("this is no cursor of a tail: give it back as it was said") from None
-        if (place.version, place.identity) != (_VERSION, self._identity):
+        if (place.version, place.identity) != (_VERSION, self.identity):
             raise CursorError(
                 "the cursor is of another tail: give it back with the same table, condition, "
                 "columns and organization"
