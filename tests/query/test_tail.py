@@ -157,7 +157,7 @@ def test_what_cannot_be_followed_is_refused(lake: Lake) -> None:
 
 
 def test_a_place_that_is_too_old(tmp_path: Path) -> None:
-    with lakerunner.open(tmp_path, config={"removed_grace_ns": 0}) as lake:
+    with lakerunner.open(tmp_path, config={"removed_grace_ns": 1}) as lake:
         tail = lake.tail(since=None)
         cursor = tail.start()
         for number in range(3):
