@@ -38,7 +38,7 @@ class Asking(Closable):
     _queries: QueryEngine
     _scope: Scope
 
-    def sql(
+    def sql(  # noqa: PLR0913 - the settings of the call, by keyword
         self,
         text: str,
         *,
@@ -47,43 +47,60 @@ class Asking(Closable):
         limit: int | None = None,
         cursor: str | None = None,
         timeout: float | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
         engine: Any = None,
     ) -> Result:
-        """Ask in SQL; see `QueryEngine.sql`.
+        """Ask in SQL. The query is planned now, and runs when its result is consumed.
 
         Args:
-            text: One SQL statement.
-            params: Values for its placeholders `$1`, `?` or `$name`: a sequence, or a mapping.
+            text: One SQL statement that reads, in the dialect of DataFusion; the tables are `logs`,
+                `spans`, `metrics` and `metrics_rollup`.
+            params: Values for its placeholders: a sequence for `$1` or `?`, a mapping for `$name`.
             tables: Tables of the caller by name, to be joined with those of the lake: data frames,
-                or whatever else is an Arrow stream.
+                or whatever else is an Arrow stream. Nothing is found by the name of a variable.
             limit: Rows at most.
-            cursor: Where a page of the same query ended: `Result.cursor`.
-            timeout: Seconds that it may take.
+            cursor: Where a page of the same query ended: go on behind it; see `Result.cursor`.
+            timeout: Seconds that planning and each run may take; else the setting `query_timeout`.
+            start: Only rows of the lake's tables from then on …
+            end: … and before then, as if each of them had a condition on `timestamp`.
             engine: A session of Spark Connect that answers it instead, from the files that are left
-                by what the catalog knows of them; see `lakerunner.outside.spark`. It takes neither
-                `params` nor `tables`, `cursor` or `timeout`.
+                by what the catalog knows of them; with it only `limit` may be given.
+
+        Returns:
+            Rows that are found while they are read, in no particular order unless it is asked for.
+
+        Raises:
+            QueryError: It cannot be parsed, names what is not there, would do more than read, or
+                takes too long; see `QueryEngine.sql`.
+            InvalidTimeError: `start` or `end` cannot be read, or `start` lies after `end`.
+            ConfigurationError: The limit is negative, or the timeout not above 0.
 
         Example:
             >>> import lakerunner
             >>> lake = lakerunner.open("memory://doc/params")
             >>> _ = lake.ingest(b'{"message": "hello"}')
-            >>> lake.sql("SELECT body FROM logs WHERE body = $1", params=["hello"]).to_arrow()[
-            ...     "body"
-            ... ].to_pylist()
-            ['hello']
+            >>> lake.sql("SELECT body FROM logs WHERE body = $1", params=["hello"]).scalar()
+            'hello'
         """
         self._require_open("sql")
+        settings = {"params": params, "tables": tables, "cursor": cursor, "timeout": timeout}
         if engine is not None:
-            given = {"params": params, "tables": tables, "cursor": cursor, "timeout": timeout}
-            for name, value in given.items():
-                if value is not None:
-                    raise ConfigurationError(f"{name} is not for another engine", setting=name)
-            with self._discretion.applied():
-                plan = self._queries.outline(text)
-                return run_on(self._scope, engine, text, plan, limit=limit)
-        return self._queries.sql(
-            text, params=params, tables=tables, limit=limit, cursor=cursor, timeout=timeout
-        )
+            return self._sql_elsewhere(
+                engine, text, limit, {**settings, "start": start, "end": end}
+            )
+        times = time_range(start, end)
+        return self._queries.sql(text, limit=limit, time_range=times, **settings)  # type: ignore[arg-type] # each is what it is called
+
+    def _sql_elsewhere(
+        self, engine: Any, text: str, limit: int | None, given: Mapping[str, Any]
+    ) -> Result:
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigurationError(f"{name} is not for another engine", setting=name)
+        with self._discretion.applied():
+            plan = self._queries.outline(text)
+            return run_on(self._scope, engine, text, plan, limit=limit)
 
     def spark(
         self,
@@ -173,7 +190,36 @@ class Asking(Closable):
         lookback: StepLike | None = None,
         timeout: float | None = None,
     ) -> SampleResult:
-        """Ask in PromQL; see `QueryEngine.promql`."""
+        """Evaluate a PromQL expression over the metrics, as Prometheus 3 does.
+
+        Times are taken to the millisecond. The reference page on PromQL says how OpenTelemetry's
+        metrics are called.
+
+        Args:
+            text: The expression.
+            time: Evaluate at this time only; now if there is no range either.
+            start: Evaluate from here …
+            end: … to here, both included …
+            step: … every so often: seconds, a `timedelta` or text such as `"30s"`.
+            lookback: How old a sample may be that an instant selector still sees; 5 minutes.
+            timeout: Seconds that each scan of the metrics may take.
+
+        Returns:
+            One row for each sample: a column for each label, `__name__` first, then `timestamp`,
+            `value`, and `histogram` where a sample is one; see `SampleResult`.
+
+        Raises:
+            QuerySyntaxError: The text cannot be read; the message begins with line and column.
+            ConfigurationError: The times contradict each other, or a step is not above 0.
+            QueryExecutionError: It cannot be evaluated, as where many series match many.
+            QueryLimitError: It has too many steps, or reads too many samples.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/promql")
+            >>> lake.promql("1 + 1", time=0).to_arrow()["value"].to_pylist()
+            [2.0]
+        """
         self._require_open("promql")
         return self._queries.promql(
             text, time=time, start=start, end=end, step=step, lookback=lookback, timeout=timeout
@@ -199,9 +245,9 @@ class Asking(Closable):
             params: Values for the placeholders of SQL.
             analyze: Run the SQL, too, and say what it took beside what was planned.
             time: When PromQL is evaluated; see `promql`.
-            start: Likewise.
-            end: Likewise.
-            step: Likewise.
+            start: From when on, as for `sql` or `promql` …
+            end: … until when.
+            step: How often PromQL is evaluated.
 
         Raises:
             ConfigurationError: There is no such language.
@@ -215,7 +261,9 @@ class Asking(Closable):
             raise ConfigurationError(
                 f"no such language: {language!r}; there are sql and promql", language=language
             )
-        return self._queries.explain(text, params=params, analyze=analyze)
+        return self._queries.explain(
+            text, params=params, analyze=analyze, time_range=time_range(start, end)
+        )
 
     def trace(
         self, trace_id: str, *, start: TimeLike | None = None, end: TimeLike | None = None
@@ -265,7 +313,7 @@ class Asking(Closable):
         Returns:
             `column`; `key`, the attribute as it was sent; `of`, which is `resource`, `scope` or
             `record` of attributes; `type`, under which it is read; `types` that segments have;
-            `segments` that have it.
+            `segments` that have it; `nulls`, rows in which it is NULL; `examples`, some values.
 
         Raises:
             ConfigurationError: There is no such table.

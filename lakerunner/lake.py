@@ -7,14 +7,19 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from lakerunner.asking import Asking
+from lakerunner.bars import shown
 from lakerunner.catalog.past import open_past, present
 from lakerunner.compact import Compactor
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
+from lakerunner.intake.offered import offers
 from lakerunner.intake.settings import WriterOptions, read_writer_settings
 from lakerunner.intake.writer import Writer
+from lakerunner.model.card import card, listing
 from lakerunner.model.config import read_config
 from lakerunner.model.profile import check_organization
+from lakerunner.model.report import IngestReport
+from lakerunner.model.segment import Segments
 from lakerunner.query import QueryEngine
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Scope, time_range
@@ -27,13 +32,14 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from lakerunner.bars import ProgressLike
     from lakerunner.catalog import Catalog
-    from lakerunner.ingest.arrow import ArrowStream
+    from lakerunner.intake.offered import Offered
     from lakerunner.model.commit import LakeSnapshot
     from lakerunner.model.config import Config
     from lakerunner.model.profile import SourceMapping
-    from lakerunner.model.report import IngestReport, Progress
-    from lakerunner.model.segment import Rejection, Segment
+    from lakerunner.model.report import Progress
+    from lakerunner.model.segment import Rejection
     from lakerunner.model.signal import Signal
     from lakerunner.model.times import TimeLike
     from lakerunner.policies.ownership import Ownership
@@ -154,32 +160,64 @@ class Lake(Asking, Upkeep):
 
     def ingest(
         self,
-        source: str | PathLike[str] | bytes | ArrowStream,
-        *,
+        source: Offered,
+        *more: Offered,
         signal: Signal | str | None = None,
         format: str | None = None,  # noqa: A002 - the word users know
         mapping: SourceMapping | Mapping[str, Any] | None = None,
         organization: str | None = None,
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
         workers: int | None = None,
     ) -> IngestReport:
-        """Take everything a source names that was not taken before; see `Ingestor.ingest`.
+        """Take everything that the sources name and that was not taken before.
+
+        Each object is taken exactly once, whatever crashes. Bytes, files, tables and records have
+        no identity and are taken each time.
+
+        Args:
+            source: URL or path of an object, of a prefix (ends at `/`), or a glob; bytes or an open
+                file; a table or reader of Arrow, a frame of Polars or pandas; a mapping or a
+                `logging.LogRecord`, which is one record; or a list or iterator of any of these.
+            more: Further sources.
+            signal: `logs`, `spans` (or `traces`) or `metrics`; told from the content if not given.
+            format: Name of the format; told from name and content if not given.
+            mapping: Which fields mean what, where their names do not tell.
+            organization: Whose rows they are; the lake's own if not given.
+            progress: Called after each batch; `True` draws a bar, in notebooks and terminals.
+            workers: Processes that take batches; see `Ingestor.ingest`.
+
+        Returns:
+            What was done, with what could not be taken and why, and sources that named nothing.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
+            ObjectNotFoundError: A source is an object or folder that is not there.
+            InputError: Bytes, a table or records cannot be taken.
+            ConfigurationError: The mapping is wrong, or a source is of no known kind.
+            StoreError: A segment could not be put, or a source could not be listed.
+            CatalogError: A commit failed.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/ingest")
+            >>> lake.ingest([{"message": "hello"}, {"message": "again"}]).rows
+            2
         """
         self._require_open("ingest")
         self._scope.require_writable("ingest")
-        with self._discretion.applied():
-            return self._ingestor.ingest(
-                source,
-                signal=signal,
-                format=format,
-                mapping=mapping,
-                organization=organization,
-                progress=progress,
-                workers=workers,
-            )
+        report = IngestReport()
+        with self._discretion.applied(), shown("ingest", progress) as told:
+            for offer in offers(source, *more):
+                report += self._ingestor.ingest(
+                    offer.source,
+                    signal=signal,
+                    format=(format or "json") if offer.lines else format,
+                    mapping=mapping,
+                    organization=organization,
+                    progress=told,
+                    workers=workers,
+                )
+        return report
 
     def ingest_owned(self, *, progress: Progress | None = None) -> IngestReport:
         """Take all that is new where ownership rules point; see `Ingestor.ingest_owned`.
@@ -355,7 +393,7 @@ class Lake(Asking, Upkeep):
         table: str = "logs",
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-    ) -> Sequence[Segment]:
+    ) -> Segments:
         """The live segments of a table that may hold rows in `[start, end)`, in order of time.
 
         Raises:
@@ -365,7 +403,8 @@ class Lake(Asking, Upkeep):
         wanted = time_range(start, end)
         self._require_open("segments")
         with self._discretion.applied():
-            return self.catalog.segments(self.organization, table_spec(table).name, wanted)
+            found = self.catalog.segments(self.organization, table_spec(table).name, wanted)
+        return Segments(found)
 
     def close(self) -> None:
         """Release files and connections. Results that are still being read may fail."""
@@ -384,3 +423,11 @@ class Lake(Asking, Upkeep):
 
     def __repr__(self) -> str:
         return f"Lake({self.store.url!r}, organization={self.organization!r})"
+
+    def _repr_html_(self) -> str:
+        title = f"Lake {self.store.url}, organization {self.organization}"
+        if self._closed.is_set():
+            return card(title, [("closed", True)])
+        told = self.tables().to_arrow()
+        rows = zip(*(told[name].to_pylist() for name in told.schema.names), strict=True)
+        return listing(title, told.schema.names, rows)

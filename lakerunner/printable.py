@@ -66,3 +66,15 @@ def without_secrets(text: str) -> str:
     if "://" not in text:
         return text
     return _SECRETS.sub(rf"\1{_HIDDEN}", _CREDENTIALS.sub(rf"\1{_HIDDEN}@", text))
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what is counted, in the plural where there is not one of them.
+
+    Example:
+        >>> counted(1, "segment"), counted(2000, "object"), counted(0, "query")
+        ('1 segment', '2,000 objects', '0 queries')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lakerunner.bars import shown
 from lakerunner.damage import find_damage, set_aside_segment
 from lakerunner.maintenance import maintain
 from lakerunner.model.deletion import Deletion
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    from lakerunner.bars import ProgressLike
     from lakerunner.catalog import Catalog
     from lakerunner.compact import Compactor
     from lakerunner.damage import DamagedSegment
     from lakerunner.discretion import Discretion
     from lakerunner.model.aggregate import AggregateRule
     from lakerunner.model.deletion import Proof
-    from lakerunner.model.report import Progress, RecoveryReport, WorkReport
+    from lakerunner.model.report import RecoveryReport, WorkReport
     from lakerunner.model.segment import Rejection
     from lakerunner.model.times import TimeLike
     from lakerunner.query import QueryEngine
@@ -52,7 +54,7 @@ class Upkeep(Closable):
         table: str | None = None,
         *,
         dry_run: bool = False,
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
     ) -> WorkReport:
         """Merge the small segments of each window into few; see `Compactor.run`.
 
@@ -61,7 +63,7 @@ class Upkeep(Closable):
         Args:
             table: Only this one.
             dry_run: Only say what would be merged, in `planned` of the report.
-            progress: Called after each window.
+            progress: True draws a bar; a callback is called after each window.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
@@ -80,8 +82,8 @@ class Upkeep(Closable):
         self._require_open("compact")
         if not dry_run:
             self._scope.require_writable("compact")
-        with self._discretion.applied():
-            return self._compactor.run(Manner(progress=progress), table=table, dry_run=dry_run)
+        with self._discretion.applied(), shown("compact", progress) as told:
+            return self._compactor.run(Manner(progress=told), table=table, dry_run=dry_run)
 
     def verify(
         self,
@@ -89,7 +91,7 @@ class Upkeep(Closable):
         start: TimeLike | None = None,
         end: TimeLike | None = None,
         *,
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
     ) -> Sequence[DamagedSegment]:
         """Read all live segments and name those that are damaged; see `lakerunner.damage`.
 
@@ -97,7 +99,7 @@ class Upkeep(Closable):
             table: Only those of this table.
             start: Only those that may hold rows from then on.
             end: Only those that may hold rows before then.
-            progress: Called for each segment that was read.
+            progress: True draws a bar; a callback is called for each segment that was read.
 
         Raises:
             InvalidTimeError: `start` or `end` cannot be read.
@@ -113,9 +115,9 @@ class Upkeep(Closable):
         """
         wanted = time_range(start, end)
         self._require_open("verify")
-        with self._discretion.applied():
+        with self._discretion.applied(), shown("verify", progress) as told:
             name = None if table is None else table_spec(table).name
-            return find_damage(self._scope, name, wanted, progress)
+            return find_damage(self._scope, name, wanted, told)
 
     def rollup(
         self,
@@ -125,7 +127,7 @@ class Upkeep(Closable):
         dry_run: bool = False,
         settle_seconds: float | None = None,
         executor: Executor | None = None,
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
         stop: threading.Event | None = None,
         again: bool = False,
     ) -> WorkReport:
@@ -139,7 +141,7 @@ class Upkeep(Closable):
             dry_run: Only say what would be done.
             settle_seconds: Leave windows alone that ended less than so long ago, unless much came.
             executor: Where windows are summed up; threads by default.
-            progress: Called after each window.
+            progress: True draws a bar; a callback is called after each window.
             stop: When it is set, no further window is begun.
             again: Do not wait with what failed before.
 
@@ -159,8 +161,8 @@ class Upkeep(Closable):
         """
         wanted = time_range(start, end)
         self._require_open("rollup")
-        manner = Manner(executor=executor, progress=progress, stop=stop, again=again)
-        with self._discretion.applied():
+        with self._discretion.applied(), shown("rollup", progress) as told:
+            manner = Manner(executor=executor, progress=told, stop=stop, again=again)
             worker = Rollup(
                 self._scope.store, self._scope.catalog, self._scope.organization, self._scope.config
             )
@@ -176,7 +178,7 @@ class Upkeep(Closable):
         *,
         anew: bool = False,
         dry_run: bool = False,
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
     ) -> WorkReport:
         """Make metrics of logs and spans by rules; see `lakerunner.rollup.aggregation`.
 
@@ -186,7 +188,7 @@ class Upkeep(Closable):
             end: Windows that begin before then.
             anew: Make again what earlier versions of a rule made.
             dry_run: Only say what would be done.
-            progress: Called after each window.
+            progress: True draws a bar; a callback is called after each window.
 
         Raises:
             ReadOnlyError: The lake was opened read-only, and this is no dry run.
@@ -206,11 +208,11 @@ class Upkeep(Closable):
         self._require_open("aggregate")
         if not dry_run:
             self._scope.require_writable("aggregate")
-        with self._discretion.applied():
+        with self._discretion.applied(), shown("aggregate", progress) as told:
             return aggregate(
                 self._scope,
                 read_rules(rules),
-                Manner(progress=progress),
+                Manner(progress=told),
                 time_range=wanted,
                 anew=anew,
                 dry_run=dry_run,
@@ -241,7 +243,7 @@ class Upkeep(Closable):
         self,
         *,
         dry_run: bool = False,
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
         executor: Executor | None = None,
     ) -> WorkReport:
         """Drop windows whose rows are all expired, and rewrite what has deleted rows.
@@ -252,7 +254,7 @@ class Upkeep(Closable):
 
         Args:
             dry_run: Only say what would be done, in `planned` of the report.
-            progress: Called after each window.
+            progress: True draws a bar; a callback is called after each window.
             executor: Where windows are dropped.
 
         Raises:
@@ -267,15 +269,15 @@ class Upkeep(Closable):
         """
         self._require_open("retain")
         self._scope.require_writable("retain")
-        with self._discretion.applied():
+        with self._discretion.applied(), shown("retain", progress) as told:
             worker = Retention.within(self._scope)
-            return worker.run(Manner(executor=executor, progress=progress), dry_run=dry_run)
+            return worker.run(Manner(executor=executor, progress=told), dry_run=dry_run)
 
     def maintain(
         self,
         *,
         dry_run: bool = False,
-        progress: Progress | None = None,
+        progress: ProgressLike | None = None,
         stop: threading.Event | None = None,
         executor: Executor | None = None,
         again: bool = False,
@@ -286,7 +288,7 @@ class Upkeep(Closable):
 
         Args:
             dry_run: Only say what would be done, in `planned` of the report.
-            progress: Called after each task.
+            progress: True draws a bar; a callback is called after each task.
             stop: When it is set, no further task is begun.
             executor: Where tasks run.
             again: Do not wait with what failed before.
@@ -307,8 +309,8 @@ class Upkeep(Closable):
         """
         self._require_open("maintain")
         self._scope.require_writable("maintain")
-        with self._discretion.applied():
-            manner = Manner(executor=executor, progress=progress, stop=stop, again=again)
+        with self._discretion.applied(), shown("maintain", progress) as told:
+            manner = Manner(executor=executor, progress=told, stop=stop, again=again)
             return maintain(self._scope, manner, dry_run=dry_run)
 
     def delete(
@@ -387,7 +389,7 @@ class Upkeep(Closable):
         )
 
     def recover(
-        self, *, merge: bool = False, dry_run: bool = False, progress: Progress | None = None
+        self, *, merge: bool = False, dry_run: bool = False, progress: ProgressLike | None = None
     ) -> RecoveryReport:
         """Make a lost catalog again from all segments; see `lakerunner.recover.recover_catalog`.
 
@@ -400,11 +402,12 @@ class Upkeep(Closable):
         self._require_open("recover")
         self._scope.require_writable("recover")
         self._scope.require_whole("recover")
-        return recover_catalog(
-            self._scope.store,
-            self._scope.catalog,
-            self._scope.config,
-            merge=merge,
-            dry_run=dry_run,
-            progress=progress,
-        )
+        with shown("recover", progress) as told:
+            return recover_catalog(
+                self._scope.store,
+                self._scope.catalog,
+                self._scope.config,
+                merge=merge,
+                dry_run=dry_run,
+                progress=told,
+            )

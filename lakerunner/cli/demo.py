@@ -6,26 +6,17 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.text import Text
 
-import lakerunner
-from lakerunner.cli.demo_questions import ask_all
 from lakerunner.cli.generate import put_objects
 from lakerunner.cli.ingest import show_report
-from lakerunner.cli.progress import ProgressDisplay
-from lakerunner.cli.screen import answers, size
+from lakerunner.cli.screen import ProgressDisplay, answers, size
 from lakerunner.errors import ConfigurationError
-from lakerunner.generate import ROOT, TelemetryConfig
-from lakerunner.model.signal import Signal
-from lakerunner.model.times import NANOS, isoformat
-from lakerunner.store.urls import open_store
 
 MARKER = "lakerunner-demo.json"
 """A file that says that the directory is a demo's own, and may be made anew."""
 
-LAKE, RAW = "lake", ROOT
+LAKE, RAW = "lake", "otel-raw"
 
 MINUTES = 10
 
@@ -45,6 +36,16 @@ def demo(
 
     Nothing is sent anywhere. The lake stays behind to play with; the next run makes it anew.
     """
+    import msgspec
+    from rich.text import Text
+
+    import lakerunner
+    from lakerunner.cli.demo_questions import ask_all
+    from lakerunner.generate import TelemetryConfig
+    from lakerunner.model.signal import Signal
+    from lakerunner.model.times import NANOS, isoformat
+    from lakerunner.store.urls import open_store
+
     prepare(directory, force=force)
     console = answers()
     begun = time.perf_counter()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 from rich.text import Text
 
-from lakerunner.cli.output import show_table
-from lakerunner.cli.query import describe
+from lakerunner.cli.output import described, show_table
 from lakerunner.query.column_text import cells
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def _ask(lake: Lake, console: Console, question: str, sql: str) -> Any:
     console.print(Text(sql.strip(), style="dim"))
     result = lake.sql(sql)
     table = result.to_arrow()
-    console.print(Text(describe(result.stats), style="dim"))
+    console.print(Text(described(result.stats), style="dim"))
     return table
 
 
@@ -114,7 +113,7 @@ def onset(rates: Any) -> str | None:
 
 def plot(rates: Any, width: int) -> Text:
     """Percent of errors over time, as bars."""
-    import plotext  # noqa: PLC0415 - takes 0.2 s to load, and no other command draws
+    import plotext
 
     count = rates.num_rows
     labels = pc.utf8_slice_codeunits(pc.strftime(rates["at"], "%H:%M:%S"), 0, 8).to_pylist()

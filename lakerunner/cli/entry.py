@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NoReturn
 
-NEEDED = ("typer", "rich", "plotext")
+NEEDED = ("typer", "rich", "plotext", "prompt_toolkit")
 """What the `cli` extra installs."""
 
 USAGE_EXIT, INTERRUPTED_EXIT = 2, 130

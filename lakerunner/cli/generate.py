@@ -1,20 +1,19 @@
 """`lakerunner generate`."""
 
 import time
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from lakerunner.cli.options import StorageOptions, read_storage_options
-from lakerunner.cli.progress import ProgressDisplay
-from lakerunner.cli.screen import answers, size
+from lakerunner.cli.screen import ProgressDisplay, answers, size
 from lakerunner.errors import ConfigurationError
-from lakerunner.generate import ROOT, Incident, TelemetryConfig, telemetry_objects
-from lakerunner.model.report import ProgressEvent
 from lakerunner.model.signal import Signal
-from lakerunner.model.times import NANOS, to_nanoseconds
-from lakerunner.store.base import ObjectStore
-from lakerunner.store.urls import open_store
+from lakerunner.printable import counted
+
+if TYPE_CHECKING:
+    from lakerunner.generate import TelemetryConfig
+    from lakerunner.store.base import ObjectStore
 
 Target = Annotated[
     str,
@@ -65,7 +64,7 @@ Trouble = Annotated[
 KeyPart = "Part of the keys."
 
 _SIGNALS = {str(signal): signal for signal in Signal} | {"traces": Signal.SPANS}
-_NOUNS = {Signal.LOGS: "log records", Signal.SPANS: "spans", Signal.METRICS: "metric points"}
+_NOUNS = {Signal.LOGS: "log record", Signal.SPANS: "span", Signal.METRICS: "metric point"}
 
 
 def generate(  # noqa: PLR0913 - the options of a command are its arguments
@@ -92,6 +91,10 @@ def generate(  # noqa: PLR0913 - the options of a command are its arguments
     Eight services on twenty pods; a request has one trace id in logs, spans and the exemplars of
     metrics. In the middle of it payments fail for a while.
     """
+    from lakerunner.generate import ROOT, Incident, TelemetryConfig
+    from lakerunner.model.times import NANOS, to_nanoseconds
+    from lakerunner.store.urls import open_store
+
     begin = f"now-{round(max(duration, 0) * NANOS)}ns" if start is None else start
     settings: dict[str, Any] = {
         "seed": seed,
@@ -116,7 +119,7 @@ def generate(  # noqa: PLR0913 - the options of a command are its arguments
     stored = put_objects(store, config, "generate")
     seconds = time.perf_counter() - begun
     answers().print(
-        f"{stored.records} in {stored.objects:,} objects ({size(stored.bytes)}) under "
+        f"{stored.records} in {counted(stored.objects, 'object')} ({size(stored.bytes)}) under "
         f"{store.url}/{ROOT}/{organization}/{collector}/ in {seconds:.2f} s",
         markup=False,
     )
@@ -157,13 +160,16 @@ class Stored(NamedTuple):
     @property
     def records(self) -> str:
         """The counts in words."""
-        parts = [f"{count:,} {_NOUNS[signal]}" for signal, count in self.counts.items()]
+        parts = [counted(count, _NOUNS[signal]) for signal, count in self.counts.items()]
         *first, last = parts
         return f"{', '.join(first)} and {last}" if first else last
 
 
-def put_objects(store: ObjectStore, config: TelemetryConfig, title: str) -> Stored:
+def put_objects(store: "ObjectStore", config: "TelemetryConfig", title: str) -> Stored:
     """Generate objects into a store, with progress shown."""
+    from lakerunner.generate import telemetry_objects
+    from lakerunner.model.report import ProgressEvent
+
     stored = done = 0
     counts = dict.fromkeys(config.kinds, 0)
     # How many spans and points there will be is only known when they are there.

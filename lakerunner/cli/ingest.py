@@ -1,32 +1,23 @@
-"""`lakerunner ingest`."""
+"""`lakerunner ingest` and `lakerunner watch`."""
 
-from typing import Annotated
+import signal as signals
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from lakerunner.cli.options import (
-    CatalogUrl,
-    FormatName,
-    LakeUrl,
-    Organization,
-    SignalName,
-    StorageOptions,
-    open_lake,
-)
-from lakerunner.cli.progress import ProgressDisplay
-from lakerunner.cli.rules import (
-    MappingFile,
-    PrefixMappings,
-    Profiles,
-    read_mapping_file,
-    read_rules,
-)
-from lakerunner.cli.screen import answers, messages, size
-from lakerunner.executors import available_cores, worker_processes
-from lakerunner.model.report import IngestReport
+from lakerunner.cli.options import Connection, Content, Rules, Workers, read_storage_options
+from lakerunner.cli.screen import ProgressDisplay, answers, messages, size
+from lakerunner.cli.settings import own_settings
+from lakerunner.limits import WATCH_SECONDS
 from lakerunner.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lakerunner.model.report import IngestReport
 
 SET_ASIDE_EXIT = 3
 """Exit code when an ingest did its work but could not take everything."""
@@ -41,8 +32,8 @@ Sources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE",
-        help="What to take: an object, a prefix (ends at /), a folder or a glob in quotes. "
-        "May be left out where profiles or prefix mappings say where to look.",
+        help="What to take: an object, a prefix (ends at /), a folder or a glob in quotes, "
+        "or - for stdin. May be left out where profiles or prefix mappings say where to look.",
         show_default=False,
     ),
 ]
@@ -59,22 +50,16 @@ AllCores = Annotated[
 ]
 
 
-def ingest(  # noqa: PLR0913 - the options of a command
-    lake: LakeUrl,
+def ingest(
+    connection: Connection,
     source: Sources = None,
     *,
-    signal: SignalName = None,
-    input_format: FormatName = None,
+    content: Content,
     workers: AllCores = None,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="A source that names nothing is no failure.")
     ] = False,
-    profiles: Profiles = None,
-    prefix_mapping: PrefixMappings = None,
-    mapping: MappingFile = None,
-    organization: Organization = "default",
-    catalog: CatalogUrl = None,
-    storage_option: StorageOptions = None,
+    rules: Rules,
 ) -> None:
     """Take raw telemetry into a lake, each object exactly once.
 
@@ -82,30 +67,32 @@ def ingest(  # noqa: PLR0913 - the options of a command
     taken are set aside with a reason ([bold]lakerunner rejected[/bold] lists them) and the exit
     code is 3; everything else is taken all the same.
     """
-    rules, said = read_rules(profiles, prefix_mapping), read_mapping_file(mapping)
-    if not source and rules is None:
+    from lakerunner.executors import available_cores, worker_processes
+    from lakerunner.model.report import IngestReport
+
+    ownership, said = rules.ownership, rules.fields()
+    default = own_settings().lake
+    if not source and ownership is None and default is not None:
+        connection, source = connection._replace(lake=default), [connection.lake]
+    if not source and ownership is None:
         raise typer.BadParameter("name a SOURCE, or --profiles, or a --prefix-mapping")
-    if not source and (signal or input_format or said):
+    if not source and (content.signal or content.input_format or said):
         raise typer.BadParameter("--signal, --format and --mapping need a SOURCE")
     report = IngestReport()
     with (
         worker_processes(workers or available_cores()) as executor,
-        open_lake(
-            lake,
-            catalog,
-            organization,
-            storage_option,
-            read_only=False,
-            executor=executor,
-            ownership=rules,
-        ) as opened,
+        connection.open(read_only=False, executor=executor, ownership=ownership) as opened,
         ProgressDisplay("ingest") as progress,
     ):
         if not source:
             report = opened.ingest_owned(progress=progress)
         for each in source or ():
             report += opened.ingest(
-                each, signal=signal, format=input_format, mapping=said, progress=progress
+                sys.stdin.buffer if each == "-" else each,
+                signal=content.signal,
+                format=content.input_format,
+                mapping=said,
+                progress=progress,
             )
     show_report(report)
     if report.rejected or report.failed:
@@ -114,8 +101,11 @@ def ingest(  # noqa: PLR0913 - the options of a command
         raise typer.Exit(UNMATCHED_EXIT)
 
 
-def show_report(report: IngestReport) -> None:
+def show_report(report: "IngestReport") -> None:
     """Print what an ingest did, and the reasons of what it set aside."""
+    from rich.table import Table
+    from rich.text import Text
+
     seconds = max(report.seconds, 1e-9)
     lines = {
         "objects taken": f"{report.objects:,}",
@@ -147,3 +137,95 @@ def show_report(report: IngestReport) -> None:
         messages().print(Text(printable(f"nothing matches {source}"), style="yellow"))
     if len(aside) > _REASONS_SHOWN:
         console.print(f"and {len(aside) - _REASONS_SHOWN:,} more: lakerunner rejected lists them")
+
+
+EventSourceUrl = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="What announces objects: sqs://QUEUE, pubsub://PROJECT/SUBSCRIPTION, a directory, "
+        "or a prefix to be listed again and again.",
+        show_default=False,
+    ),
+]
+SourceOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source-option",
+        metavar="KEY=VALUE",
+        help="A credential or endpoint of SOURCE, where it differs from that of the lake.",
+        show_default=False,
+    ),
+]
+MaxAge = Annotated[
+    float, typer.Option(min=0.0, metavar="SECONDS", help="How long an object may wait for others.")
+]
+UntilIdle = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        metavar="SECONDS",
+        help="End when nothing was announced for so long.",
+        show_default=False,
+    ),
+]
+
+
+def watch(
+    connection: Connection,
+    source: EventSourceUrl,
+    *,
+    max_age: MaxAge = WATCH_SECONDS,
+    until_idle: UntilIdle = None,
+    content: Content,
+    workers: Workers = 1,
+    source_option: SourceOptions = None,
+) -> None:
+    """Take what is announced, as it arrives, until stopped; each object exactly once.
+
+    Ctrl-C or SIGTERM ends it: what has arrived is committed first. It may be killed at any time and
+    started again, and several may watch the same queue.
+    """
+    from lakerunner.events import open_source
+    from lakerunner.executors import worker_processes
+
+    lent = read_storage_options(connection.storage_option)
+    with (
+        open_source(source, {**lent, **read_storage_options(source_option)}) as opened_source,
+        worker_processes(workers) as executor,
+        connection.open(read_only=False, executor=executor) as opened,
+        ProgressDisplay("watch") as progress,
+        stopped_by_interrupt() as stop,
+    ):
+        report = opened.watch(
+            opened_source,
+            stop=stop,
+            max_age=max_age,
+            until_idle=until_idle,
+            signal=content.signal,
+            format=content.input_format,
+            progress=progress,
+        )
+    show_report(report)
+    if report.rejected or report.failed:
+        raise typer.Exit(SET_ASIDE_EXIT)
+
+
+@contextmanager
+def stopped_by_interrupt() -> "Iterator[threading.Event]":
+    """An event that the first Ctrl-C sets; the second interrupts."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signals.getsignal(signals.SIGINT)
+
+    def first(*_: object) -> None:
+        stop.set()
+        signals.signal(signals.SIGINT, before)
+
+    signals.signal(signals.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signals.signal(signals.SIGINT, before)

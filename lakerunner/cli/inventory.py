@@ -1,43 +1,89 @@
-"""`lakerunner segments` and `lakerunner rejected`: what a lake holds, and what it does not."""
+"""What a lake holds and what it does not: tables, columns, values, segments, what is set aside."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow as pa
 import typer
 
 from lakerunner.cli.ingest import SET_ASIDE_EXIT, show_report
-from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
-from lakerunner.cli.output import Output, write
-from lakerunner.cli.progress import ProgressDisplay
-from lakerunner.cli.query import OutputFile, OutputOption
-from lakerunner.cli.rules import (
-    MappingFile,
-    PrefixMappings,
-    Profiles,
-    read_mapping_file,
-    read_rules,
-)
-from lakerunner.cli.screen import messages, size
-from lakerunner.damage import DamagedSegment
-from lakerunner.model.segment import Rejection, Segment
-from lakerunner.printable import printable
+from lakerunner.cli.options import Connection, Range, Rules, Shown
+from lakerunner.cli.output import Output, tell, write
+from lakerunner.cli.screen import ProgressDisplay, messages, size
+from lakerunner.printable import counted, printable
 
-_TIME = pa.timestamp("ns", "UTC")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakerunner.damage import DamagedSegment
+    from lakerunner.model.segment import Rejection, Segment
+    from lakerunner.query import Result
+
+TableName = Annotated[
+    str, typer.Argument(metavar="TABLE", help="logs, spans or metrics.", show_default=False)
+]
+
+_SHOWN = 1000
 _EVERYTHING = 1_000_000
 
 
-def segments(  # noqa: PLR0913 - the options of a command are its arguments
-    lake: LakeUrl,
+def _show(found: "Result", shown: Shown) -> None:
+    write(found, found.schema, shown.output, shown.file, _SHOWN)
+    tell(found.stats)
+
+
+def tables(connection: Connection, *, shown: Shown) -> None:
+    """List the tables, with what lies in them."""
+    with connection.open() as opened:
+        _show(opened.tables(), shown)
+
+
+def describe(connection: Connection, table: TableName, *, shown: Shown) -> None:
+    """List the columns of a table, with their types and the attributes that they hold."""
+    with connection.open() as opened:
+        _show(opened.describe(table), shown)
+
+
+def attributes(connection: Connection, table: TableName, *, shown: Shown) -> None:
+    """List the attributes of a table, as they were sent and as SQL has them."""
+    with connection.open() as opened:
+        _show(opened.attributes(table), shown)
+
+
+def services(connection: Connection, *, times: Range, shown: Shown) -> None:
+    """List the services that sent logs, spans or metrics."""
+    with connection.open() as opened:
+        _show(opened.services(times.start, times.end), shown)
+
+
+def values(
+    connection: Connection,
+    column: Annotated[
+        str, typer.Argument(metavar="COLUMN", help="A column, or the key of an attribute.")
+    ],
+    *,
+    prefix: Annotated[
+        str | None, typer.Option(help="Only those that begin so.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 1000,
+    times: Range,
+    shown: Shown,
+) -> None:
+    """List the distinct values of a column, in order."""
+    with connection.open() as opened:
+        found = opened.values(column, prefix=prefix, limit=limit, start=times.start, end=times.end)
+        _show(found, shown)
+
+
+def metrics(connection: Connection, *, times: Range, shown: Shown) -> None:
+    """List the metrics: names in PromQL and as sent, types, units, descriptions."""
+    with connection.open() as opened:
+        _show(opened.metrics(times.start, times.end), shown)
+
+
+def segments(
+    connection: Connection,
     *,
     table: Annotated[str, typer.Option(help="Which table.")] = "logs",
-    start: Annotated[
-        str | None,
-        typer.Option(help="Only those with rows from this time on.", show_default=False),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option(help="Only those with rows before this time.", show_default=False)
-    ] = None,
+    times: Range,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read them all, and list those that are damaged.")
     ] = False,
@@ -48,11 +94,7 @@ def segments(  # noqa: PLR0913 - the options of a command are its arguments
     reason: Annotated[
         str | None, typer.Option(help="Why it is set aside; told from its file if not given.")
     ] = None,
-    output: OutputOption = Output.TABLE,
-    file: OutputFile = None,
-    organization: Organization = "default",
-    catalog: CatalogUrl = None,
-    storage_option: StorageOptions = None,
+    shown: Shown,
 ) -> None:
     """List the segments of a table.
 
@@ -61,51 +103,66 @@ def segments(  # noqa: PLR0913 - the options of a command are its arguments
     """
     if reason and not set_aside:
         raise typer.BadParameter("--reason goes with --set-aside")
-    with open_lake(
-        lake, catalog, organization, storage_option, read_only=set_aside is None
-    ) as opened:
+    with connection.open(read_only=set_aside is None) as opened:
         if set_aside:
             listed = opened.set_aside(set_aside, reason=reason)
             messages().print(f"set aside: {printable(listed.source.key)}: ", end="", markup=False)
-            messages().print(f"{printable(listed.reason)}, {listed.rows:,} rows", markup=False)
+            lost = counted(listed.rows or 0, "row")
+            messages().print(f"{printable(listed.reason)}, {lost}", markup=False)
             return
         if verify:
             with ProgressDisplay("verify") as progress:
-                damaged = opened.verify(table, start, end, progress=progress)
-            shown = damage_table(damaged)
-            write(shown.to_batches(), shown.schema, output, file, _EVERYTHING)
+                damaged = opened.verify(table, times.start, times.end, progress=progress)
+            _write(damage_table(damaged), shown)
             messages().print(f"{len(damaged):,} damaged", style="dim")
             raise typer.Exit(SET_ASIDE_EXIT if damaged else 0)
-        found = opened.segments(table, start, end)
-    shown = segment_table(found)
-    if output is Output.TABLE:  # as much as fits a line
-        shown = shown.select(["first", "last", "rows", "bytes", "level", "key"])
-        shown = shown.cast(pa.schema([_milliseconds(field) for field in shown.schema]), safe=False)
-    write(shown.to_batches(), shown.schema, output, file, _EVERYTHING)
+        found = opened.segments(table, times.start, times.end)
+    listing = segment_table(found)
+    if shown.output is Output.TABLE:  # as much as fits a line
+        listing = _shortened(listing.select(["first", "last", "rows", "bytes", "level", "key"]))
+    _write(listing, shown)
     rows, stored = sum(each.rows for each in found), sum(each.bytes for each in found)
-    messages().print(f"{len(found):,} segments, {rows:,} rows, {size(stored)}", style="dim")
+    said = f"{counted(len(found), 'segment')}, {counted(rows, 'row')}, {size(stored)}"
+    messages().print(said, style="dim")
 
 
-def _milliseconds(field: Any) -> Any:
-    return field.with_type(pa.timestamp("ms", "UTC")) if field.type == _TIME else field
+def _write(table: Any, shown: Shown) -> None:
+    write(table.to_batches(), table.schema, shown.output, shown.file, _EVERYTHING)
 
 
-def segment_table(segments: Sequence[Segment]) -> Any:
+def _shortened(table: Any) -> Any:
+    """Times to the millisecond."""
+    import pyarrow as pa
+
+    short = pa.timestamp("ms", "UTC")
+    fields = [
+        one.with_type(short) if pa.types.is_timestamp(one.type) else one for one in table.schema
+    ]
+    return table.cast(pa.schema(fields), safe=False)
+
+
+def segment_table(segments: "Sequence[Segment]") -> Any:
     """Segments as an Arrow table, one a row."""
+    import pyarrow as pa
+
+    time = pa.timestamp("ns", "UTC")
     columns = {
-        "window": pa.array([each.window_start_ns for each in segments], _TIME),
-        "first": pa.array([each.min_timestamp_ns for each in segments], _TIME),
-        "last": pa.array([each.max_timestamp_ns for each in segments], _TIME),
+        "window": pa.array([each.window_start_ns for each in segments], time),
+        "first": pa.array([each.min_timestamp_ns for each in segments], time),
+        "last": pa.array([each.max_timestamp_ns for each in segments], time),
         "rows": pa.array([each.rows for each in segments], pa.int64()),
         "bytes": pa.array([each.bytes for each in segments], pa.int64()),
         "level": pa.array([each.level for each in segments], pa.int32()),
+        "id": pa.array([each.id for each in segments], pa.string()),
         "key": pa.array([each.key for each in segments], pa.string()),
     }
     return pa.table(columns)
 
 
-def damage_table(damaged: Sequence[DamagedSegment]) -> Any:
+def damage_table(damaged: "Sequence[DamagedSegment]") -> Any:
     """Damaged segments as an Arrow table, one a row."""
+    import pyarrow as pa
+
     columns = {
         "id": pa.array([each.segment.id for each in damaged], pa.string()),
         "rows": pa.array([each.segment.rows for each in damaged], pa.int64()),
@@ -115,8 +172,8 @@ def damage_table(damaged: Sequence[DamagedSegment]) -> Any:
     return pa.table(columns)
 
 
-def rejected(  # noqa: PLR0913 - the options of a command
-    lake: LakeUrl,
+def rejected(
+    connection: Connection,
     *,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try again to take what is set aside.")
@@ -124,26 +181,18 @@ def rejected(  # noqa: PLR0913 - the options of a command
     lines: Annotated[
         bool, typer.Option("--lines", help="List each line that is set aside, with its text.")
     ] = False,
-    output: OutputOption = Output.TABLE,
-    file: OutputFile = None,
-    profiles: Profiles = None,
-    prefix_mapping: PrefixMappings = None,
-    mapping: MappingFile = None,
-    organization: Organization = "default",
-    catalog: CatalogUrl = None,
-    storage_option: StorageOptions = None,
+    shown: Shown,
+    rules: Rules,
 ) -> None:
     """List the input that was set aside, with reasons.
 
     With --retry, try to take it again, for instance after an upgrade or under new rules; the exit
     code is 3 if some of it was set aside once more.
     """
-    rules, said = read_rules(profiles, prefix_mapping), read_mapping_file(mapping)
-    if not retry and (rules or said):
+    ownership, said = rules.ownership, rules.fields()
+    if not retry and (ownership or said):
         raise typer.BadParameter("--profiles, --prefix-mapping and --mapping go with --retry")
-    with open_lake(
-        lake, catalog, organization, storage_option, read_only=not retry, ownership=rules
-    ) as opened:
+    with connection.open(read_only=not retry, ownership=ownership) as opened:
         if retry:
             with ProgressDisplay("retry") as progress:
                 report = opened.retry_rejected(mapping=said, progress=progress)
@@ -152,14 +201,16 @@ def rejected(  # noqa: PLR0913 - the options of a command
                 raise typer.Exit(SET_ASIDE_EXIT)
             return
         table = opened.rejected_lines() if lines else rejection_table(opened.rejected())
-    write(table.to_batches(), table.schema, output, file, _EVERYTHING)
+    _write(table, shown)
     messages().print(f"{table.num_rows:,} set aside", style="dim")
 
 
-def rejection_table(rejections: Sequence[Rejection]) -> Any:
+def rejection_table(rejections: "Sequence[Rejection]") -> Any:
     """Rejections as an Arrow table, one a row."""
+    import pyarrow as pa
+
     columns = {
-        "at": pa.array([each.rejected_at_ns for each in rejections], _TIME),
+        "at": pa.array([each.rejected_at_ns for each in rejections], pa.timestamp("ns", "UTC")),
         "code": pa.array([each.code for each in rejections], pa.string()),
         "rows": pa.array([each.rows for each in rejections], pa.int64()),
         "reason": pa.array([each.reason for each in rejections], pa.string()),

@@ -1,4 +1,4 @@
-"""A query's answer on its way out: as a table, as CSV, as JSON lines or as a Parquet file."""
+"""A query's answer on its way out: as a table on the screen, or in any of the forms of a file."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from enum import StrEnum
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import pyarrow as pa
-from rich.cells import cell_len
-from rich.table import Table
-from rich.text import Text
-
-from lakerunner.cli.screen import answers, messages
+from lakerunner.cli.screen import answers, messages, size
 from lakerunner.errors import ConfigurationError
-from lakerunner.printable import printable
-from lakerunner.query.column_text import cells
-from lakerunner.query.writing import Form, write_rows
+from lakerunner.printable import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from rich.console import Console
+
+    from lakerunner.query import QueryStats
 
 _LEAST_CUT = 24
 """Characters of the longest column that must be left for a table to be shown as a table."""
@@ -35,7 +30,13 @@ class Output(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    JSONL = "jsonl"
+    MARKDOWN = "markdown"
     PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+_BINARY = (Output.PARQUET, Output.ARROW)
 
 
 def write(
@@ -47,22 +48,47 @@ def write(
         batches: Arrow record batches.
         schema: Their schema; it is needed where there are no batches.
         output: How.
-        file: Where; None means stdout.
+        file: Where; None and `-` mean stdout.
         limit: Rows of a table that are shown. The other forms are always complete.
 
     Raises:
-        ConfigurationError: The file cannot be written, or is missing where one is needed.
+        ConfigurationError: The file cannot be written, or the terminal is to show what is no text.
     """
+    to_stdout = file is None or str(file) == "-"
     if output is Output.TABLE:
-        if file is not None:
-            raise ConfigurationError("--file needs --output csv, json or parquet")
+        if not to_stdout:
+            forms = ", ".join(one for one in Output if one is not Output.TABLE)
+            raise ConfigurationError(f"--file needs another --output: {forms}")
         _show(batches, schema, limit)
         return
-    if output is Output.PARQUET and file is None:
-        raise ConfigurationError("--output parquet needs --file FILE")
+    from lakerunner.query.writing import Form, write_rows
+
+    form = {Output.JSON: Form.LIST, Output.JSONL: Form.JSON}.get(output) or Form(output.value)
+    if not to_stdout:
+        write_rows(batches, schema, str(file), form)
+        return
+    if output in _BINARY and sys.stdout.isatty():
+        raise ConfigurationError(
+            f"--output {output} is no text for a terminal: add --file FILE, or pipe it on"
+        )
     sys.stdout.flush()
     stdout = Screen(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
-    write_rows(batches, schema, stdout if file is None else file, Form(output.value))
+    write_rows(batches, schema, stdout, form)
+
+
+def tell(stats: QueryStats) -> None:
+    """Say what a query took, beside its answer."""
+    messages().print(described(stats), style="dim")
+
+
+def described(stats: QueryStats) -> str:
+    """One line on what a query took."""
+    took = (
+        f"{stats.seconds:.2f} s; {stats.segments - stats.pruned:,} of "
+        f"{counted(stats.segments, 'segment')} ({stats.pruned:,} pruned), "
+        f"{size(stats.bytes_read)} and {counted(stats.rows_scanned, 'row')} read"
+    )
+    return "; ".join(filter(None, [took, stats.remarks]))
 
 
 class Screen(BytesIO):
@@ -87,6 +113,8 @@ class Screen(BytesIO):
 
 
 def _show(batches: Iterable[Any], schema: Any, limit: int) -> None:
+    import pyarrow as pa
+
     shown = []
     missing = limit
     more = False
@@ -98,11 +126,19 @@ def _show(batches: Iterable[Any], schema: Any, limit: int) -> None:
             break
     show_table(pa.Table.from_batches(shown, schema), answers())
     if more:
-        messages().print(f"only the first {limit:,} rows are shown; --limit-rows shows more")
+        said = counted(limit, "row")
+        verb = "is" if limit == 1 else "are"
+        messages().print(f"only the first {said} {verb} shown; --limit-rows shows more")
 
 
 def show_table(table: Any, console: Console) -> None:
     """Print a small Arrow table; one that is too wide for the terminal is printed row by row."""
+    import pyarrow as pa
+    from rich.table import Table
+    from rich.text import Text
+
+    from lakerunner.query.column_text import cells
+
     names = [printable(name) for name in table.schema.names]
     columns = [cells(column.combine_chunks()) for column in table.columns]
     widths = _widths(names, columns, console.width)
@@ -126,6 +162,10 @@ def show_table(table: Any, console: Console) -> None:
 
 def _widths(names: list[str], columns: list[list[str]], available: int) -> list[int] | None:
     """Width of each column, with the widest one cut to what is left; None if that is too little."""
+    from rich.cells import cell_len
+
+    if not names:
+        return []
     widths = [
         max(map(cell_len, [name, *column])) for name, column in zip(names, columns, strict=True)
     ]
@@ -139,6 +179,8 @@ def _widths(names: list[str], columns: list[list[str]], available: int) -> list[
 
 
 def _show_rows(names: list[str], columns: list[list[str]], console: Console) -> None:
+    from rich.text import Text
+
     label = max(map(len, names))
     for number, row in enumerate(zip(*columns, strict=True), start=1):
         console.print(f"── row {number} ".ljust(min(console.width, 60), "─"), style="dim")

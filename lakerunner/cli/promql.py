@@ -1,19 +1,19 @@
 """`lakerunner promql`."""
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import typer
-from rich.text import Text
 
-from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
-from lakerunner.cli.output import Output, write
-from lakerunner.cli.query import OutputFile, OutputOption, describe
+from lakerunner.cli.options import Connection, LimitRows, Shown
+from lakerunner.cli.output import tell, write
+from lakerunner.cli.query import read_query
 from lakerunner.cli.screen import answers, messages
-from lakerunner.model.times import to_nanoseconds
 from lakerunner.printable import printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.text import Text
 
 _MARKS = "abcdefghijkl"
 """One for each line; as many are drawn at most."""
@@ -23,9 +23,14 @@ _TICKS = 6
 
 
 def promql(  # noqa: PLR0913 - each is an option of the command
-    lake: LakeUrl,
+    connection: Connection,
     query: Annotated[
-        str, typer.Argument(metavar="PROMQL", help="The expression.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="PROMQL",
+            help="The expression; - reads it from stdin, @FILE from a file.",
+            show_default=False,
+        ),
     ],
     *,
     at: Annotated[
@@ -45,14 +50,8 @@ def promql(  # noqa: PLR0913 - each is an option of the command
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw the answer of a range in the terminal.")
     ] = False,
-    output: OutputOption = Output.TABLE,
-    file: OutputFile = None,
-    limit_rows: Annotated[
-        int, typer.Option("--limit-rows", min=1, help="Rows of a table that are shown.")
-    ] = 40,
-    organization: Organization = "default",
-    catalog: CatalogUrl = None,
-    storage_option: StorageOptions = None,
+    shown: Shown,
+    limit_rows: LimitRows = 40,
 ) -> None:
     """Answer a PromQL expression over the metrics of a lake.
 
@@ -61,34 +60,40 @@ def promql(  # noqa: PLR0913 - each is an option of the command
     times: dict[str, Any] = {"time": at}
     if start is not None or end is not None or step is not None:
         times |= {"start": start, "end": end or "now", "step": step}
-    with open_lake(lake, catalog, organization, storage_option) as opened:
+    query = read_query(query)
+    with connection.open() as opened:
         if start is not None and step is None:
             times["step"] = _step(start, end or "now")
         result = opened.promql(query, **times)
         if plot:
             answers().print(draw(result.to_arrow(), query))
         else:
-            write(result, result.schema, output, file, limit_rows)
+            write(result, result.schema, shown.output, shown.file, limit_rows)
         for note in (*result.warnings, *result.infos):
             messages().print(note, markup=False, style="yellow")
-        messages().print(describe(result.stats), style="dim")
+        tell(result.stats)
 
 
 def _step(start: str, end: str) -> float:
     """A step that gives about a hundred samples: whole seconds, at least one."""
+    from lakerunner.model.times import to_nanoseconds
+
     now_ns = time.time_ns()
     span = to_nanoseconds(end, now_ns=now_ns) - to_nanoseconds(start, now_ns=now_ns)
     return float(max(1, span // 100_000_000_000))
 
 
-def draw(table: pa.Table, title: str) -> Text:
+def draw(table: "pa.Table", title: str) -> "Text":
     """A line for each series of a range, at most a dozen of them.
 
     Args:
         table: Rows as `Lake.promql` returns them.
         title: What stands above.
     """
-    import plotext  # noqa: PLC0415 - takes 0.2 s to load
+    import plotext
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from rich.text import Text
 
     if "histogram" in table.schema.names:
         table = table.filter(pc.is_null(table["histogram"]))
@@ -120,8 +125,11 @@ def draw(table: pa.Table, title: str) -> Text:
     return drawn
 
 
-def _labels(table: pa.Table) -> pa.ChunkedArray:
+def _labels(table: "pa.Table") -> "pa.ChunkedArray":
     """The labels of each row as one text; of a row without labels, an empty one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     texts = pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     names = [one for one in table.schema.names if one not in ("timestamp", "value", "histogram")]
     for name in names:

@@ -7,18 +7,17 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from socket import AF_INET, AF_INET6, create_server, socket
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 
-from lakerunner.cli.options import CatalogUrl, LakeUrl, Organization, StorageOptions, open_lake
+from lakerunner.cli.options import Connection
 from lakerunner.cli.screen import messages
 from lakerunner.errors import ConfigurationError
-from lakerunner.intake.settings import Acknowledge
-from lakerunner.intake.writer import Writer
-from lakerunner.lake import Lake
-from lakerunner.model.times import NANOS, to_nanoseconds
+
+if TYPE_CHECKING:
+    from lakerunner.intake.writer import Writer
+    from lakerunner.lake import Lake
 
 _HTTP = "127.0.0.1:8080"
 _DRAIN_SECONDS = 30
@@ -67,8 +66,8 @@ def read_address(text: str) -> Address:
     return Address(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - as it was asked for
 
 
-def serve(  # noqa: PLR0913 - each is an option of the command
-    lake: LakeUrl,
+def serve(
+    connection: Connection,
     *,
     http: Annotated[
         str, typer.Option("--http", metavar="HOST:PORT", help="Where to listen.")
@@ -91,9 +90,6 @@ def serve(  # noqa: PLR0913 - each is an option of the command
         Path | None, typer.Option(metavar="FILE", help="Certificate chain in PEM.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")] = None,
-    organization: Organization = "default",
-    catalog: CatalogUrl = None,
-    storage_option: StorageOptions = None,
 ) -> None:
     """Answer SQL and PromQL over HTTP, as Prometheus' API does, and receive OTLP, until stopped.
 
@@ -101,15 +97,17 @@ def serve(  # noqa: PLR0913 - each is an option of the command
     organization; any other address needs settings that say who may ask. Ctrl-C or SIGTERM lets
     running requests end first.
     """
-    from lakerunner.gateway import app  # noqa: PLC0415 - an extra of its own
+    from lakerunner.gateway import app
 
     addresses = [read_address(text) for text in (http, otlp_http) if text]
     receives = otlp_http is not None
-    settings = _settings(config, addresses, organization, "write" if receives else "read")
+    settings = _settings(
+        config, addresses, connection.organization, "write" if receives else "read"
+    )
     scheme = "https" if tls_cert else "http"
     urls = [f"{scheme}://{text}" for text in (http, otlp_http) if text]
     with (
-        open_lake(lake, catalog, organization, storage_option, read_only=not receives) as opened,
+        connection.open(read_only=not receives) as opened,
         _writer(opened, journal) if receives else nullcontext() as writer,
     ):
         served = app(opened, settings, writer=writer)
@@ -119,7 +117,9 @@ def serve(  # noqa: PLR0913 - each is an option of the command
         _run(served, addresses, urls, tls_cert, tls_key)
 
 
-def _writer(lake: Lake, journal: Path | None) -> Writer:
+def _writer(lake: "Lake", journal: Path | None) -> "Writer":
+    from lakerunner.intake.settings import Acknowledge
+
     level = Acknowledge.COMMITTED if journal is None else Acknowledge.LOGGED
     return lake.writer(acknowledge=level, journal=journal)
 
@@ -127,7 +127,7 @@ def _writer(lake: Lake, journal: Path | None) -> Writer:
 def _run(
     served: Any, addresses: list[Address], urls: list[str], cert: Path | None, key: Path | None
 ) -> None:
-    import uvicorn  # noqa: PLC0415 - of the extra, and slow to load
+    import uvicorn
 
     class Server(uvicorn.Server):
         """Says so when it listens."""
@@ -162,6 +162,8 @@ def _listening(address: Address) -> socket:
 
 
 def _settings(config: Path | None, addresses: list[Address], organization: str, scope: str) -> Any:
+    import msgspec
+
     if config is not None:
         try:
             return msgspec.yaml.decode(config.read_bytes())
@@ -203,7 +205,10 @@ def key(
 
     The key itself is kept nowhere: whoever loses it makes another.
     """
-    from lakerunner.gateway import AccessScope, new_key  # noqa: PLC0415 - an extra of its own
+    import msgspec
+
+    from lakerunner.gateway import AccessScope, new_key
+    from lakerunner.model.times import NANOS, to_nanoseconds
 
     if scope not in list(AccessScope):
         raise ConfigurationError(f"no such scope: {scope!r}; there are {', '.join(AccessScope)}")

@@ -1,4 +1,4 @@
-"""Rows that lie in files and that nobody sees: what retention ended, what is to be deleted."""
+"""Rows that lie in files and that a query does not see: expired, deleted, of other times."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ def expired_in(bound_ns: int, segment: Segment) -> Hidden | None:
     if segment.min_timestamp_ns >= bound_ns:
         return None
     return Hidden(_TIME.format("<", bound_ns))
+
+
+def later_in(end_ns: int, segment: Segment) -> Hidden | None:
+    """Rows of a segment from a time on, if it has any.
+
+    Args:
+        end_ns: The first nanosecond that is not seen.
+        segment: Which.
+    """
+    if segment.max_timestamp_ns < end_ns:
+        return None
+    return Hidden(_TIME.format(">=", end_ns))
 
 
 def deleted_in(deletion: Deletion, segment: Segment) -> Hidden:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from msgspec.structs import replace
 
+from lakerunner.model.card import Report
 from lakerunner.model.segment import Rejection, Source
 from lakerunner.model.times import isoformat
-from lakerunner.printable import printable
+from lakerunner.printable import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class IngestReport(msgspec.Struct, frozen=True):
+class IngestReport(Report, frozen=True):
     """The outcome of one `lake.ingest`.
 
     Attributes:
@@ -59,9 +60,9 @@ class IngestReport(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         parts = [
-            f"{self.objects:,} objects",
-            f"{self.rows:,} rows",
-            f"{self.segments:,} segments",
+            counted(self.objects, "object"),
+            counted(self.rows, "row"),
+            counted(self.segments, "segment"),
             f"{self.bytes_written / 1e6:,.1f} MB of {self.bytes_read / 1e6:,.1f} MB",
             f"{self.seconds:.2f} s",
         ]
@@ -102,7 +103,7 @@ class Setback(msgspec.Struct, frozen=True, omit_defaults=True):
         return printable(f"{self.task} failed {times}: {self.reason} ({self.code}){later}")
 
 
-class WorkReport(msgspec.Struct, frozen=True, omit_defaults=True):
+class WorkReport(Report, frozen=True, omit_defaults=True):
     """The outcome of a stage of maintenance, or of several.
 
     It prints as one line, and `msgspec.json.encode` writes it as JSON.
@@ -172,7 +173,7 @@ class WorkReport(msgspec.Struct, frozen=True, omit_defaults=True):
         return replace(sum(parts, start=cls(what)), parts=tuple(parts))
 
     def __str__(self) -> str:
-        said = [f"{self.tasks:,} tasks"]
+        said = [counted(self.tasks, "task")]
         if self.removed or self.added:
             said.append(f"{self.removed:,} segments to {self.added:,}")
         for number, words in (
@@ -286,7 +287,7 @@ class BrokenSegment(msgspec.Struct, frozen=True):
     reason: str
 
 
-class RecoveryReport(msgspec.Struct, frozen=True):
+class RecoveryReport(Report, frozen=True):
     """The outcome of one `lake.recover`.
 
     Attributes:

@@ -8,6 +8,9 @@ from functools import lru_cache
 import msgspec
 
 from lakerunner.limits import DECODED_SEGMENTS
+from lakerunner.model.card import card, listing
+from lakerunner.model.times import isoformat
+from lakerunner.printable import counted
 
 # Where rows came from: the identity of an input object, and what became of it.
 
@@ -224,6 +227,39 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     applied: tuple[str, ...] = ()
     statement: str = ""
     filters: tuple[FilterSection, ...] = ()
+
+    def __repr__(self) -> str:
+        said = f"{counted(self.rows, 'row')}, {counted(self.bytes, 'byte')}, {_span(self)}"
+        return f"<Segment {self.id} of {self.table}: {said}>"
+
+    def _repr_html_(self) -> str:
+        names = ("organization", "table", "rows", "bytes", "level", "key")
+        pairs = [("time", _span(self)), *((name, getattr(self, name)) for name in names)]
+        return card(f"Segment {self.id}", [*pairs, ("columns", tuple(self.columns))])
+
+
+def _span(segment: Segment) -> str:
+    first, last = segment.min_timestamp_ns, segment.max_timestamp_ns
+    return f"{isoformat(first)} to {isoformat(last)}"
+
+
+class Segments(list[Segment]):
+    """A list of segments that looks like a table of them in a notebook."""
+
+    def __repr__(self) -> str:
+        shown = ",\n ".join(map(repr, self[:_SHOWN]))
+        more = f",\n … {len(self) - _SHOWN:,} more" if len(self) > _SHOWN else ""
+        return f"[{shown}{more}]"
+
+    def _repr_html_(self) -> str:
+        rows, size = sum(one.rows for one in self), sum(one.bytes for one in self)
+        title = f"{counted(len(self), 'segment')}, {counted(rows, 'row')}, {size:,} bytes"
+        names = ("id", "table", "time", "rows", "bytes", "level")
+        first = [(x.id, x.table, _span(x), x.rows, x.bytes, x.level) for x in self[:_SHOWN]]
+        return listing(title, names, first)
+
+
+_SHOWN = 20
 
 
 def encode_segment(segment: Segment) -> bytes:

@@ -38,10 +38,12 @@ def flat(column: Any) -> Any:
 
 
 def flat_batch(batch: Any) -> Any:
-    """A record batch whose columns are all flat."""
-    return pa.RecordBatch.from_arrays(
-        [flat(column) for column in batch.columns], batch.schema.names
+    """A record batch whose columns are all flat, with times as text in RFC 3339."""
+    columns = (
+        text(column) if pa.types.is_timestamp(column.type) else flat(column)
+        for column in batch.columns
     )
+    return pa.RecordBatch.from_arrays(list(columns), batch.schema.names)
 
 
 def text(column: Any) -> Any:

@@ -6,6 +6,7 @@ has few. What it does not know is read, and nothing else: only those segments, a
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from lakerunner.errors import ConfigurationError, did_you_mean
 from lakerunner.model.predicate import EVERYTHING, And, NotNull, StartsWith
+from lakerunner.model.times import isoformat
 from lakerunner.query.result import TableResult
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.stats import QueryStats
@@ -42,8 +44,14 @@ _COLUMNS_SCHEMA = pa.schema(
     [
         *(("column", pa.string()), ("key", pa.string()), ("of", pa.string())),
         *(("type", pa.string()), ("types", pa.list_(pa.string())), ("segments", pa.int64())),
+        *(("nulls", pa.int64()), ("examples", pa.list_(pa.string()))),
     ]
 )
+
+_LOOKED_AT = 2000
+"""Segments of which the statistics of columns are added up; in larger tables nulls are unknown."""
+
+_EXAMPLES = 3
 
 
 class Discovery(NamedTuple):
@@ -76,10 +84,12 @@ class Discovery(NamedTuple):
         Returns:
             `column`; `key`, the attribute as it was sent; `of`, which is `resource`, `scope` or
             `record` of attributes; `type`, under which it is read; `types` that segments have;
-            `segments` that have it.
+            `segments` that have it; `nulls`, rows in which it is NULL (NULL itself in a table of
+            more than 2,000 segments); `examples`, some of its values as text.
         """
         spec, found = table_spec(table), self._snapshot(table)
         keys = self._keys(spec.name, found)
+        seen_columns = self._added_up(spec.name, found)
         names = [*spec.schema.names, *sorted(found.columns.keys() - {*spec.schema.names})]
         rows = []
         for name in names:
@@ -91,8 +101,25 @@ class Discovery(NamedTuple):
             kind = type_name(own) if own is not None else common_type(types)
             count = 0 if seen is None else seen.physical + seen.overflow
             key = keys.get(name)
-            rows.append((name, key, _of(name) if key else None, kind, types, count))
+            added = seen_columns.get(name, _Added())
+            nulls = None if found.segments > _LOOKED_AT else found.rows - added.filled
+            of = _of(name) if key else None
+            rows.append((name, key, of, kind, types, count, nulls, list(added.examples)))
         return _listed(rows, _COLUMNS_SCHEMA)
+
+    def _added_up(self, table: str, found: Snapshot) -> dict[str, _Added]:
+        """What statistics of segments say of columns; of as many as are looked at."""
+        added: dict[str, _Added] = {}
+        pages = self.catalog.pages(self.organization, table) if found.segments else ()
+        for segment in islice((one for page in pages for one in page), _LOOKED_AT):
+            for name, stats in segment.columns.items():
+                one = added.get(name, _Added())
+                examples = dict.fromkeys(one.examples)
+                if len(examples) < _EXAMPLES:
+                    examples.update(dict.fromkeys(_some(stats)))
+                filled = one.filled + segment.rows - stats.nulls
+                added[name] = _Added(filled, tuple(examples)[:_EXAMPLES])
+        return added
 
     def attributes(self, table: str) -> TableResult:
         """The attributes of a table; see `describe`."""
@@ -211,6 +238,23 @@ class Discovery(NamedTuple):
 
     def _segments(self, table: str, times: TimeRange) -> Sequence[Segment]:
         return self.catalog.segments(self.organization, table, times)
+
+
+class _Added(NamedTuple):
+    """What several segments say of a column: rows in which it has a value, and some values."""
+
+    filled: int = 0
+    examples: tuple[str, ...] = ()
+
+
+def _some(stats: ColumnStats) -> Sequence[str]:
+    """A few values that a segment has in a column, as text."""
+    if stats.values:
+        return stats.values[:_EXAMPLES]
+    bounds = [one for one in (stats.min, stats.max) if one is not None]
+    if stats.type == "timestamp":
+        return [isoformat(one) for one in bounds if isinstance(one, int)]
+    return [str(one).lower() if isinstance(one, bool) else str(one) for one in bounds]
 
 
 def _is_known(

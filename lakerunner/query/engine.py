@@ -121,6 +121,7 @@ class QueryEngine:
         limit: int | None = None,
         cursor: str | None = None,
         timeout: float | None = None,
+        time_range: TimeRange = _ALL_TIME,
     ) -> Result:
         """Plan a query. It runs when the result is consumed.
 
@@ -137,6 +138,7 @@ class QueryEngine:
             timeout: Seconds that planning and each run of it may take, its waits for other queries
                 included; the time between two batches that the caller takes does not count. By
                 default what the setting `query_timeout` says.
+            time_range: Only rows of this time are seen, of every table of the lake.
 
         Raises:
             QuerySyntaxError: The text cannot be parsed, its types do not fit, or it names a table
@@ -154,6 +156,7 @@ class QueryEngine:
         if limit is not None and limit < 0:
             raise ConfigurationError("limit must not be negative", setting="limit")
         query = read_sql(text, params, now_ns=time_ns(), limit=limit, tables=tables)
+        query.times = time_range
         identity = query_digest(self._organization, query.text, query.values)
         after = None if cursor is None else read_cursor(cursor, identity)
         return self._result(query, timeout, after, identity)
@@ -360,7 +363,12 @@ class QueryEngine:
         )
 
     def explain(
-        self, query: str | Query, *, params: Params | None = None, analyze: bool = False
+        self,
+        query: str | Query,
+        *,
+        params: Params | None = None,
+        analyze: bool = False,
+        time_range: TimeRange = _ALL_TIME,
     ) -> Explanation:
         """Say how a query would be answered: every segment, kept or dropped and why, and the plan.
 
@@ -371,6 +379,7 @@ class QueryEngine:
             query: SQL text, or what a front end made.
             params: Values for the placeholders of a text.
             analyze: Run it, too: `Explanation.actual` says what it took. Its rows are not kept.
+            time_range: As for `sql`.
 
         Raises:
             QueryError: As for `sql`, or the file of a segment is missing.
@@ -379,6 +388,7 @@ class QueryEngine:
         with self._discretion.applied():
             if isinstance(query, str):
                 query = read_sql(query, params, now_ns=time_ns())
+                query.times = time_range
             return self._explain(query, analyze=analyze)
 
     def _explain(self, asked: Query, *, analyze: bool) -> Explanation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lakerunner.model.times import isoformat
 from lakerunner.printable import printable
@@ -57,6 +57,22 @@ class Explanation(NamedTuple):
     def dropped(self) -> tuple[Segment, ...]:
         """The segments it does not open."""
         return tuple(one.segment for one in self.segments if not one.keep)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it says as plain values: fit for `json.dumps`."""
+        return {
+            "query": self.query,
+            "segments": [
+                {"id": one.segment.id, "key": one.segment.key, "keep": one.keep, "why": one.reason}
+                for one in self.segments
+            ],
+            "modes": {table: str(mode) for table, mode in self.modes.items()},
+            "physical_plan": self.physical_plan,
+            "actual": None if self.actual is None else self.actual.to_dict(),
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join([f"<Explanation of {self.query!r}>", *self._totals()])
 
     def _totals(self) -> Iterator[str]:
         for table, mode in self.modes.items():

@@ -1,4 +1,4 @@
-"""What of a lake's files queries do not see: rows that expired, and rows that are to be deleted."""
+"""What of a lake's files queries do not see: rows expired, to be deleted, or of other times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.catalog.deletions import concerned, pending_deletions
-from lakerunner.compute.hidden import deleted_in, expired_in
+from lakerunner.compute.hidden import deleted_in, expired_in, later_in
 from lakerunner.model.times import MIN_NS, TimeRange
 
 if TYPE_CHECKING:
@@ -28,21 +28,24 @@ class Hiding(NamedTuple):
             for all others.
         deletions: What is to be deleted of the table, in the state that the query sees; None while
             nobody has asked.
+        wanted: Rows of other times are not seen either.
     """
 
     bounds: Mapping[int, int] = MappingProxyType({})
     deletions: Sequence[Deletion] | None = None
+    wanted: TimeRange = TimeRange()
 
     def within(self, wanted: TimeRange) -> TimeRange:
         """A time range without what is expired whatever its resolution."""
-        earliest_ns = min(self.bounds.values(), default=MIN_NS)
-        return TimeRange(max(wanted.start_ns, earliest_ns), wanted.end_ns)
+        earliest_ns = max(min(self.bounds.values(), default=MIN_NS), self.wanted.start_ns)
+        return TimeRange(max(wanted.start_ns, earliest_ns), min(wanted.end_ns, self.wanted.end_ns))
 
     def of(self, segment: Segment) -> tuple[Hidden, ...]:
         """What is not seen of a segment; nothing, for nearly all of them."""
-        expired = expired_in(self._bound_ns(segment), segment)
+        start_ns = max(self._bound_ns(segment), self.wanted.start_ns)
+        untimely = expired_in(start_ns, segment), later_in(self.wanted.end_ns, segment)
         found = [deleted_in(one, segment) for one in concerned(self.deletions or (), segment)]
-        return tuple(found if expired is None else [expired, *found])
+        return (*(one for one in untimely if one is not None), *found)
 
     def reads(self, segments: Sequence[Segment]) -> frozenset[str]:
         """Columns that are read of segments to know what is not seen."""
@@ -54,7 +57,11 @@ class Hiding(NamedTuple):
     def reason(self, segment: Segment) -> str:
         """Why no row of a segment is seen; empty if some may be."""
         expired = segment.max_timestamp_ns < self._bound_ns(segment)
-        return "all its rows are expired" if expired else ""
+        if expired:
+            return "all its rows are expired"
+        start_ns, end_ns = self.wanted.start_ns, self.wanted.end_ns
+        seen = start_ns <= segment.max_timestamp_ns and segment.min_timestamp_ns < end_ns
+        return "" if seen else "all its rows lie outside of start and end"
 
     def _bound_ns(self, segment: Segment) -> int:
         return self.bounds.get(segment.resolution_ns, self.bounds.get(0, MIN_NS))

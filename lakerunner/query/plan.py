@@ -242,7 +242,8 @@ class Planner:
         known = scans is not None
         views, scans, first, looked = self._look(query, mention, snapshots, scans)
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
-        hidden = hiding(self._organization, self._rules, snapshots)
+        expired = hiding(self._organization, self._rules, snapshots)
+        hidden = {name: one._replace(wanted=query.times) for name, one in expired.items()}
         tables = tuple(
             self._prune(_unpruned(name, snapshot, views[name], hidden[name]), scans, slack_ns)
             for name, snapshot in snapshots.items()
@@ -368,7 +369,10 @@ class Planner:
         bounds = hull(map(time_range, predicates))
         if bounds.start_ns >= bounds.end_ns:
             return plan
-        near = self._segments(plan, plan.hiding.within(bounds))
+        bounds = plan.hiding.within(bounds)
+        if bounds.start_ns >= bounds.end_ns:
+            return plan
+        near = self._segments(plan, bounds)
         refuse_unsent(plan.own, near, lambda: self.all_segments(plan))
         _refuse_inexact(plan, near)
         kept = plan.needed(near)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
+from lakerunner.model.times import TimeRange
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -46,11 +48,13 @@ class Query(ABC):
         text: What to call it, in messages and explanations: as it was written, if it was.
         mention: What it speaks of; may be more than it needs, and never less.
         without: Ids of segments that it does not read, whatever they hold.
+        times: It sees only rows of these times of every table, whatever else it asks for.
     """
 
     text: str
     mention: Mention
     without: frozenset[str] = frozenset()
+    times: TimeRange = TimeRange()
 
     @abstractmethod
     def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:

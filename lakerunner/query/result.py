@@ -198,20 +198,41 @@ class Result:
                     rows_scanned=self._stats.rows_scanned + read.rows,
                 )
 
+    def __len__(self) -> int:
+        """Rows, where all of them are there: after `to_arrow`, and of what languages reckon.
+
+        Raises:
+            TypeError: The rows are still to be found; it says what to call.
+        """
+        if self._table is None:
+            raise TypeError(
+                "the rows of this result are found while they are read: take "
+                "result.to_arrow() first, or ask for count(*)"
+            )
+        return int(self._table.num_rows)
+
+    def __bool__(self) -> bool:
+        """Whether there is a row; no more is read than it takes to know."""
+        return bool(self.head(1).num_rows)
+
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows as an Arrow C stream, for anything that reads one; found as they are read."""
         reader = pa.RecordBatchReader.from_batches(self.schema, iter(self))
         return reader.__arrow_c_stream__(requested_schema)
 
     def __array__(self, *_: object, **__: object) -> Never:
-        """Refused, for `pandas.DataFrame(result)` and NumPy would take batches for values.
+        """Refused: `pandas.DataFrame(result)` and NumPy would take batches for values.
+
+        The constructor of pandas takes dictionaries, arrays and lists, and has no door for tables
+        of others. `pandas.DataFrame.from_arrow(result)` is one, and `df` gives the same.
 
         Raises:
             TypeError: Always; it says what to call.
         """
         raise TypeError(
-            "a result is a table and no array: take result.df() for pandas, result.pl() for "
-            "Polars, or one column, as in result.arrow()['body'].to_numpy()"
+            "a result is a table and no array: take result.df() for pandas, or "
+            "pandas.DataFrame.from_arrow(result); polars.DataFrame(result) for Polars; or one "
+            "column, as in result.arrow()['body'].to_numpy()"
         )
 
     def to_arrow(self) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
+from lakerunner.model.card import Report
+from lakerunner.printable import counted
 
 
-class QueryStats(msgspec.Struct, frozen=True):
+class QueryStats(Report, frozen=True):
     """What a query has read, and how long it took.
 
     Of a result that is not consumed to its end, what was read is known only in part.
@@ -42,6 +43,13 @@ class QueryStats(msgspec.Struct, frozen=True):
     def seconds(self) -> float:
         """Planning and execution together."""
         return self.planning_seconds + self.execution_seconds
+
+    def __str__(self) -> str:
+        return (
+            f"{counted(self.rows, 'row')} in {self.seconds:.3f} s: {self.scanned:,} of "
+            f"{counted(self.segments, 'segment')} scanned, {counted(self.bytes_read, 'byte')} and "
+            f"{counted(self.rows_scanned, 'row')} read"
+        )
 
     @property
     def remarks(self) -> str:

@@ -1,4 +1,4 @@
-"""Rows on their way out, batch by batch: as CSV, as JSON lines or as Parquet, compressed or not."""
+"""Rows on their way out, batch by batch: as text or as columns, compressed or not."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from lakerunner.errors import ConfigurationError, LakerunnerError
 from lakerunner.limits import MIB
 from lakerunner.model.report import ProgressEvent
-from lakerunner.query.column_text import flat_batch, json_lines
+from lakerunner.query.column_text import flat_batch, json_lines, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +38,10 @@ class Form(StrEnum):
 
     CSV = "csv"
     JSON = "json"
+    LIST = "list"
+    MARKDOWN = "markdown"
     PARQUET = "parquet"
+    ARROW = "arrow"
 
 
 def write_rows(
@@ -57,7 +61,8 @@ def write_rows(
         batches: Arrow record batches.
         schema: Their schema; it is needed where there are no batches.
         target: A path, or something with a `write` for bytes, which is left open.
-        form: As what. Nested values become JSON text in CSV, and JSON in JSON lines.
+        form: As what: `json` is JSON lines, `list` one JSON list, `arrow` a stream of Arrow's IPC.
+            Nested values become JSON text in CSV and Markdown, and JSON in JSON.
         compression: Of Parquet, `zstd` if not said, else `snappy`, `gzip`, `lz4`, `brotli` or
             `none`. Of the others, `gzip`, `zstd`, `bz2` or `lz4`; if not said, what the path ends
             with (`.gz`, `.zst`, `.bz2`, `.lz4`), or else none.
@@ -72,13 +77,10 @@ def write_rows(
     codec = _codec(target, form, compression)
     with _sink(target) as sink, _compressed(sink, form, codec) as stream:
         counted = _Counted(batches, sink, progress)
-        if form is Form.CSV:
-            _write_csv(counted, schema, stream)
-        elif form is Form.JSON:
-            for batch in counted:
-                stream.write(json_lines(batch))
-        else:
+        if form is Form.PARQUET:
             _write_parquet(counted, schema, stream, codec)
+        else:
+            _WRITERS[form](counted, schema, stream)
     return counted.rows
 
 
@@ -170,6 +172,59 @@ def _write_csv(batches: Iterable[Any], schema: Any, sink: Any) -> None:
     with pa.csv.CSVWriter(sink, flat_schema) as writer:
         for batch in batches:
             writer.write_batch(flat_batch(batch).cast(flat_schema))
+
+
+def _write_json(batches: Iterable[Any], _: Any, sink: Any) -> None:
+    for batch in batches:
+        sink.write(json_lines(batch))
+
+
+def _write_list(batches: Iterable[Any], _: Any, sink: Any) -> None:
+    """One JSON list, with an object a line."""
+    before = b"["
+    for batch in batches:
+        if batch.num_rows:
+            sink.write(before + b"\n" + json_lines(batch).rstrip(b"\n").replace(b"\n", b",\n"))
+            before = b","
+    sink.write(b"[]\n" if before == b"[" else b"\n]\n")
+
+
+def _write_markdown(batches: Iterable[Any], schema: Any, sink: Any) -> None:
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    right = [any(is_number(field.type) for is_number in numbers) for field in schema]
+    names = [one.replace("|", "\\|").replace("\n", " ") for one in schema.names]
+    rules = ["---:" if number else "---" for number in right]
+    for line in (names, rules) if names else ():
+        sink.write(f"| {' | '.join(line)} |\n".encode())
+    for batch in batches:
+        if batch.num_rows and names:
+            sink.write(_markdown(batch))
+
+
+def _markdown(batch: Any) -> bytes:
+    parts: list[Any] = ["| "]
+    for position, column in enumerate(batch.columns):
+        cells = pc.fill_null(text(column), "")
+        for plain, escaped in (("\\", "\\\\"), ("|", "\\|"), ("\r", " "), ("\n", "<br>")):
+            cells = pc.replace_substring(cells, plain, escaped)
+        parts += [" | ", cells] if position else [cells]
+    lines = pc.binary_join_element_wise(*parts, " |\n", "")
+    return b"".join(lines.cast(pa.binary()).to_pylist())
+
+
+def _write_arrow(batches: Iterable[Any], schema: Any, sink: Any) -> None:
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+_WRITERS = {
+    Form.CSV: _write_csv,
+    Form.JSON: _write_json,
+    Form.LIST: _write_list,
+    Form.MARKDOWN: _write_markdown,
+    Form.ARROW: _write_arrow,
+}
 
 
 def _write_parquet(batches: Iterable[Any], schema: Any, sink: Any, codec: str | None) -> None:

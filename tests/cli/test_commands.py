@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import lakerunner
-from lakerunner.cli.app import app
+from lakerunner.cli.app import COMMANDS
 from lakerunner.generate.shop import SERVICE_NAMES
 from lakerunner.lake import Lake
 
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
 RECORDS = 12_000
-COMMANDS = ["ingest", "watch", "sql", "explain", "segments", "rejected", "recover", "generate"]
-COMMANDS += ["promql", "demo", "trace", "serve", "key"]
-COMMANDS += ["maintain", "retain", "delete", "deletions", "compact", "rollup", "aggregate"]
-COMMANDS += ["tables", "describe", "attributes", "services", "values", "metrics"]
 
 
 def line_of(result: Result, name: str) -> str:
@@ -39,9 +35,6 @@ def line_of(result: Result, name: str) -> str:
 
 
 def test_help_of_every_command_has_examples(run: Any) -> None:
-    assert sorted(COMMANDS) == sorted(
-        c.callback.__name__ for c in app.registered_commands if c.callback
-    )
     for command in COMMANDS:
         text = run(command, "--help").stdout
         assert "Examples:" in text
@@ -73,7 +66,7 @@ def test_ingest_with_bad_objects_takes_the_good_ones_and_exits_with_3(
     assert "cut.binpb.gz: " in report.stdout
     assert "noise.binpb: " in report.stdout
 
-    listed = run("rejected", lake, "--output", "json")
+    listed = run("rejected", lake, "--output", "jsonl")
     reasons = [json.loads(line) for line in listed.stdout.splitlines()]
     assert {Path(each["source"]).name for each in reasons} == {"cut.binpb.gz", "noise.binpb"}
     assert all(each["reason"] for each in reasons)
@@ -118,7 +111,7 @@ def test_sql_as_csv_json_and_parquet_agree(run: Any, lake: Path, tmp_path: Path)
     table = pq.read_table(target)
     assert table.num_rows == RECORDS
 
-    lines = [json.loads(x) for x in run("sql", lake, query, "-o", "json").stdout.splitlines()]
+    lines = [json.loads(x) for x in run("sql", lake, query, "-o", "jsonl").stdout.splitlines()]
     rows = list(csv.DictReader(io.StringIO(run("sql", lake, query, "-o", "csv").stdout)))
     assert len(lines) == len(rows) == RECORDS
     bodies = sorted(table["body"].to_pylist())
@@ -129,8 +122,11 @@ def test_sql_as_csv_json_and_parquet_agree(run: Any, lake: Path, tmp_path: Path)
     )
 
 
-def test_parquet_needs_a_file_and_a_table_takes_none(run: Any, lake: Path, tmp_path: Path) -> None:
-    assert "--file" in run("sql", lake, "SELECT 1", "-o", "parquet", code=1).stderr
+def test_a_table_takes_no_file_and_parquet_may_be_piped(
+    run: Any, lake: Path, tmp_path: Path
+) -> None:
+    parquet = run("sql", lake, "SELECT 1 AS n", "-o", "parquet").stdout_bytes
+    assert pq.read_table(pa.BufferReader(parquet)).to_pylist() == [{"n": 1}]
     assert "--file" in run("sql", lake, "SELECT 1", "-f", tmp_path / "x", code=1).stderr
     nowhere = tmp_path / "no" / "where"
     target = tmp_path / "half.csv"
@@ -146,7 +142,7 @@ def test_explain_names_segments(run: Any, lake: Path) -> None:
 
 
 def test_segments_lists_those_of_an_interval(run: Any, lake: Path) -> None:
-    every = run("segments", lake, "--output", "json").stdout.splitlines()
+    every = run("segments", lake, "--output", "jsonl").stdout.splitlines()
     rows = [json.loads(line) for line in every]
     assert sum(row["rows"] for row in rows) == RECORDS
     assert {row["window"] for row in rows} == {"2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"}
@@ -168,12 +164,12 @@ def test_a_damaged_segment_is_found_and_set_aside(run: Any, tmp_path: Path) -> N
     file.write_bytes(bytes(data))
     count = ("sql", place, "SELECT count(body) AS n FROM logs", "--output", "csv")
     assert f"lake.set_aside('{victim.id}')" in " ".join(run(*count, code=1).stderr.split())
-    found = json.loads(run("segments", place, "--verify", "-o", "json", code=3).stdout)
+    found = json.loads(run("segments", place, "--verify", "-o", "jsonl", code=3).stdout)
     assert (found["id"], found["reason"]) == (victim.id, "damaged: the footer")
     assert "--set-aside" in run("segments", place, "--reason", "x", code=2).stderr
     assert "damaged: the footer" in run("segments", place, "--set-aside", victim.id).stderr
     assert run(*count).stdout.splitlines()[1:] == ["1"]
-    assert json.loads(run("rejected", place, "-o", "json").stdout)["code"] == "segment_damaged"
+    assert json.loads(run("rejected", place, "-o", "jsonl").stdout)["code"] == "segment_damaged"
     assert "integers beyond" not in run(*count).stderr
 
 
@@ -238,7 +234,7 @@ def test_generate_is_what_ingest_takes(run: Any, tmp_path: Path) -> None:
 def test_as_a_process(lake: Path) -> None:
     program = "from lakerunner.cli import main; main()"
     command = [sys.executable, "-W", "error", "-c", program]
-    query = ["sql", str(lake), "SELECT count(*) AS n FROM logs", "--output", "json"]
+    query = ["sql", str(lake), "SELECT count(*) AS n FROM logs", "--output", "jsonl"]
     done = subprocess.run([*command, *query], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {"n": RECORDS}
     failed = subprocess.run([*command, "sql", str(lake), "x"], capture_output=True, check=False)
@@ -271,9 +267,9 @@ def test_trace_draws_a_waterfall_or_writes_rows(run: Any, tmp_path: Path) -> Non
     assert "  inner" in drawn.stdout
     assert "said" in drawn.stdout
     assert "1 of 1 segments" in drawn.stderr
-    rows = run("trace", tmp_path / "lake", "ab" * 16, "-o", "json").stdout.splitlines()
+    rows = run("trace", tmp_path / "lake", "ab" * 16, "-o", "jsonl").stdout.splitlines()
     assert [json.loads(row)["depth"] for row in rows] == [0, 1]
-    logs = run("trace", tmp_path / "lake", "ab" * 16, "-o", "json", "--logs").stdout
+    logs = run("trace", tmp_path / "lake", "ab" * 16, "-o", "jsonl", "--logs").stdout
     assert json.loads(logs)["body"] == "said"
     assert "no span of trace 00" in run("trace", tmp_path / "lake", "00").stdout
 
@@ -281,9 +277,9 @@ def test_trace_draws_a_waterfall_or_writes_rows(run: Any, tmp_path: Path) -> Non
 def test_what_there_is_is_listed(run: Any, tmp_path: Path) -> None:
     with lakerunner.open(str(tmp_path / "lake")) as lake:
         lake.ingest(b'{"message": "hello", "level": "warn", "http.route": "/a"}')
-    assert '"rows":1' in run("tables", tmp_path / "lake", "-o", "json").stdout
+    assert '"rows":1' in run("tables", tmp_path / "lake", "-o", "jsonl").stdout
     assert "timestamp" in run("describe", tmp_path / "lake", "logs").stdout
-    listed = run("attributes", tmp_path / "lake", "logs", "-o", "json").stdout
+    listed = run("attributes", tmp_path / "lake", "logs", "-o", "jsonl").stdout
     assert '"key":"http.route"' in listed
     assert run("values", tmp_path / "lake", "http.route", "-o", "csv").stdout.splitlines() == [
         '"value"',

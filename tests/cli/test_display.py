@@ -8,10 +8,9 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from lakerunner.cli import progress
+from lakerunner.cli import screen
 from lakerunner.cli.output import show_table
-from lakerunner.cli.progress import ProgressDisplay
-from lakerunner.cli.screen import size
+from lakerunner.cli.screen import ProgressDisplay, size
 from lakerunner.model.report import ProgressEvent
 
 
@@ -62,7 +61,7 @@ def test_progress_is_silent_when_brief_and_a_line_when_long(
     with ProgressDisplay("ingest") as display:
         display(event)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(screen, "LINE_SECONDS", 0.0)
     with ProgressDisplay("ingest") as display:
         display(event)
     captured = capsys.readouterr()
@@ -73,7 +72,7 @@ def test_progress_is_silent_when_brief_and_a_line_when_long(
 def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=120)
-    monkeypatch.setattr(progress, "messages", lambda: console)
+    monkeypatch.setattr(screen, "messages", lambda: console)
     with ProgressDisplay("ingest") as display:
         display(ProgressEvent("read", 3, 10, rows=4000))
         display(ProgressEvent("read", 10, 10, rows=9000))

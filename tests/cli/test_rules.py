@@ -30,7 +30,7 @@ def test_prefixes_say_whose_objects_are(run: Any, tmp_path: Path) -> None:
     run("ingest", lake, *rules)
     assert (len(bodies(lake, "acme")), len(bodies(lake, "cart"))) == (3, 4)
     run("ingest", lake, f"{raw}/", *rules, code=3)
-    assert "unknown_owner" in run("rejected", lake, "--output", "json").stdout
+    assert "unknown_owner" in run("rejected", lake, "--output", "jsonl").stdout
     run("rejected", lake, "--retry", *rules, code=3)
     run("rejected", lake, "--retry", "--prefix-mapping", f"{raw}/=rest")
     assert len(bodies(lake, "rest")) == 5

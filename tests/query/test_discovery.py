@@ -128,6 +128,8 @@ def test_tables_and_their_columns(lake: Any) -> None:
     assert described["body"] == {
         "column": "body", "key": None, "of": None, "type": "string", "types": ["string"],
         "segments": 2,
+        "nulls": 0,
+        "examples": [],
     }  # fmt: skip
     assert described["attr_http_status"]["key"] == "http.status"
     assert described["attr_http_status"]["type"] == "int64"

@@ -255,7 +255,7 @@ def test_the_head_of_a_result_reads_no_more_than_it_needs(filled: Any) -> None:
 def test_what_would_take_batches_for_values_is_told_what_to_call(filled: Any) -> None:
     with pytest.raises(TypeError, match=r"result\.df\(\)"):
         pd.DataFrame(filled.engine.sql(TEXT))
-    with pytest.raises(TypeError, match=r"result\.pl\(\)"):
+    with pytest.raises(TypeError, match=r"polars.DataFrame\(result\)"):
         np.asarray(filled.engine.sql(TEXT))
 
 
