@@ -221,7 +221,7 @@ def test_interrupted_is_130(run: Any, lake: Path, monkeypatch: pytest.MonkeyPatc
 def test_generate_is_what_ingest_takes(run: Any, tmp_path: Path) -> None:
     options = ["--rate", 100, "--duration", 20, "--start", "2026-03-01T00:00:00Z", "--seed", 3]
     wrote = run("generate", tmp_path / "raw", *options, "--org", "acme", "--compression", "zstd")
-    assert "2,000 log records in 1 objects" in wrote.stdout
+    assert "2,000 log records in 1 object" in wrote.stdout
     (path,) = (tmp_path / "raw").rglob("*.binpb.zst")
     key = path.relative_to(tmp_path / "raw").as_posix()
     assert key.startswith(
@@ -266,7 +266,7 @@ def test_trace_draws_a_waterfall_or_writes_rows(run: Any, tmp_path: Path) -> Non
     assert "2 spans" in drawn.stdout
     assert "  inner" in drawn.stdout
     assert "said" in drawn.stdout
-    assert "1 of 1 segments" in drawn.stderr
+    assert "1 of 1 segment" in drawn.stderr
     rows = run("trace", tmp_path / "lake", "ab" * 16, "-o", "jsonl").stdout.splitlines()
     assert [json.loads(row)["depth"] for row in rows] == [0, 1]
     logs = run("trace", tmp_path / "lake", "ab" * 16, "-o", "jsonl", "--logs").stdout

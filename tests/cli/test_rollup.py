@@ -47,9 +47,9 @@ def test_dry_in_part_and_done(run: Callable[..., Result], lake: Path) -> None:
     assert "2 planned" in told
     assert made(lake) == 0
     assert "0 tasks" in run("rollup", lake, "--org", "other").stdout
-    assert "1 tasks" in run("rollup", lake, "--end", "2026-01-01T01:00:00Z").stdout
+    assert "1 task" in run("rollup", lake, "--end", "2026-01-01T01:00:00Z").stdout
     assert made(lake) == 5
-    assert "1 tasks" in run("rollup", lake, "--workers", "2").stdout
+    assert "1 task" in run("rollup", lake, "--workers", "2").stdout
     assert made(lake) == 10
 
 
@@ -70,4 +70,4 @@ def test_rules_of_a_file(run: Callable[..., Result], lake: Path, tmp_path: Path)
     assert "0 tasks" in run("aggregate", lake, rules, "--org", "acme").stdout
     since = (lake, rules, "--org", "acme", "--start", "2026-01-01")
     assert "1 planned" in run("aggregate", *since, "--dry-run").stdout
-    assert "1 tasks, 0 segments to 1" in run("aggregate", *since).stdout
+    assert "1 task, 0 segments to 1" in run("aggregate", *since).stdout
