@@ -258,7 +258,7 @@ def many_candidates(directory: Path, count: int) -> QueryEngine:
 
 
 PEERS = ("lakerunner", "datafusion", "duckdb")
-ROUNDS = 7
+ROUNDS = 5
 
 
 def main(place: Path) -> None:
