@@ -23,7 +23,7 @@ from lakerunner.limits import MIB, REJECTIONS_OF_AN_OBJECT
 from lakerunner.model.segment import Rejection, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable
 
     from lakerunner.schema.tables import SetAside
     from lakerunner.store import ObjectStore
@@ -101,30 +101,6 @@ def batch_of(source: Source) -> str:
     return source.etag.rpartition(":")[2] if are_lines(source) else ""
 
 
-def store_lines(
-    store: ObjectStore, organization: str, batch: str, source: Source, lines: StoredLines
-) -> None:
-    """Put all lines of one object that a batch sets aside.
-
-    Args:
-        store: The lake.
-        organization: Whose they are.
-        batch: Names the batch.
-        source: The object, or lines of it that were set aside before.
-        lines: The lines.
-    """
-    metadata = {
-        b"format": lines.format.encode(),
-        b"head": lines.head,
-        b"modified_ns": str(lines.modified_ns).encode(),
-    }
-    for number, piece in enumerate(_pieces(lines.table)):
-        buffer = io.BytesIO()
-        pq.write_table(piece.replace_schema_metadata(metadata), buffer, compression="zstd")
-        key = f"{_PREFIX}{organization}/{batch}/{_name(object_of(source))}-{number:06d}"
-        store.put(key, buffer.getvalue())
-
-
 def stored_lines(store: ObjectStore, organization: str, source: Source) -> StoredLines | None:
     """Read lines of an object that were set aside; None if they are not there.
 
@@ -148,35 +124,36 @@ def stored_lines(store: ObjectStore, organization: str, source: Source) -> Store
     )
 
 
-def sweep(store: ObjectStore, organization: str, batches: Collection[str], before_ns: int) -> None:
-    """Delete lines that no catalog lists any more: they were taken, or a crash left them behind.
+def unlisted_lines(
+    store: ObjectStore, organization: str, listed: Iterable[Source], before_ns: int
+) -> list[str]:
+    """Keys of lines that no catalog lists any more: they were taken, or a crash left them behind.
 
     Args:
         store: The lake.
         organization: Whose they are.
-        batches: In which those were set aside that are listed.
+        listed: The sources of all that is set aside.
         before_ns: What was put later may be of a commit that is on its way.
     """
     place = f"{_PREFIX}{organization}/"
-    store.delete_many(
-        [
-            item.key
-            for item in store.list(place)
-            if item.modified_ns < before_ns
-            and item.key.removeprefix(place).partition("/")[0] not in batches
-        ]
-    )
+    names = {f"{batch_of(each)}/{_name(object_of(each))}" for each in listed if are_lines(each)}
+    return [
+        item.key
+        for item in store.list(place)
+        if item.modified_ns < before_ns
+        and item.key.removeprefix(place).rpartition("-")[0] not in names
+    ]
+
+
+def organizations_of_lines(store: ObjectStore) -> list[str]:
+    """The organizations of which a lake keeps lines, in order."""
+    keys = (item.key.removeprefix(_PREFIX) for item in store.list(_PREFIX))
+    return sorted({key.partition("/")[0] for key in keys})
 
 
 def _name(source: Source) -> str:
     named = f"{source.bucket}\0{source.key}\0{source.etag}"
     return blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _pieces(table: pa.Table) -> Iterator[pa.Table]:
-    """A table in pieces of some megabytes, at least one."""
-    rows = max(1, table.num_rows * _FLUSH_BYTES // max(table.nbytes, 1))
-    yield from (table.slice(at, rows) for at in range(0, max(table.num_rows, 1), rows))
 
 
 def head_of_rows(data: bytes, format_name: str) -> bytes:
@@ -222,11 +199,6 @@ def texts_of(data: bytes, numbers: tuple[int, ...], format_name: str) -> Any:
     return slices(data, starts[wanted], ends[last], pa.binary())
 
 
-def table_of(found: Sequence[Found]) -> pa.Table:
-    """Lines of one object as a table, as `SCHEMA`, in the order of their numbers."""
-    return pa.concat_tables([_table(each) for each in found]).sort_by("line")
-
-
 def _table(found: Found) -> pa.Table:
     aside = found.aside
     lines = np.array(aside.lines, np.int64) + (found.first_line - 1)
@@ -259,36 +231,112 @@ class Found(NamedTuple):
     head: bytes = b""
 
 
-def reject_lines(source: Source, found: Iterable[Found], batch: str) -> list[Rejection]:
-    """One rejection for each reason, which names the first lines it holds for.
+class LinesAside:
+    """Lines of one object that are set aside: put beside the lake as they come, and counted.
 
-    Beyond `limits.REJECTIONS_OF_AN_OBJECT` reasons, the last rejection stands for all others.
+    Not more than `_FLUSH_BYTES` of their text are held. What is put of an object that is refused
+    afterwards belongs to nobody, and is swept. Used by one thread.
 
     Args:
-        source: The object.
-        found: From all of its parts, in order.
-        batch: Names the batch; empty for an object that is not recorded.
+        store: The lake.
+        organization: Whose they are.
+        batch: Names the batch; empty for an object that is not recorded, of which nothing is put.
+        source: The object, or lines of it that were set aside before.
+        format_name: As what they were read.
+        modified_ns: Time of the object.
     """
-    kinds = dict.fromkeys((True, False), source)
-    if batch:
-        kinds = {kept: source_of_lines(source, batch, kept=kept) for kept in (True, False)}
-    lines: dict[tuple[bool, str, str], list[int]] = {}
-    counts: dict[tuple[bool, str, str], int] = {}
-    for aside, first_line, texts, _ in found:
-        kept = texts is not None
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        organization: str,
+        batch: str,
+        source: Source,
+        format_name: str,
+        modified_ns: int,
+    ) -> None:
+        self._store = store
+        self._place = f"{_PREFIX}{organization}/{batch}/{_name(object_of(source))}-"
+        self._metadata = {
+            b"format": format_name.encode(),
+            b"modified_ns": str(modified_ns).encode(),
+        }
+        self._recorded = bool(batch)
+        self._kinds = dict.fromkeys((True, False), source)
+        if batch:
+            self._kinds = {
+                kept: source_of_lines(source, batch, kept=kept) for kept in (True, False)
+            }
+        self._waiting: list[pa.Table] = []
+        self._pieces = 0
+        self._lines: dict[tuple[bool, str, str], list[int]] = {}
+        self._counts: dict[tuple[bool, str, str], int] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._counts)
+
+    def add(self, found: Iterable[Found]) -> None:
+        """Set lines aside.
+
+        Args:
+            found: Of one part, behind those that were added before.
+
+        Raises:
+            StoreError: They cannot be put.
+        """
+        for each in found:
+            self._count(each)
+            if self._recorded:
+                self._metadata.setdefault(b"head", each.head)
+                self._waiting.append(_table(each))
+        if sum(table.nbytes for table in self._waiting) > _FLUSH_BYTES:
+            self.put()
+
+    def put(self) -> None:
+        """Put all that was added; durable on return.
+
+        Raises:
+            StoreError: They cannot be put.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        table = pa.concat_tables(waiting).sort_by("line")
+        rows = max(1, table.num_rows * _FLUSH_BYTES // max(table.nbytes, 1))
+        for at in range(0, table.num_rows, rows):
+            piece = table.slice(at, rows).replace_schema_metadata(self._metadata)
+            buffer = io.BytesIO()
+            pq.write_table(piece, buffer, compression="zstd")
+            self._store.put(f"{self._place}{self._pieces:06d}", buffer.getvalue())
+            self._pieces += 1
+
+    def rejections(self) -> list[Rejection]:
+        """One rejection for each reason, which names the first lines it holds for.
+
+        Beyond `limits.REJECTIONS_OF_AN_OBJECT` reasons, the last stands for all others.
+        """
+        now_ns = time.time_ns()
+        return [
+            Rejection(
+                self._kinds[kept],
+                code,
+                f"{_say(self._lines[kept, code, reason], rows)}: {reason}",
+                now_ns,
+                rows,
+            )
+            for (kept, code, reason), rows in self._counts.items()
+        ]
+
+    def _count(self, found: Found) -> None:
+        aside, kept = found.aside, found.texts is not None
         reason = (kept, aside.code, aside.reason)
-        if reason not in counts and len(counts) >= REJECTIONS_OF_AN_OBJECT:
+        if reason not in self._counts and len(self._counts) >= REJECTIONS_OF_AN_OBJECT:
             reason = (kept, aside.code, "other reasons")
-        counts[reason] = counts.get(reason, 0) + aside.rows
-        named = lines.setdefault(reason, [])
-        named += [first_line - 1 + line for line in aside.lines[: _NAMED_LINES - len(named)]]
-    now_ns = time.time_ns()
-    return [
-        Rejection(
-            kinds[reason[0]], reason[1], f"{_say(lines[reason], rows)}: {reason[2]}", now_ns, rows
-        )
-        for reason, rows in counts.items()
-    ]
+        self._counts[reason] = self._counts.get(reason, 0) + aside.rows
+        named = self._lines.setdefault(reason, [])
+        first = found.first_line - 1
+        named += [first + line for line in aside.lines[: _NAMED_LINES - len(named)]]
 
 
 def _say(lines: list[int], rows: int) -> str:

@@ -26,12 +26,9 @@ from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal, to_utf8
 from lakerunner.ingest.aside import (
     Found,
-    StoredLines,
+    LinesAside,
     are_lines,
     head_of_rows,
-    reject_lines,
-    store_lines,
-    table_of,
     texts_of,
 )
 from lakerunner.ingest.inputs import IngestOutcome, IngestTask
@@ -331,7 +328,11 @@ class _Batch:
         }
         for position, (payload, count) in enumerate(zip(payloads, written.rows, strict=True)):
             self._taken.append(TakenSource(payload.source, count))
-            self._set_lines_aside(kind, payload, aside.get(position, []))
+            if position in aside:
+                lines = self._lines_aside(kind, payload)
+                with _putting():
+                    lines.add(aside[position])
+                self._set_lines_aside(lines)
 
     def _write_apart(self, kind: _Kind, payloads: list[_Payload]) -> None:
         """Write those of some payloads that can be decoded alone, together if that can be done."""
@@ -369,7 +370,7 @@ class _Batch:
         """Take an object part by part, and signal by signal; if any is broken, take none of it."""
         self._flush()
         writer = self._writer.branch()
-        aside: list[Found] = []
+        aside: LinesAside | None = None
         days, turned = Days(), set[bool]()
         total, last = 0, None
         try:
@@ -383,7 +384,10 @@ class _Batch:
                     for told in written.days:
                         days = days.with_more(told)
                         turned.add(told.turned)
-                aside += every
+                if every:
+                    aside = aside or self._lines_aside(kind, payload)
+                    with _putting():
+                        aside.add(every)
                 del payload  # before the next part is made
             _check_order(days, turned)
         except Exception:
@@ -393,25 +397,32 @@ class _Batch:
             with _putting():
                 self._writer.merge(writer)
             self._taken.append(TakenSource(last.source, total))
-            self._set_lines_aside(kind, last, aside)
+            self._set_lines_aside(aside)
 
-    def _set_lines_aside(self, kind: _Kind, payload: _Payload, found: list[Found]) -> None:
+    def _lines_aside(self, kind: _Kind, payload: _Payload) -> LinesAside:
+        task = self._task
+        return LinesAside(
+            task.lake,
+            task.account,
+            task.batch_id if task.record else "",
+            payload.source,
+            kind.format.name,
+            payload.modified_ns,
+        )
+
+    def _set_lines_aside(self, lines: LinesAside | None) -> None:
         """Set lines of an object aside of which all others were taken just now."""
-        if not found:
+        if not lines:
             return
-        task, source = self._task, payload.source
-        rejections = reject_lines(source, found, task.batch_id if task.record else "")
-        if are_lines(source) and self._taken[-1] == TakenSource(source, 0):
+        taken = self._taken[-1]
+        if are_lines(taken.source) and not taken.rows:
             del self._taken[-1]  # tried again in vain: they stay as they are
-            self._failed += [replace(each, source=source) for each in rejections]
+            tried = lines.rejections()
+            self._failed += [replace(each, source=taken.source) for each in tried]
             return
-        self._aside += rejections
-        if task.record:
-            lines = StoredLines(
-                table_of(found), kind.format.name, found[0].head, payload.modified_ns
-            )
-            with _putting():
-                store_lines(task.lake, task.account, task.batch_id, source, lines)
+        with _putting():
+            lines.put()
+        self._aside += lines.rejections()
 
     def _decode_and_write(
         self, kind: _Kind, payloads: list[_Payload], writer: SegmentWriter

@@ -38,6 +38,7 @@ _AT_REST_NS = 5 * 10**9
 _LARGE_BYTES = 32 * 1024 * 1024  # which cannot be read in one go before somebody appends to it
 _LINE_BYTES = 1024 * 1024  # how far back the last newline is looked for
 _MERGE_NOTES = 32
+_ASKED_AT_ONCE = 1000
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -248,21 +249,11 @@ class LocalFiles:
                 except ObjectNotFoundError:  # merged meanwhile; the merged one comes later
                     continue
         every = [note for key in listed for note in self._read.get(key, ())]
-        held = self._held(every)
+        held = _held(every, self._catalog, self._config)
         for note in held:
             self._index(note)
         if len(listed) > _MERGE_NOTES:
             self._merge(listed, every, held)
-
-    def _held(self, notes: Sequence[Note]) -> list[Note]:
-        """Notes whose piece was taken."""
-        taken: set[Source] = set()
-        sources = list(dict.fromkeys(note.source for note in notes))
-        for at in range(0, len(sources), 1000):
-            chunk = sources[at : at + 1000]
-            states = retrying(partial(self._catalog.sources, chunk), self._config)
-            taken |= {source for source, state in states.items() if state is SourceState.TAKEN}
-        return [note for note in notes if note.source in taken]
 
     def _merge(self, listed: Sequence[str], every: Sequence[Note], held: Sequence[Note]) -> None:
         """Put all notes into one object; those of commits that may be on their way stay."""
@@ -285,6 +276,47 @@ class LocalFiles:
         self._by_inode.setdefault((note.device, note.inode), []).append(note)
         folder = str(PurePosixPath(note.source.key).parent)
         self._by_folder.setdefault(folder, []).append(note)
+
+
+def _held(notes: Sequence[Note], catalog: Catalog, config: Config) -> list[Note]:
+    """Notes whose piece was taken."""
+    taken: set[Source] = set()
+    sources = list(dict.fromkeys(note.source for note in notes))
+    for at in range(0, len(sources), _ASKED_AT_ONCE):
+        chunk = sources[at : at + _ASKED_AT_ONCE]
+        states = retrying(partial(catalog.sources, chunk), config)
+        taken |= {source for source, state in states.items() if state is SourceState.TAKEN}
+    return [note for note in notes if note.source in taken]
+
+
+def forgotten_notes(
+    lake: ObjectStore, catalog: Catalog, config: Config, before_ns: int
+) -> list[str]:
+    """Keys of notes that say nothing any more: no source of theirs is known as taken.
+
+    They were put for a commit that never came, or their sources were forgotten.
+
+    Args:
+        lake: Where notes are.
+        catalog: Says which of them hold.
+        config: How often to ask the catalog.
+        before_ns: What was put later may be of a commit that is on its way.
+
+    Raises:
+        StoreError: The lake cannot be read.
+        CatalogError: The catalog cannot be asked.
+    """
+    forgotten = []
+    for item in lake.list(_PREFIX):
+        if item.modified_ns >= before_ns:
+            continue
+        try:
+            notes = _NOTES.decode(lake.get(item.key).data)
+        except ObjectNotFoundError:  # merged meanwhile
+            continue
+        if not _held(notes, catalog, config):
+            forgotten.append(item.key)
+    return forgotten
 
 
 def sample_digest(file: int, end: int) -> str:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import ObjectNotFoundError
-from lakerunner.ingest.aside import are_kept, are_lines, batch_of, stored_lines, sweep
+from lakerunner.ingest.aside import are_kept, are_lines, stored_lines, unlisted_lines
 from lakerunner.ingest.inputs import Inputs
 from lakerunner.limits import MIB
 from lakerunner.model.segment import LAKE
@@ -86,9 +86,9 @@ def lines_waiting(
 def clean_up(
     lake: ObjectStore, organization: str, rejections: Iterable[Rejection], before_ns: int
 ) -> None:
-    """Delete stored lines that are listed no more; see `sweep`."""
-    batches = frozenset(batch_of(each.source) for each in rejections)
-    sweep(lake, organization, batches, before_ns)
+    """Delete stored lines that are listed no more; see `unlisted_lines`."""
+    listed = [each.source for each in rejections]
+    lake.delete_many(unlisted_lines(lake, organization, listed, before_ns))
 
 
 def list_lines(lake: ObjectStore, organization: str, rejections: Sequence[Rejection]) -> pa.Table:

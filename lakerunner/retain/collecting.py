@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -11,10 +12,13 @@ from lakerunner.errors import SnapshotExpiredError
 from lakerunner.fencing import Fence
 from lakerunner.fencing.heights import heights, present_ns, reached_before
 from lakerunner.fencing.intents import superseded_intents, withdraw_intent
+from lakerunner.ingest.aside import organizations_of_lines, unlisted_lines
+from lakerunner.ingest.local_files import forgotten_notes
 from lakerunner.model.commit import EPOCH_BITS, incarnation_of
 from lakerunner.model.report import WorkReport
 from lakerunner.model.times import TimeRange
 from lakerunner.retain.orphans import collect_orphans
+from lakerunner.retrying import retrying
 from lakerunner.tasks import Manner, Task, run_tasks
 from lakerunner.tasks.setbacks import old_setbacks
 
@@ -39,9 +43,10 @@ def collect(scope: Scope, manner: Manner, *, dry_run: bool = False) -> WorkRepor
     """Delete files that nobody needs; one machine at a time.
 
     These are segments that were removed longer ago than `Config.removed_grace_ns`, segments that no
-    commit names and that are older than `Config.orphan_grace_ns`, announcements of merges whose
-    inputs are gone, old notes of failures, and what a catalog in a bucket needs no more. Times are
-    those of the store.
+    commit names and that are older than `Config.orphan_grace_ns`, lines that are set aside no more,
+    notes of files of which nothing is known as taken, announcements of merges whose inputs are
+    gone, old notes of failures, and what a catalog in a bucket needs no more. Times are those of
+    the store.
 
     Args:
         scope: The whole lake.
@@ -61,6 +66,8 @@ def collect(scope: Scope, manner: Manner, *, dry_run: bool = False) -> WorkRepor
             f"collect: delete {one.key}, removed, {one.bytes / 1e6:,.1f} MB" for one in removed
         ]
         lines += [f"collect: delete {key}, named by no commit" for key in lost]
+        kept = _beside(scope.store, scope.catalog, scope.config)
+        lines += [f"collect: delete {key}, which the catalog does not know" for key in kept]
         return WorkReport(_WHAT, planned=tuple(lines))
     tasks = [Task(_WHAT, "_lake", "files", 0, None)]
     return run_tasks(scope, _WHAT, tasks, _collect, manner)
@@ -87,9 +94,23 @@ def _collect(scope: Scope, task: Task[None], hold: Hold) -> WorkReport:
     for key in superseded_intents(store, catalog, now_ns - grace_ns):
         withdraw_intent(store, key)
     store.delete_many(list(old_setbacks(store, now_ns)))
-    deleted = files + len(lost)
+    beside = _beside(store, catalog, config)
+    fence.verify(head.incarnation)
+    store.delete_many(beside)
+    deleted = files + len(lost) + len(beside)
     done = 1 if deleted else 0
     return WorkReport(_WHAT, tasks=done, deleted=deleted, bytes_removed=bytes_)
+
+
+def _beside(store: ObjectStore, catalog: Catalog, config: Config) -> list[str]:
+    """What ingestion put beside the segments, and nothing in the catalog speaks of any more."""
+    before_ns = present_ns(store) - config.orphan_grace_ns
+    found = forgotten_notes(store, catalog, config, before_ns)
+    for organization in organizations_of_lines(store):
+        rejections = retrying(partial(catalog.rejections, organization), config)
+        listed = [rejection.source for rejection in rejections]
+        found += unlisted_lines(store, organization, listed, before_ns)
+    return found
 
 
 def removed_long_ago(store: ObjectStore, catalog: Catalog, config: Config) -> Sequence[Segment]:

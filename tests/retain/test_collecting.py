@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -15,12 +15,17 @@ from lakerunner.errors import ConfigurationError, StoreUnavailableError
 from lakerunner.fencing.intents import INTENTS_PREFIX
 from lakerunner.model.config import read_config
 from lakerunner.model.report import Setback
+from lakerunner.model.segment import Source
 from lakerunner.retain.collecting import collect, removed_long_ago
 from lakerunner.scope import Scope
 from lakerunner.store.memory import MemoryStore
+from lakerunner.store.urls import open_store
 from lakerunner.tasks import Manner
 from lakerunner.tasks.setbacks import note_setback, read_setbacks
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DAY = 86_400 * 10**9
 SETTINGS: dict[str, Any] = {
@@ -120,3 +125,54 @@ def test_one_organization_collects_nothing() -> None:
     world = World()
     with pytest.raises(ConfigurationError, match="bound"):
         collect(world.scope().of("acme"), Manner())
+
+
+def _beside(lake: lakerunner.Lake, kind: str) -> list[str]:
+    return [meta.key for meta in lake.store.list(f"_lakerunner/{kind}/")]
+
+
+def test_lines_stay_as_long_as_they_are_set_aside(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in "ab":
+        (raw / f"{name}.json").write_text('{"message": "good"}\n{broken\n')
+    with lakerunner.open(tmp_path / "lake", config=SETTINGS) as lake:
+        lake.ingest(f"{raw}/")
+        kept = _beside(lake, "aside")
+        crashed = "_lakerunner/aside/default/another/0123-000000"
+        lake.store.put(crashed, b"of a batch that was never committed")
+        scope = Scope(lake.store, lake.catalog, "default", read_config(SETTINGS))
+        young = read_config({**SETTINGS, "orphan_grace_ns": DAY})
+        assert collect(Scope(lake.store, lake.catalog, "default", young), Manner()).deleted == 0
+        assert f"delete {crashed}" in "".join(collect(scope, Manner(), dry_run=True).planned)
+        assert len(kept) == 2
+        assert set(_beside(lake, "aside")) == {*kept, crashed}
+        assert collect(scope, Manner()).deleted == 1
+        assert _beside(lake, "aside") == kept
+        first = min(lake.rejected(), key=lambda rejection: rejection.source.key)
+        lake.catalog.forget([first.source])
+        assert collect(scope, Manner()).deleted == 1
+        (left,) = _beside(lake, "aside")
+        assert left in kept
+        assert len(lake.rejected_lines()) == 1
+
+
+def test_notes_of_files_stay_as_long_as_their_sources_are_known(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    with lakerunner.open(tmp_path / "lake", config=SETTINGS) as lake:
+        for name in "ab":
+            (raw / f"{name}.log").write_text("first\n")
+            lake.ingest(raw / f"{name}.log")
+        kept = _beside(lake, "files")
+        assert len(kept) == 2
+        scope = Scope(lake.store, lake.catalog, "default", read_config(SETTINGS))
+        assert collect(scope, Manner()).deleted == 0
+        (item,) = open_store(f"file://{raw}").list("a.log")
+        lake.catalog.forget([Source("file://", f"{str(raw)[1:]}/a.log", item.etag)])
+        assert collect(scope, Manner()).deleted == 1
+        assert len(_beside(lake, "files")) == 1
+    with lakerunner.open(tmp_path / "lake", config=SETTINGS) as lake:
+        with (raw / "b.log").open("a") as file:
+            file.write("second\n")
+        assert lake.ingest(raw / "b.log").rows == 1  # where the note ends, and no line twice
