@@ -16,6 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -133,6 +136,43 @@ def one_resource(records: int) -> Iterable[bytes]:
     return [request.SerializeToString()]
 
 
+def _parquet(table: pa.Table, **options: Any) -> Iterable[bytes]:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
+    return [sink.getvalue().to_pybytes()]
+
+
+def long_words(rows: int) -> Iterable[bytes]:
+    """A text that stands once in the file, and in each row."""
+    word = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), ["word " * 20_000])
+    return _parquet(pa.table({"message": word}), store_schema=False)
+
+
+def empty_columns(rows: int) -> Iterable[bytes]:
+    nothing = pa.nulls(rows, pa.int64())
+    columns = {f"c{number}": nothing for number in range(400)}
+    return _parquet(pa.table({"message": pa.array(["m"] * rows), **columns}))
+
+
+def one_group(megabytes: int) -> Iterable[bytes]:
+    """Text that is compressed well, in one group of rows."""
+    text = pa.array([f"{n:06d}" + "abcdefghij" * 99 for n in range(megabytes * 1000)])
+    return _parquet(
+        pa.table({"message": text}),
+        compression="zstd",
+        use_dictionary=False,
+        row_group_size=megabytes * 1000,
+    )
+
+
+def long_lists(rows: int) -> Iterable[bytes]:
+    zeros = pa.ListArray.from_arrays(
+        pa.array(np.arange(rows + 1, dtype=np.int32) * 20_000),
+        pa.array(np.zeros(rows * 20_000, np.int64)),
+    )
+    return _parquet(pa.table({"message": pa.array(["m"] * rows), "sizes": zeros}))
+
+
 def none(_size: int) -> int:
     return 0
 
@@ -173,6 +213,17 @@ CASES = (
     Case(
         "record.binpb", "a log record between two, MB", long_record, 40, 40, lambda _: 2,
         "1 record: a record of more than",
+    ),
+    Case("words.parquet", "Parquet: rows of one text of 100 kB", long_words, 500, 20_000, same),
+    Case(
+        "empty.parquet", "Parquet: rows of 400 empty columns", empty_columns, 50_000, 10**6, same
+    ),
+    Case(
+        "group.parquet", "Parquet: one group of rows, MB of text", one_group, 100, 1500,
+        lambda size: size * 1000,
+    ),
+    Case(
+        "lists.parquet", "Parquet: rows of a list of 20,000 zeros", long_lists, 200, 5000, same
     ),
     Case(
         "resource.binpb", "a resource with one log record, MB", long_record, 80, 300, none,

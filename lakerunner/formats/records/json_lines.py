@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -226,7 +227,7 @@ def _broken(lines: Lines, places: Any) -> Iterator[tuple[int, str]]:
         line = lines.data[int(lines.starts[place]) : int(lines.ends[place])]
         reason = why_no_object(line)
         if reason:
-            yield place, reason
+            yield place, sys.intern(reason)  # one text for all lines that it is said of
 
 
 def why_no_object(line: bytes) -> str | None:

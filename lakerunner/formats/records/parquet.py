@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakerunner.errors import CorruptObjectError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 _ROWS_AT_ONCE = 128 * 1024
+_BUFFER_BYTES = 1024 * 1024  # of a column, of which a group of rows may have gigabytes
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "BYTE_ARRAY": 4}
 _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
@@ -113,27 +116,83 @@ def _unpacks_beyond(whole: bytes, limit: int) -> bool:
         metadata = pq.read_metadata(pa.BufferReader(whole))
     except _BROKEN:
         return False
-    return metadata.num_rows > _ROWS_AT_ONCE or _unpacked(metadata) > limit
+    size = _unpacked(metadata)
+    if metadata.num_rows > _ROWS_AT_ONCE or size > limit:
+        return True
+    coded = _coded_texts(metadata)
+    if not coded or metadata.num_rows * size <= limit:
+        return False
+    try:
+        file = pq.ParquetFile(pa.BufferReader(whole), read_dictionary=coded)
+        table = file.read(columns=coded, use_threads=False)
+    except _BROKEN:
+        return False
+    return size + sum(map(_plain_bytes, table.to_batches())) > limit
 
 
 def _unpacked(metadata: pq.FileMetaData) -> int:
+    """Bytes of all columns when they are decoded, but for text that stands once for many rows."""
+    total = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            width = _WIDTHS.get(column.physical_type, 8)
+            total += max(column.total_uncompressed_size, column.num_values * width)
+    return total
+
+
+def _coded_texts(metadata: pq.FileMetaData) -> list[str]:
+    """Columns of text that stands once in the file for all rows that have it."""
+    found = dict[str, None]()
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            text = column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page
+            if text and "." not in column.path_in_schema:
+                found[column.path_in_schema] = None
+    return list(found)
+
+
+def _plain_bytes(rows: pa.RecordBatch) -> int:
+    """Bytes of some rows once each of them has its text."""
     return sum(
-        metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups)
+        int(pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0)
+        if _is_coded(column.type)
+        else column.nbytes
+        for column in rows.columns
     )
+
+
+def _is_coded(dtype: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_dictionary(dtype)
+        and (pa.types.is_string(dtype.value_type) or pa.types.is_binary(dtype.value_type))
+    )
+
+
+def _plain(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows each of which has its text."""
+    fields, columns = [], []
+    for field, column in zip(rows.schema, rows.columns, strict=True):
+        coded = _is_coded(column.type)
+        columns.append(column.cast(column.type.value_type) if coded else column)
+        fields.append(field.with_type(columns[-1].type))
+    schema = pa.schema(fields, metadata=rows.schema.metadata)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _runs_of_rows(spool: Any, limit: int, longest: int) -> Iterator[Part]:
     try:
-        file = pq.ParquetFile(spool)
+        coded = _coded_texts(pq.read_metadata(spool))
+        spool.seek(0)
+        file = pq.ParquetFile(spool, read_dictionary=coded, buffer_size=_BUFFER_BYTES)
         per_row = max(_unpacked(file.metadata) // max(file.metadata.num_rows, 1), 1)
         rows = min(max(limit // per_row, 1), _ROWS_AT_ONCE)
         row, dropped = 1, list[int]()
         for batch in file.iter_batches(batch_size=rows, use_threads=False):
             for part in _small_batches(batch, limit):
-                if part.num_rows == 1 and part.nbytes > longest:
+                if part.num_rows == 1 and _plain_bytes(part) > longest:
                     dropped.append(row)
                 else:
-                    yield Part(_as_stream(part), row, too_long(dropped, longest))
+                    yield Part(_as_stream(_plain(part)), row, too_long(dropped, longest))
                     dropped = []
                 row += part.num_rows
         if dropped or row == 1:
@@ -148,7 +207,7 @@ def _small_batches(batch: pa.RecordBatch, limit: int) -> Iterator[pa.RecordBatch
     waiting = [batch]
     while waiting:
         rows = waiting.pop()
-        if rows.nbytes <= limit or rows.num_rows <= 1:
+        if _plain_bytes(rows) <= limit or rows.num_rows <= 1:
             yield rows
             continue
         middle = rows.num_rows // 2
