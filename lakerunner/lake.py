@@ -23,6 +23,7 @@ from lakerunner.model.segment import Segments
 from lakerunner.query import QueryEngine
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Scope, time_range
+from lakerunner.status import LakeStatus, status_of
 from lakerunner.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -157,6 +158,24 @@ class Lake(Asking, Upkeep):
         self._require_open("organizations")
         names = self.catalog.organizations()
         return [name for name in names if name == self.organization] if self._scope.bound else names
+
+    def status(self) -> LakeStatus:
+        """How the lake is doing: what is in it, what was set aside, and which tasks failed.
+
+        Of a lake that is bound to one organization, only what is that one's.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/status")
+            >>> lake.ingest(b'{"message": "hello"}').rows
+            1
+            >>> print(lake.status())
+            1 rows in 1 segments of 1 tables, 0 set aside, 0 tasks put off
+        """
+        self._require_open("status")
+        wanted = [self.organization] if self._scope.bound else None
+        with self._discretion.applied():
+            return status_of(self.store, self.catalog, wanted)
 
     def ingest(
         self,

@@ -98,11 +98,19 @@ COMMANDS = {
     ),
     "serve": Named(
         "serve",
-        "Answer SQL and PromQL over HTTP, as Prometheus' API does, and receive OTLP, until "
-        "stopped.",
+        "Answer SQL and PromQL over HTTP, and receive telemetry, until stopped.",
         (
             "lakerunner serve ./lake",
             "lakerunner serve s3://acme/lake --http :8080 --config gateway.yaml",
+            "lakerunner serve ./lake --otlp-http 127.0.0.1:4318 --otlp-grpc 127.0.0.1:4317",
+        ),
+    ),
+    "status": Named(
+        "status",
+        "Tell what is in a lake, what was set aside, what failed, and what waits to be committed.",
+        (
+            "lakerunner status ./lake",
+            "lakerunner status ./lake --journal /var/lib/lakerunner",
         ),
     ),
     "key": Named(

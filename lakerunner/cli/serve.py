@@ -1,12 +1,10 @@
 """`lakerunner serve` and `lakerunner key`."""
 
-import logging
 import time
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from socket import AF_INET, AF_INET6, create_server, socket
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from lakerunner.lake import Lake
 
 _HTTP = "127.0.0.1:8080"
-_DRAIN_SECONDS = 30
 
 
 SettingsFile = Annotated[
@@ -66,55 +63,92 @@ def read_address(text: str) -> Address:
     return Address(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - as it was asked for
 
 
-def serve(
+def _listener(protocol: str, schemes: str) -> Any:
+    return typer.Option(
+        metavar="URL",
+        help=f"Receive {protocol}: {schemes}, with ?organization=NAME; may be given several times.",
+        show_default=False,
+    )
+
+
+Http = Annotated[str, typer.Option("--http", metavar="HOST:PORT", help="Where to listen.")]
+OtlpHttp = Annotated[
+    str | None,
+    typer.Option(
+        "--otlp-http",
+        metavar="HOST:PORT",
+        help="Receive OTLP over HTTP, Loki pushes, remote write, _bulk and others, there and at "
+        "--http.",
+        show_default=False,
+    ),
+]
+OtlpGrpc = Annotated[
+    str | None,
+    typer.Option(
+        "--otlp-grpc", metavar="HOST:PORT", help="Receive OTLP over gRPC.", show_default=False
+    ),
+]
+Syslog = Annotated[list[str] | None, _listener("syslog", "udp://HOST:PORT, tcp:// or tls://")]
+Gelf = Annotated[list[str] | None, _listener("GELF", "udp://HOST:PORT, tcp:// or tls://")]
+Fluent = Annotated[list[str] | None, _listener("Fluent forward", "tcp://HOST:PORT or tls://")]
+Maintain = Annotated[
+    bool, typer.Option("--maintain", help="Maintain the lake, too, all the while.")
+]
+Check = Annotated[bool, typer.Option("--check", help="Only read the settings and open the lake.")]
+TlsCert = Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain in PEM.")]
+TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")]
+
+
+def serve(  # noqa: PLR0913 - each is an option of the command
     connection: Connection,
     *,
-    http: Annotated[
-        str, typer.Option("--http", metavar="HOST:PORT", help="Where to listen.")
-    ] = _HTTP,
-    otlp_http: Annotated[
-        str | None,
-        typer.Option(
-            "--otlp-http",
-            metavar="HOST:PORT",
-            help="Receive logs, spans and metrics as OTLP over HTTP, there and at --http.",
-            show_default=False,
-        ),
-    ] = None,
+    http: Http = _HTTP,
+    otlp_http: OtlpHttp = None,
+    otlp_grpc: OtlpGrpc = None,
+    syslog: Syslog = None,
+    gelf: Gelf = None,
+    fluent: Fluent = None,
     journal: JournalDirectory = None,
+    maintain: Maintain = False,
     config: SettingsFile = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only read the settings and open the lake.")
-    ] = False,
-    tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Certificate chain in PEM.")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")] = None,
+    check: Check = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
-    """Answer SQL and PromQL over HTTP, as Prometheus' API does, and receive OTLP, until stopped.
+    """Answer SQL and PromQL over HTTP, and receive telemetry, until stopped.
 
     Without settings, whoever reaches this machine's own address may read the rows of one
     organization; any other address needs settings that say who may ask. Ctrl-C or SIGTERM lets
-    running requests end first.
+    running requests end, and commits what has come; a second one ends at once.
     """
-    from lakerunner.gateway import app
+    from lakerunner.gateway import app, running
+    from lakerunner.maintenance import Maintainer
 
-    addresses = [read_address(text) for text in (http, otlp_http) if text]
-    receives = otlp_http is not None
-    settings = _settings(
-        config, addresses, connection.organization, "write" if receives else "read"
-    )
-    scheme = "https" if tls_cert else "http"
-    urls = [f"{scheme}://{text}" for text in (http, otlp_http) if text]
+    listeners = {"syslog": syslog or [], "gelf": gelf or [], "fluent": fluent or []}
+    receives = otlp_http is not None or otlp_grpc is not None or any(listeners.values())
+    addresses = [read_address(text) for text in (http, otlp_http, otlp_grpc) if text]
+    scope = "write" if receives else "read"
+    settings = _settings(config, addresses, connection.organization, scope)
+    certificate = running.certificate_of(tls_cert, tls_key)
     with (
-        connection.open(read_only=not receives) as opened,
+        running.ended_by_second_signal(),
+        connection.open(read_only=not (receives or maintain)) as opened,
         _writer(opened, journal) if receives else nullcontext() as writer,
     ):
         served = app(opened, settings, writer=writer)
         if check:
             messages().print("the settings are good, and the lake can be opened")
             return
-        _run(served, addresses, urls, tls_cert, tls_key)
+        with ExitStack() as stack:
+            plan = running.Receiving(otlp_grpc, listeners)
+            started = running.receivers(plan, served, writer, certificate)
+            urls = [one.url for one in stack.enter_context(started)]
+            if maintain:
+                stack.enter_context(Maintainer(opened.store, opened.catalog))
+            texts = [text for text in (http, otlp_http) if text]
+            _run(served, texts, certificate, urls)
+    if receives:
+        messages().print("all that came is committed", style="dim")
 
 
 def _writer(lake: "Lake", journal: Path | None) -> "Writer":
@@ -124,41 +158,14 @@ def _writer(lake: "Lake", journal: Path | None) -> "Writer":
     return lake.writer(acknowledge=level, journal=journal)
 
 
-def _run(
-    served: Any, addresses: list[Address], urls: list[str], cert: Path | None, key: Path | None
-) -> None:
-    import uvicorn
+def _run(served: Any, texts: list[str], certificate: Any, further: list[str]) -> None:
+    from lakerunner.gateway import running
 
-    class Server(uvicorn.Server):
-        """Says so when it listens."""
-
-        async def startup(self, sockets: list[socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                messages().print(f"listening on {' and '.join(urls)}", markup=False)
-
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = uvicorn.Config(
-        served,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-        ssl_certfile=cert,
-        ssl_keyfile=key,
-    )
-    with ExitStack() as stack:
-        Server(settings).run([stack.enter_context(_listening(one)) for one in addresses])
-
-
-def _listening(address: Address) -> socket:
-    family = AF_INET6 if ":" in address.host else AF_INET
-    try:
-        return create_server((address.host, address.port), family=family, backlog=2048)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {address.host}:{address.port}: {error.strerror}"
-        ) from error
+    scheme = "https" if certificate else "http"
+    urls = [*(f"{scheme}://{text}" for text in texts), *further]
+    told = f"listening on {' and '.join(urls)}"
+    addresses = [read_address(text) for text in texts]
+    running.run_http(served, addresses, certificate, lambda: messages().print(told, markup=False))
 
 
 def _settings(config: Path | None, addresses: list[Address], organization: str, scope: str) -> Any:

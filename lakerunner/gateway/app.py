@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -79,10 +80,10 @@ def app(
         text = serving.telemetry.text(queries_running=serving.quotas.running())
         return Response(text, media_type=telemetry.MEDIA_TYPE)
 
+    if writer is not None:
+        serving.telemetry.watch(partial(_written, writer))
     routes = [
-        Route("/healthz", health),
-        Route("/health", health),
-        Route("/-/healthy", health),
+        *(Route(path, health) for path in ("/healthz", "/health", "/-/healthy")),
         Route("/readyz", ready),
         Route("/-/ready", ready),
         Route("/metrics", measures),
@@ -96,7 +97,24 @@ def app(
     handled = (LakerunnerError, Refused, TooMany, HTTPException, Exception)
     made = Starlette(routes=routes, exception_handlers=dict.fromkeys(handled, answer_error))
     made.add_middleware(_Recorded, serving=serving)
+    made.state.serving = serving
     return made
+
+
+def _written(writer: Writer) -> dict[str, float]:
+    """What became of what was received, for `/metrics`."""
+    found = writer.report()
+    names = ("payloads", "bytes", "committed", "rejected", "refused", "attempts")
+    counts = {f"intake_{name}_total": float(getattr(found, name)) for name in names}
+    gauges = ("waiting", "waiting_bytes", "oldest_seconds")
+    counts |= {f"intake_{name}": float(getattr(found, name)) for name in gauges}
+    counts["intake_rows_total"] = float(found.ingest.rows)
+    counts["intake_segments_total"] = float(found.ingest.segments)
+    for one in found.organizations:
+        labels = f'{{organization="{one.organization}"}}'
+        for name in ("records", "committed", "rejected", "waiting"):
+            counts[f"intake_organization_{name}{labels}"] = float(getattr(one, name))
+    return counts
 
 
 class _Recorded:

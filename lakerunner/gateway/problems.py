@@ -68,7 +68,11 @@ def problem_of(error: Exception) -> Problem:
         case LakerunnerError():
             status = _STATUS.get(error.code) or (400 if isinstance(error, _WRONG_REQUEST) else 500)
             query = error.context.get("query", "") if isinstance(error, QueryError) else ""
-            return Problem(status, str(error.code), str(error), printable(str(query), lines=True))
+            after = error.context.get("retry_after")
+            text, seconds = printable(str(query), lines=True), 0.0
+            if isinstance(after, float):
+                seconds = after
+            return Problem(status, str(error.code), str(error), text, seconds)
         case Refused():
             code = "unauthorized" if error.status == 401 else "forbidden"  # noqa: PLR2004 - as HTTP calls it
             return Problem(error.status, code, str(error))

@@ -180,8 +180,12 @@ async def _asked(serving: Serving, connection: HTTPConnection) -> _Asked:
 def tail_routes(serving: Serving) -> list[BaseRoute]:
     """`/v1/tail`, by HTTP and by WebSocket."""
     followers = Followers(serving)
-    serving.telemetry.gauge("tail_clients", followers.number)
-    serving.telemetry.gauge("tail_clients_let_go", lambda: followers.let_go)
+    serving.telemetry.watch(
+        lambda: {
+            "tail_clients": float(followers.number()),
+            "tail_clients_let_go": float(followers.let_go),
+        }
+    )
 
     async def events(request: Request) -> Response:
         return _Events(serving, followers, await _asked(serving, request))

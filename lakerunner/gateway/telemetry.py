@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lakerunner.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -33,13 +33,9 @@ class Telemetry:
         self._buckets: dict[str, list[int]] = {}
         self._seconds: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
+        self._watched: list[Callable[[], Mapping[str, float]]] = []
         self._bytes = 0
         self._rows = 0
-        self._gauges: dict[str, Callable[[], float]] = {}
-
-    def gauge(self, name: str, value: Callable[[], float]) -> None:
-        """Tell something as it is whenever somebody asks, by the rest of its name."""
-        self._gauges[name] = value
 
     def request(self, method: str, route: str, status: int) -> None:
         """Count a request that was answered."""
@@ -60,6 +56,16 @@ class Telemetry:
             self._bytes += scanned_bytes
             self._rows += rows
 
+    def watch(self, source: Callable[[], Mapping[str, float]]) -> None:
+        """Tell more whenever the text is asked for.
+
+        Args:
+            source: Values by the rest of their names, with labels; those that end in `_total`
+                only ever grow.
+        """
+        with self._lock:
+            self._watched.append(source)
+
     def text(self, **gauges: float) -> str:
         """All of it.
 
@@ -68,8 +74,9 @@ class Telemetry:
         """
         with self._lock:
             lines = list(self._lines())
-        for name, value in {**gauges, **{n: now() for n, now in self._gauges.items()}}.items():
-            lines += [f"# TYPE lakerunner_{name} gauge", f"lakerunner_{name} {value:g}"]
+            watched = list(self._watched)
+        for found in (gauges, *(source() for source in watched)):
+            lines += _values(found)
         return "\n".join([*lines, ""])
 
     def _lines(self) -> list[str]:
@@ -102,6 +109,19 @@ class Telemetry:
             lines.append(f"# TYPE lakerunner_{what}_total counter")
             lines.append(f"lakerunner_{what}_total {value}")
         return lines
+
+
+def _values(found: Mapping[str, float]) -> list[str]:
+    """Values by name, and before the first of each name what kind it is."""
+    lines, known = list[str](), set[str]()
+    for name, value in sorted(found.items()):
+        family = name.partition("{")[0]
+        if family not in known:
+            known.add(family)
+            kind = "counter" if family.endswith("_total") else "gauge"
+            lines.append(f"# TYPE lakerunner_{family} {kind}")
+        lines.append(f"lakerunner_{name} {value:.15g}")
+    return lines
 
 
 def _label(text: str) -> str:

@@ -50,6 +50,55 @@ class Sealed(NamedTuple):
     path: Path
 
 
+class Waiting(NamedTuple):
+    """What one organization has in a journal.
+
+    Attributes:
+        organization: Whose it is.
+        files: That are not committed yet.
+        bytes: Of these.
+        since: When the oldest of them was begun or added to, in seconds since the epoch.
+        rejected: Files that could not be taken; they lie below `rejected`.
+    """
+
+    organization: str
+    files: int
+    bytes: int
+    since: float
+    rejected: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.organization}: {self.files:,} files with {self.bytes:,} bytes wait in the "
+            f"journal, and {self.rejected:,} could not be taken"
+        )
+
+
+def waiting_in(directory: str | os.PathLike[str]) -> list[Waiting]:
+    """What is in a journal, of all writers that share it, whether they live or not.
+
+    Example:
+        >>> waiting_in("/nowhere")
+        []
+    """
+    found: dict[str, list[Path]] = {}
+    for owner in sorted(Path(directory).glob("*/*/")):
+        found.setdefault(owner.name, []).append(owner)
+    waiting = []
+    for organization, owners in sorted(found.items()):
+        files = [
+            path
+            for owner in owners
+            for path in (*owner.glob(f"*{_OPEN}"), *owner.glob(f"{_READY}/*"))
+        ]
+        stats = [path.stat() for path in files if path.exists()]
+        rejected = sum(1 for owner in owners for _ in owner.glob("rejected/*"))
+        size = sum(one.st_size for one in stats)
+        since = min((one.st_mtime for one in stats), default=0.0)
+        waiting.append(Waiting(organization, len(stats), size, since, rejected))
+    return waiting
+
+
 class _File:
     """A file that payloads are added to, and its index."""
 

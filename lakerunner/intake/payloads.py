@@ -32,10 +32,25 @@ REQUESTS: dict[Signal, type[Message]] = {
 _NAMES = {Signal.LOGS: "logs", Signal.SPANS: "traces", Signal.METRICS: "metrics"}
 _LENGTH_BYTES = 4
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_JSON_MEMBERS = {
-    Signal.LOGS: {"resourceLogs", "resource_logs"},
-    Signal.SPANS: {"resourceSpans", "resource_spans"},
-    Signal.METRICS: {"resourceMetrics", "resource_metrics"},
+_OBJECTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_TEXTS = msgspec.json.Decoder(list[msgspec.Raw])
+# What is inside what, under both spellings; metrics are counted as such, not by their points.
+_JSON_LEVELS = {
+    Signal.LOGS: (
+        ("resourceLogs", "resource_logs"),
+        ("scopeLogs", "scope_logs"),
+        ("logRecords", "log_records"),
+    ),
+    Signal.SPANS: (
+        ("resourceSpans", "resource_spans"),
+        ("scopeSpans", "scope_spans"),
+        ("spans",),
+    ),
+    Signal.METRICS: (
+        ("resourceMetrics", "resource_metrics"),
+        ("scopeMetrics", "scope_metrics"),
+        ("metrics",),
+    ),
 }
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 
@@ -105,7 +120,9 @@ def _of_bytes(data: bytes, wanted: Signal | None) -> Payload:
         # Whatever it is: ingestion looks at it, and nothing else lies beside it.
         return Payload("", "{}", data, 0)
     if data.lstrip()[:1] == b"{":
-        return Payload("", f"{_NAMES[wanted]}_{{}}.json", _checked_json(data, wanted), 0)
+        members = _checked_json(data, wanted)
+        name = f"{_NAMES[wanted]}_{{}}.json"
+        return Payload("", name, data if members else b"", _count_json(members, wanted))
     try:
         records = count_records(REQUESTS[wanted].FromString(data))
     except DecodeError as error:
@@ -115,17 +132,31 @@ def _of_bytes(data: bytes, wanted: Signal | None) -> Payload:
     return _framed(data, wanted, records)
 
 
-def _checked_json(data: bytes, wanted: Signal) -> bytes:
-    """JSON of OTLP, if it is an export request."""
+def _checked_json(data: bytes, wanted: Signal) -> dict[str, msgspec.Raw]:
+    """The members of an export request in JSON; none if there is nothing in it."""
     try:
         members = _MEMBERS.decode(data)
     except msgspec.DecodeError as error:
         raise CorruptObjectError(f"this is no JSON: {error}") from error
-    if not members:
-        return b""  # a request with nothing in it
-    if not members.keys() & _JSON_MEMBERS[wanted]:
+    if members and not members.keys() & set(_JSON_LEVELS[wanted][0]):
         raise CorruptObjectError(f"this JSON is no export request of {wanted}")
-    return data
+    return members
+
+
+def _count_json(members: dict[str, msgspec.Raw], wanted: Signal) -> int:
+    """How many records a request in JSON holds; 0 where it is written in a way of its own."""
+    found = [members]
+    try:
+        for names in _JSON_LEVELS[wanted][:-1]:
+            found = [one for each in found for one in _OBJECTS.decode(_member(each, names))]
+        counts = (len(_TEXTS.decode(_member(each, _JSON_LEVELS[wanted][-1]))) for each in found)
+        return sum(counts)
+    except (msgspec.DecodeError, RecursionError):
+        return 0
+
+
+def _member(members: dict[str, msgspec.Raw], names: tuple[str, ...]) -> msgspec.Raw | bytes:
+    return next((members[name] for name in names if name in members), b"[]")
 
 
 def _framed(data: bytes, signal: Signal, records: int) -> Payload:

@@ -11,7 +11,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +24,7 @@ from lakerunner.errors import (
     LakerunnerError,
     StoreError,
 )
+from lakerunner.intake.accounts import Accounts, Allowances, Batch, Refusals, Room
 from lakerunner.intake.journal import Journal, Sealed
 from lakerunner.intake.payloads import payload_of
 from lakerunner.intake.settings import Acknowledge, Pressure, WriterReport, WriterSettings
@@ -34,6 +34,7 @@ from lakerunner.store.urls import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
     from os import PathLike
 
     from lakerunner.intake.payloads import Payload
@@ -44,26 +45,7 @@ if TYPE_CHECKING:
 _PASSING = (StoreError, CatalogUnavailableError, CommitUnknownError)
 _LONGEST_PAUSE = 30.0
 _REASONS = 20
-
-
-class _Batch:
-    """What waits of one organization, and whoever waits for it."""
-
-    def __init__(self, now: float) -> None:
-        self.parts: dict[str, list[bytes]] = {}
-        self.names: dict[str, str] = {}
-        self.payloads = self.bytes = 0
-        self.since = now
-        self.due = self.awaited = False
-        self.done: Future[None] = Future()
-
-    def add(self, payload: Payload, *, kept: bool) -> None:
-        if kept:
-            kind = payload.kind or f"alone {self.payloads}"
-            self.parts.setdefault(kind, []).append(payload.data)
-            self.names.setdefault(kind, payload.name)
-        self.payloads += 1
-        self.bytes += len(payload.data)
+_FREE_FOR_ALL = 0.75
 
 
 class Writer:
@@ -97,22 +79,25 @@ class Writer:
         settings: WriterSettings,
         journal: str | PathLike[str] | None = None,
     ) -> None:
-        if settings.acknowledge is Acknowledge.LOGGED and journal is None:
-            raise ConfigurationError(
-                "acknowledge='logged' needs journal=, a directory that is this machine's own"
-            )
+        for setting in (settings.acknowledge, settings.pressure):
+            if journal is None and setting in (Acknowledge.LOGGED, Pressure.SPILL):
+                raise ConfigurationError(
+                    f"{setting!r} needs journal=, a directory that is this machine's own"
+                )
         self._take = take
         self._organization = organization
         self.settings = settings
         self._journal = None if journal is None else Journal(journal)
         self._memory = open_store(f"memory://lakerunner-writer-{uuid.uuid4().hex}")
         self._changed = threading.Condition()
-        self._batches: dict[str, _Batch] = {}
-        self._working: list[_Batch] = []
+        self._batches: dict[str, Batch] = {}
+        self._working: list[tuple[str, Batch]] = []
         self._counts: Counter[str] = Counter()
         self._taken = IngestReport()
         self._reasons: tuple[str, ...] = ()
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._spilled_bytes = 0
+        self._accounts = Accounts()
+        self._allowances = Allowances(settings.quota, settings.quotas, time.monotonic)
         self._number = 0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="lakerunner-writer", daemon=True)
@@ -170,7 +155,7 @@ class Writer:
             TimeoutError: It took longer. Nothing is lost; it goes on being tried.
         """
         with self._changed:
-            waiting = [*self._working, *self._batches.values()]
+            waiting = [*(batch for _, batch in self._working), *self._batches.values()]
             for batch in waiting:
                 batch.due = True
             self._changed.notify_all()
@@ -208,7 +193,7 @@ class Writer:
     def report(self) -> WriterReport:
         """What became of what was written, until now."""
         with self._changed:
-            waiting = [*self._working, *self._batches.values()]
+            waiting = [*(batch for _, batch in self._working), *self._batches.values()]
             oldest = min((one.since for one in waiting), default=None)
             return WriterReport(
                 payloads=self._counts["payloads"],
@@ -217,11 +202,13 @@ class Writer:
                 rejected=self._counts["rejected"],
                 waiting=sum(one.payloads for one in waiting),
                 waiting_bytes=self._waiting_bytes,
+                spilled_bytes=self._spilled_bytes,
                 oldest_seconds=0.0 if oldest is None else time.monotonic() - oldest,
                 attempts=self._counts["attempts"],
                 refused=self._counts["refused"],
                 ingest=self._taken,
                 reasons=self._reasons,
+                organizations=self._accounts.reports(),
             )
 
     def refused(self, records: int, reasons: Iterable[str], organization: str) -> None:
@@ -234,6 +221,7 @@ class Writer:
         """
         with self._changed:
             self._counts["refused"] += records
+            self._accounts.refused(organization, records)
         for reason in reasons:
             self._note(f"{organization}: {reason}")
 
@@ -255,13 +243,18 @@ class Writer:
             return None
         settings = self.settings
         with self._changed:
-            self._make_room(len(payload.data))
-            ticket = None if self._journal is None else self._journal.add(whose, payload)
+            self._allowances.take(whose, payload.records, len(payload.data))
+            room = self._make_room(whose, len(payload.data))
+            ticket = None
+            if room is not Room.MEMORY and self._journal is not None:
+                ticket = self._journal.add(whose, payload)
             batch = self._batches.get(whose)
             if batch is None:
-                batch = self._batches[whose] = _Batch(time.monotonic())
-            batch.add(payload, kept=self._journal is None)
+                batch = self._batches[whose] = Batch(time.monotonic())
+            batch.add(payload, room)
             self._waiting_bytes += len(payload.data)
+            self._spilled_bytes += len(payload.data) if room is Room.SPILL else 0
+            self._accounts.accepted(whose, payload.records)
             self._counts["payloads"] += 1
             self._counts["bytes"] += len(payload.data)
             self._changed.notify_all()
@@ -278,24 +271,45 @@ class Writer:
         if self._journal is not None:
             self._journal.sync(ticket)
 
-    def _make_room(self, size: int) -> None:
-        """Wait until a payload of this size may wait, too."""
+    def _make_room(self, whose: str, size: int) -> Room:
+        """Wait until a payload of this size may wait, too, and say where."""
+        settings = self.settings
+        spills = settings.pressure is Pressure.SPILL
+        # With a journal everything waits on disk, unless that is only for what has no room.
+        logged = self._journal is not None and (
+            not spills or settings.acknowledge is Acknowledge.LOGGED
+        )
         while not self._closing:
-            if not self._waiting_bytes or (
-                self._waiting_bytes + size <= self.settings.waiting_bytes
-            ):
-                return
+            if self._has_room(whose, size):
+                return Room.JOURNAL if logged else Room.MEMORY
+            if spills and self._spilled_bytes + size <= settings.spill_bytes:
+                return Room.SPILL
             for batch in self._batches.values():
                 batch.due = True
             self._changed.notify_all()
-            if self.settings.pressure is Pressure.REJECT:
+            if settings.pressure is not Pressure.BLOCK:
                 raise IntakeFullError(
                     f"{self._waiting_bytes:,} bytes are waiting to be committed, and "
-                    f"{self.settings.waiting_bytes:,} may: try again later, or raise waiting_bytes",
+                    f"{settings.waiting_bytes:,} may: try again later, or raise waiting_bytes",
                     retry_after=1.0,
                 )
             self._changed.wait()
         raise ConfigurationError("write: the writer is closed")
+
+    def _has_room(self, whose: str, size: int) -> bool:
+        """Whether so much more may wait, of all that waits and of this organization's share."""
+        most = self.settings.waiting_bytes
+        waiting = self._waiting_bytes - self._spilled_bytes
+        if not waiting:
+            return True
+        if waiting + size > most:
+            return False
+        known = self._accounts.organizations()
+        if known < 2 or waiting + size <= most * _FREE_FOR_ALL:  # noqa: PLR2004 - one has it all
+            return True
+        waits = [*self._batches.items(), *self._working]
+        own = sum(batch.bytes - batch.spilled for name, batch in waits if name == whose)
+        return not own or own + size <= most / known
 
     # -- committing ------------------------------------------------------------------------------
 
@@ -311,20 +325,21 @@ class Writer:
                     return
                 for whose, _ in chosen:
                     del self._batches[whose]
-                self._working = [batch for _, batch in chosen]
-                sealed_files = [] if self._journal is None else self._journal.seal()
+                self._working = list(chosen)
+                on_disk = any(batch.on_disk for _, batch in chosen)
+                sealed_files = self._journal.seal() if self._journal and on_disk else []
             for whose, batch in chosen:
                 files = [one for one in sealed_files if one.organization == whose]
                 self._settle(whose, batch, files)
 
-    def _due(self) -> list[tuple[str, _Batch]]:
+    def _due(self) -> list[tuple[str, Batch]]:
         """What is to be committed now; with a journal it is all or nothing, as its files are."""
         due = [item for item in self._batches.items() if self._is_due(item[1])]
-        if due and self._journal is not None:
+        if any(batch.on_disk for _, batch in due):
             due = list(self._batches.items())
         return sorted(due, key=lambda item: item[1].since)
 
-    def _is_due(self, batch: _Batch) -> bool:
+    def _is_due(self, batch: Batch) -> bool:
         settings = self.settings
         age = time.monotonic() - batch.since
         return (
@@ -341,48 +356,53 @@ class Writer:
         ]
         return max(0.001, min(waits) - time.monotonic()) if waits else None
 
-    def _settle(self, whose: str, batch: _Batch, files: list[Sealed]) -> None:
+    def _settle(self, whose: str, batch: Batch, files: list[Sealed]) -> None:
         """Commit a batch, however often that has to be tried, and tell who waits for it."""
-        failed: Exception | None = None
-        rejected = 0
+        refused = Refusals()
         try:
-            if self._journal is None:
-                rejected, failed = self._commit_parts(whose, batch)
-            else:
-                for file in files:
-                    failed = self._commit_file(file) or failed
-                rejected = batch.payloads if failed else 0
+            self._commit_parts(whose, batch, refused)
+            for file in files:
+                failed = self._commit_file(file)
+                if failed is not None:
+                    refused.add(failed, batch.payloads, batch.records)
         except LakerunnerError as error:
-            failed, rejected = error, batch.payloads
+            refused.add(error, batch.payloads, batch.records)
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
-            failed, rejected = LakerunnerError(f"a commit failed: {error}"), batch.payloads
+            failure = LakerunnerError(f"a commit failed: {error}")
+            refused.add(failure, batch.payloads, batch.records)
+        payloads = min(refused.payloads, batch.payloads)
         with self._changed:
-            self._working.remove(batch)
+            self._working.remove((whose, batch))
             self._waiting_bytes -= batch.bytes
-            self._counts["rejected"] += rejected
-            self._counts["committed"] += batch.payloads - rejected
+            self._spilled_bytes -= batch.spilled
+            self._counts["rejected"] += payloads
+            self._counts["committed"] += batch.payloads - payloads
+            self._accounts.settled(whose, batch.records, min(refused.records, batch.records))
             self._changed.notify_all()
-        if failed is None:
+        if refused.error is None:
             batch.done.set_result(None)
         else:
-            batch.done.set_exception(failed)
+            batch.done.set_exception(refused.error)
 
-    def _commit_parts(self, whose: str, batch: _Batch) -> tuple[int, Exception | None]:
-        """Commit what is in memory; how many payloads cannot be taken, and why."""
-        objects: dict[str, list[bytes]] = {}
-        for kind, parts in batch.parts.items():
+    def _commit_parts(self, whose: str, batch: Batch, refused: Refusals) -> None:
+        """Commit what is in memory, and count what of it cannot be taken."""
+        objects: dict[str, list[Payload]] = {}
+        for parts in batch.parts.values():
             self._number += 1
-            objects[batch.names[kind].format(f"{self._number:08}")] = parts
-        rejections = self._commit_objects(whose, {key: b"".join(p) for key, p in objects.items()})
-        alone = {one.source.key: one for one in rejections if len(objects[one.source.key]) == 1}
-        together = {one.source.key for one in rejections} - alone.keys()
-        count, reason = len(alone), next((one.reason for one in alone.values()), "")
-        for key in together:  # one of them is bad, and the others are not to suffer from it
-            stem = {f"{at}-{key}": part for at, part in enumerate(objects[key])}
-            bad = self._commit_objects(whose, stem)
-            count += len(bad)
-            reason = next((one.reason for one in bad), reason)
-        return count, InputError(reason) if count else None
+            objects[parts[0].name.format(f"{self._number:08}")] = parts
+        if not objects:
+            return
+        whole = {key: b"".join(part.data for part in parts) for key, parts in objects.items()}
+        for one in self._commit_objects(whose, whole):
+            parts = objects[one.source.key]
+            if len(parts) == 1:
+                refused.add(InputError(one.reason), 1, parts[0].records)
+                continue
+            # One of them is bad, and the others are not to suffer from it.
+            each = {f"{at}-{one.source.key}": part for at, part in enumerate(parts)}
+            data = {key: part.data for key, part in each.items()}
+            for bad in self._commit_objects(whose, data):
+                refused.add(InputError(bad.reason), 1, each[bad.source.key].records)
 
     def _commit_objects(self, whose: str, objects: Mapping[str, bytes]) -> list[Rejection]:
         metas = [self._memory.put(key, data) for key, data in objects.items()]

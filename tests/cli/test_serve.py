@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -16,10 +19,19 @@ from urllib.parse import urlencode
 
 import msgspec
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
+    OTLPSpanExporter as GrpcSpanExporter,
+)
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+import lakerunner
 from lakerunner.cli.serve import read_address
 from lakerunner.errors import ConfigurationError
 from lakerunner.gateway.access import digest
+from lakerunner.gateway.running import Certificate
 from lakerunner.testing.servers.process import free_ports
 
 if TYPE_CHECKING:
@@ -121,3 +133,84 @@ def test_others_are_not_served_by_accident(run: Any, lake: Path, tmp_path: Path)
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(ConfigurationError, match="HOST:PORT"):
         read_address(text)
+
+
+def test_all_that_is_received_is_committed_before_it_ends(tmp_path: Path) -> None:
+    http, otlp, grpc, syslog, fluent = free_ports(5)
+    where = f"127.0.0.1:{otlp}"
+    command = [str(Path(sys.executable).with_name("lakerunner")), "serve", str(tmp_path / "lake")]
+    command += ["--http", f"127.0.0.1:{http}", "--otlp-http", where, "--maintain"]
+    command += ["--otlp-grpc", f"127.0.0.1:{grpc}", "--journal", str(tmp_path / "journal")]
+    command += ["--syslog", f"udp://127.0.0.1:{syslog}", "--syslog", f"tcp://127.0.0.1:{syslog}"]
+    command += ["--fluent", f"tcp://127.0.0.1:{fluent}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        while "tcp://" not in told:  # a terminal of some width breaks lines
+            told += process.stderr.readline()
+        resource = Resource.create({"service.name": "shop"})
+        exporters = [
+            OTLPSpanExporter(f"http://{where}/v1/traces"),
+            GrpcSpanExporter(f"127.0.0.1:{grpc}", insecure=True),
+        ]
+        for exporter in exporters:
+            provider = TracerProvider(resource=resource)
+            provider.add_span_processor(SimpleSpanProcessor(exporter))
+            with provider.get_tracer("t").start_as_current_span("checkout"):
+                pass
+            provider.shutdown()
+        body = b'{"streams":[{"stream":{"app":"a"},"values":[["1767225600000000000","pushed"]]}]}'
+        push = urllib.request.Request(
+            f"http://{where}/loki/api/v1/push", body, {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(push, timeout=60) as answer:  # noqa: S310 - likewise
+            assert answer.status == 204
+        with socket.create_connection(("127.0.0.1", syslog)) as sender:
+            sender.sendall(b"<13>1 2026-01-01T00:00:00Z web app - - - over tcp\n" * 100)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"<13>1 - web app - - - over udp", ("127.0.0.1", syslog))
+        came, text = r'received_messages_total\{protocol="syslog",url="tcp[^}]*\} 100\n', ""
+        while not re.search(came, text):
+            text = get(f"http://127.0.0.1:{http}/metrics")
+        assert 'lakerunner_listener_connections{protocol="fluent"' in text
+        assert "# TYPE lakerunner_intake_payloads_total counter" in text
+        assert get(f"http://127.0.0.1:{http}/readyz") == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=120)
+    assert process.returncode == 0, rest
+    with lakerunner.open(tmp_path / "lake") as lake:
+        assert lake.sql("SELECT count(*) FROM spans").scalar() == 2
+        assert lake.sql("SELECT count(*) FROM logs").scalar() == 102
+    assert not list((tmp_path / "journal").rglob("*.binpb"))
+
+
+def certificate(directory: Path, name: str) -> tuple[Path, Path]:
+    key, chain = directory / "key.pem", directory / "chain.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    request += ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*request, "-keyout", key, "-out", chain], check=True, capture_output=True)
+    return chain, key
+
+
+def test_a_certificate_that_changes_is_used(tmp_path: Path) -> None:
+    chain, key = certificate(tmp_path, "first")
+    made = Certificate(chain, key)
+    assert not made.refresh()
+    kept = chain.read_bytes()
+    chain.write_bytes(b"half of a file")
+    assert not made.refresh()
+    chain.write_bytes(kept)
+    os.utime(chain, ns=(1, 1))
+    assert made.refresh()
+    with pytest.raises(ConfigurationError, match="certificate"):
+        Certificate(key, chain)
+    with pytest.raises(ConfigurationError):
+        Certificate(tmp_path / "none", key)
+
+
+def test_listeners_that_cannot_be(run: Any, lake: Path, tmp_path: Path) -> None:
+    local = ("serve", lake, "--http", "127.0.0.1:0")
+    assert "listener" in run(*local, "--syslog", "http://:1", code=1).stderr
+    assert "certificate" in run(*local, "--syslog", "tls://127.0.0.1:0", code=1).stderr
+    assert "--config" in run(*local, "--otlp-grpc", ":4317", code=1).stderr
+    assert "belong together" in run(*local, "--tls-key", tmp_path, code=1).stderr

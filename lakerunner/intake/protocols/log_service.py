@@ -1,6 +1,6 @@
 """lakerunner's own log service, for the clients of log platforms: entries of plain fields.
 
-Its definition is `docs/reference/log_service.proto`.
+Its definition is docs/reference/log-service.md.
 """
 
 from __future__ import annotations
