@@ -285,6 +285,10 @@ are no files and which DataFusion cannot read by itself. More save downloads and
 FINGERPRINT_CHARS: Final = 16_384
 """Characters of a log body that its fingerprint may depend on. Changing it changes fingerprints."""
 
+FINGERPRINT_RULES: Final = 2
+"""Version of the rules by which templates and fingerprints of log rows are made; each segment says
+by which its own were. Raise it with every change that gives a body another template."""
+
 TEMPLATE_CHARS: Final = 1024
 """Characters of a template. The rest of a longer one is cut off, and messages that differ only
 there share a fingerprint. Changing it changes fingerprints."""

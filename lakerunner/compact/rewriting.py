@@ -21,6 +21,7 @@ from lakerunner.limits import MEMORY_FLOOR_BYTES, MIB
 from lakerunner.model.commit import Commit
 from lakerunner.model.deletion import age_of
 from lakerunner.model.report import WorkReport
+from lakerunner.model.signal import Signal
 from lakerunner.publish.committing import announce_removal, publish_removal
 from lakerunner.publish.writing import Origin, SegmentStream, SegmentWriter
 from lakerunner.segments.codec import Forecast, forecast_merge
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lakerunner.tasks import Hold
 
 KIND = "compact"
+_FIRST_RULES = 1  # of fingerprints, in segments that do not say
 _BESIDE_BYTES = 96 * MIB
 """What Parquet and zstd hold of a file that is written, beside its rows."""
 
@@ -149,7 +151,22 @@ def origin_of(files: Sequence[SegmentFile], place: Place, commit_id: str) -> Ori
         epoch=place.head.epoch,
         oldest=min(age_of(one.known.segment) for one in files),
         applied=place.applied,
+        fingerprint_rules=rules_of(parts),
     )
+
+
+def rules_of(parts: Sequence[Segment]) -> tuple[int, ...]:
+    """By which rules the fingerprints of some segments together were made: each row keeps its own.
+
+    Example:
+        >>> from msgspec.structs import replace
+        >>> from lakerunner.testing.values import make_segment
+        >>> old = make_segment("old", table="logs")
+        >>> rules_of([old, replace(old, fingerprint_rules=(2,))])
+        (1, 2)
+    """
+    known = {rule for one in parts for rule in one.fingerprint_rules or (_FIRST_RULES,)}
+    return tuple(sorted(known)) if parts[0].table == Signal.LOGS and known != {_FIRST_RULES} else ()
 
 
 def _merged_stream(

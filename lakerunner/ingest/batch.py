@@ -33,6 +33,7 @@ from lakerunner.ingest.aside import (
 )
 from lakerunner.ingest.inputs import IngestOutcome, IngestTask
 from lakerunner.ingest.reading import cost_of, fitting, opened_in_order
+from lakerunner.limits import FINGERPRINT_RULES
 from lakerunner.model.profile import SourceMapping
 from lakerunner.model.segment import Rejection, Source, TakenSource
 from lakerunner.model.signal import Signal
@@ -431,11 +432,14 @@ class _Batch:
         data = [payload.part.data for payload in payloads]
         decoded = kind.format.decode(data, kind.signal, fallback)
         table = decoded.table
+        rules: tuple[int, ...] = ()  # other tables have none
         if kind.signal is Signal.LOGS:
-            table = with_fingerprints(table)
+            table, rules = with_fingerprints(table), (FINGERPRINT_RULES,)
         sources = tuple(payload.source for payload in payloads)
         name = self._task.batch_id
-        origin = Origin(self._task.account, name, sources, epoch=self._task.epoch)
+        origin = Origin(
+            self._task.account, name, sources, epoch=self._task.epoch, fingerprint_rules=rules
+        )
         config = self._task.config
         spec, filters = configured(kind.table, config), config.word_filters == "ingest"
         for made in make_segments(table, spec, origin, config.window_ns, filters=filters):

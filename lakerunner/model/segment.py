@@ -193,6 +193,9 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
         applied: Ids of the deletions of which it has no rows any more, though it is old enough.
         statement: What it states instead of rows, as JSON; only in tables of a lake's own.
         filters: The sections of its token filter in order; empty if it has none.
+        fingerprint_rules: Versions of the rules that made the templates and fingerprints of its log
+            rows (`lakerunner.limits.FINGERPRINT_RULES`), ascending; more than one where rows of
+            several were merged. Where a description of logs does not say, it is version 1.
     """
 
     id: str
@@ -227,6 +230,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     applied: tuple[str, ...] = ()
     statement: str = ""
     filters: tuple[FilterSection, ...] = ()
+    fingerprint_rules: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         said = f"{counted(self.rows, 'row')}, {counted(self.bytes, 'byte')}, {_span(self)}"

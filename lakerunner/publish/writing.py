@@ -53,6 +53,7 @@ class Origin(NamedTuple):
         oldest: The lowest epoch of the segments whose rows they have; 0 where that is `epoch`.
         applied: Deletions of which none of the rows are any more.
         statement: What they state instead of rows.
+        fingerprint_rules: Versions of the rules that made the fingerprints of their log rows.
     """
 
     organization: str
@@ -71,6 +72,7 @@ class Origin(NamedTuple):
     oldest: int = 0
     applied: tuple[str, ...] = ()
     statement: str = ""
+    fingerprint_rules: tuple[int, ...] = ()
 
 
 class MadeSegment(NamedTuple):

@@ -50,6 +50,7 @@ FULL = Segment(
     inputs=("r1", "r2"),
     beside=("r0",),
     made_by="rollup/1",
+    fingerprint_rules=(1, 2),
 )
 
 
