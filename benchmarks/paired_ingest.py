@@ -1,9 +1,9 @@
 """Ingestion of two versions of lakerunner in one run, in turns, by the processor time of each.
 
 `python benchmarks/paired_ingest.py OTHER` writes a table, where OTHER is a worktree of another
-version. Each turn is a process of its own, which takes all of the input twice and counts the second
-time: everything is loaded by then. The least of all turns counts, as whatever else a machine does only
-adds to it.
+version. Each turn is a process of its own, which takes all of the input twice and counts the
+second time: everything is loaded by then. The least of all turns counts, as whatever else a machine
+does only adds to it.
 """
 
 from __future__ import annotations
