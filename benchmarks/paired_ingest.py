@@ -28,12 +28,13 @@ LOG_OBJECTS, LOG_RECORDS = 30, 5000
 
 PROGRAM = """
 import sys, time
+from pathlib import Path
 from tempfile import TemporaryDirectory
 import lakerunner
 for _ in range(2):
     with TemporaryDirectory() as folder, lakerunner.open(folder + "/lake") as lake:
         begun = time.process_time()
-        rows = lake.ingest(sys.argv[1]).rows
+        rows = lake.ingest(Path(sys.argv[1])).rows
         spent = time.process_time() - begun
 print(spent / rows)
 """
