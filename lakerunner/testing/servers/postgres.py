@@ -47,19 +47,25 @@ class PostgresServer:
         port: Its port on the loopback address.
         password: The password of its superuser.
         log: Where it writes what it does.
+        data: The directory of its data.
     """
 
-    def __init__(self, home: Path, settings: Sequence[str]) -> None:
+    def __init__(
+        self, home: Path, settings: Sequence[str], copied: PostgresServer | None = None
+    ) -> None:
         (self.port,) = free_ports(1)
-        self.password = secrets.token_hex(8)
+        self.password = copied.password if copied else secrets.token_hex(8)
         self.log = home / "log"
         self._home = home
-        self._data = home / "data"
+        self.data = home / "data"
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._account = _account()
         self._give(home)
-        self._initialise()
+        if copied is None:
+            self._initialise()
+        else:
+            copied.backup(self.data, "--write-recovery-conf")
 
     def url(
         self, database: str = "postgres", *, user: str = _USER, password: str | None = None
@@ -82,7 +88,7 @@ class PostgresServer:
             "max_connections=200",
             *self._settings,
         ]
-        command = [_program("postgres"), "-D", str(self._data)]
+        command = [_program("postgres"), "-D", str(self.data)]
         for setting in settings:
             command += ["-c", setting]
         with self.log.open("ab") as log:
@@ -116,14 +122,48 @@ class PostgresServer:
             self._process.wait(_SECONDS)
             self._process = None
 
+    def backup(self, target: Path, *options: str) -> None:
+        """Copy all of the running server into a directory that is not there yet.
+
+        Args:
+            target: The directory.
+            options: More options of `pg_basebackup`.
+        """
+        self._run("pg_basebackup", "-D", str(target), "-d", self.url(), "-c", "fast", *options)
+
+    def restore(self, backup: Path) -> None:
+        """Put a backup in the place of the stopped server's data; the backup is used up."""
+        shutil.rmtree(self.data)
+        backup.rename(self.data)
+
+    @contextmanager
+    def standby(self) -> Iterator[PostgresServer]:
+        """Run a server that follows this one, and does not keep it waiting, until the context ends.
+
+        Yields:
+            The standby. `SELECT pg_promote()` makes it a server of its own.
+        """
+        with tempfile.TemporaryDirectory(prefix="lakerunner-postgres-") as name:
+            server = PostgresServer(Path(name), self._settings, copied=self)
+            server.start()
+            try:
+                yield server
+            finally:
+                server.stop(crash=True)
+
     def _initialise(self) -> None:
         password_file = self._home / "password"
         password_file.write_text(self.password)
         self._give(password_file)
-        command = [_program("initdb"), "-D", str(self._data), "-U", _USER, "-E", "UTF8"]
-        command += ["--locale=C", "-A", "scram-sha-256", f"--pwfile={password_file}", "--no-sync"]
+        self._run(
+            *("initdb", "-D", str(self.data), "-U", _USER, "-E", "UTF8", "--locale=C"),
+            *("-A", "scram-sha-256", f"--pwfile={password_file}", "--no-sync"),
+        )
+
+    def _run(self, program: str, *arguments: str) -> None:
+        """Run a program of PostgreSQL to its end, as the account of the server."""
         done = subprocess.run(  # noqa: S603 - a program that we name
-            command,
+            [_program(program), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -134,7 +174,7 @@ class PostgresServer:
             extra_groups=self._account.groups,
         )
         if done.returncode:
-            raise ConfigurationError(f"PostgreSQL cannot make a database: {done.stdout[-2000:]}")
+            raise ConfigurationError(f"{program} failed: {done.stdout[-2000:]}")
 
     def _give(self, path: Path) -> None:
         if self._account.user is not None:
@@ -142,7 +182,7 @@ class PostgresServer:
 
     def _is_ready(self) -> bool:
         try:
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
         return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready"
