@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from lakerunner.testing.servers.postgres import PostgresServer
     from tests.protocol.workers import Move
 
-WHO = ("first1", "first2", "second", "collect", "compact", "maintain", "retain", "purge", "recover")
+WHO: tuple[str, ...] = (
+    "first1",
+    "first2",
+    "second",
+    "collect",
+    "compact",
+    "maintain",
+    "retain",
+    "purge",
+    "recover",
+)
 WHO += ("read", "lose1", "lose2")
 NAMES = ("catalog.commit", "catalog.condemn", "catalog.settle", "store.put", "store.delete")
 UNTIL = st.integers(0, 20) | st.sampled_from([*NAMES, END, KILL])

@@ -54,7 +54,7 @@ class PostgresServer:
         self, home: Path, settings: Sequence[str], copied: PostgresServer | None = None
     ) -> None:
         (self.port,) = free_ports(1)
-        self.password = copied.password if copied else secrets.token_hex(8)
+        self.password: str = copied.password if copied else secrets.token_hex(8)
         self.log = home / "log"
         self._home = home
         self.data = home / "data"
