@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from array import array
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -26,7 +26,8 @@ from lakerunner.model.commit import Commit
 from lakerunner.model.report import BrokenSegment, ProgressEvent, RecoveryReport
 from lakerunner.model.segment import UNKNOWN_ROWS, TakenSource
 from lakerunner.model.times import MAX_NS
-from lakerunner.policies.recovery import Adopted, Found, Recovery, Removal, recover
+from lakerunner.policies.entangled import Sieve
+from lakerunner.policies.recovery import Adopted, Found, Recovery, Removal, adopt_alone, recover
 from lakerunner.publish.committing import read_footer, send_commit
 from lakerunner.segments.layout import SEGMENTS_PREFIX
 
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from lakerunner.model.config import Config
     from lakerunner.model.report import Progress
     from lakerunner.model.segment import Segment
-    from lakerunner.store import ObjectMeta, ObjectStore
+    from lakerunner.policies.entangled import Sorted
+    from lakerunner.store import ObjectStore
 
 _HELD_WHOLE = 10_000
 """Footers that are kept as they were read. Nothing is decided by the statistics of columns, which
@@ -85,33 +87,29 @@ def recover_catalog(
     adopts = 0 if dry_run else _claim(store, catalog)
     # Announced before deleted: what is listed after this is not about to go, unless it says so.
     intents = effective_intents(store)
-    found, broken = _read_all(store, list(store.list(SEGMENTS_PREFIX)), config, progress)
-    decided = _decide(found, intents)
-    made, refused = list(decided.adopted), list[str]()
-    if not dry_run:
-        made, refused = _commit(decided, store, catalog, config, progress, adopts)
-        _finish(store, catalog, adopts, intents)
-    live = [segment for one in made for segment in one.segments]
-    return RecoveryReport(
-        commits=len(made),
-        segments=len(live),
-        rows=sum(segment.rows for segment in live),
-        bytes=sum(segment.bytes for segment in live),
-        sources=sum(len(one.sources) for one in made),
-        replaced=_keys(decided.replaced),
-        left_out=_keys((*decided.unfinished, *decided.superseded)),
-        broken=tuple(sorted(broken, key=lambda one: one.key)),
-        missing=tuple(sorted(name for one in decided.adopted for name in one.missing)),
-        uncovered=decided.uncovered,
-        refused=tuple(sorted(refused)),
-        seconds=time.perf_counter() - begun,
-    )
-
-
-def _decide(found: Iterable[Found], intents: Iterable[FoundIntent]) -> Recovery:
     removals = [Removal(one.intent.remove, one.added, one.done) for one in intents]
     collected = frozenset(name for one in intents for name in one.intent.condemned)
-    return recover(found, removals, collected)
+    files = _Files(store, config)
+    files.read(progress)
+    told = files.sieve.sort(removals, collected)
+    decided = recover(files.entangled(told.entangled), removals, collected)
+    made = _commit(told, decided, files, _Scope(store, catalog, config, adopts), progress)
+    if not dry_run:
+        _finish(store, catalog, adopts, intents)
+    return RecoveryReport(
+        commits=made.commits,
+        segments=made.segments,
+        rows=made.rows,
+        bytes=made.bytes,
+        sources=made.sources,
+        replaced=_keys(decided.replaced),
+        left_out=_keys((*decided.unfinished, *decided.superseded)),
+        broken=tuple(sorted(files.broken, key=lambda one: one.key)),
+        missing=tuple(sorted(name for one in decided.adopted for name in one.missing)),
+        uncovered=decided.uncovered,
+        refused=tuple(sorted(made.refused)),
+        seconds=time.perf_counter() - begun,
+    )
 
 
 def _finish(
@@ -150,23 +148,83 @@ def _refuse_used(catalog: Catalog) -> None:
         )
 
 
-def _read_all(
-    store: ObjectStore, listed: Sequence[ObjectMeta], config: Config, progress: Progress | None
-) -> tuple[list[Found], list[BrokenSegment]]:
-    found: list[Found] = []
-    broken: list[BrokenSegment] = []
-    rows = 0
-    for done, outcome in enumerate(_in_threads(partial(_read, store), listed, config), 1):
-        if isinstance(outcome, Found):
-            segment = outcome.segment
-            whole = len(found) < _HELD_WHOLE
-            found.append(Found(segment if whole else replace(segment, columns={}), *outcome[1:]))
-            rows += segment.rows
-        elif outcome is not None:
-            broken.append(outcome)
-        if progress is not None:
-            progress(ProgressEvent("read", done, len(listed), rows))
-    return found, broken
+class _Files:
+    """All segment files of a lake: what of their footers is needed to decide, and no more.
+
+    Of most files nothing is held but a key and some hashes; their footers are read again when their
+    commit is made again.
+    """
+
+    def __init__(self, store: ObjectStore, config: Config) -> None:
+        self._store, self._config = store, config
+        self._keys = list[str]()
+        self._sizes, self._modified = array("q"), array("q")
+        self._places = array("q")  # of each file of the sieve, its place in the listing
+        self._held: dict[int, Segment] = {}
+        self.sieve = Sieve()
+        self.broken: list[BrokenSegment] = []
+
+    def read(self, progress: Progress | None) -> None:
+        """List all files, and read their footers."""
+        for meta in self._store.list(SEGMENTS_PREFIX):
+            self._keys.append(meta.key)
+            self._sizes.append(meta.size)
+            self._modified.append(meta.modified_ns)
+        rows = 0
+        outcomes = _in_threads(self._look, range(len(self._keys)), self._config)
+        for place, outcome in enumerate(outcomes):
+            if isinstance(outcome, BrokenSegment):
+                self.broken.append(outcome)
+            elif outcome is not None:
+                if len(self._held) < _HELD_WHOLE:
+                    self._held[place] = outcome
+                self.sieve.add(outcome, self._modified[place])
+                self._places.append(place)
+                rows += outcome.rows
+            if progress is not None:
+                progress(ProgressEvent("read", place + 1, len(self._keys), rows))
+
+    def _look(self, place: int) -> Segment | BrokenSegment | None:
+        """What a footer says; None if the object is gone meanwhile."""
+        try:
+            return self._footer(place)
+        except ObjectNotFoundError:
+            return None
+        except (SegmentError, ObjectRangeError) as error:
+            return BrokenSegment(self._keys[place], error.message)
+
+    def _footer(self, place: int) -> Segment:
+        held = self._held.get(place)
+        return held or read_footer(self._store, self._keys[place], self._sizes[place])
+
+    def entangled(self, numbers: Iterable[int]) -> list[Found]:
+        """Files that have to be compared, without the statistics, by which nothing is decided."""
+        places = [self._places[number] for number in numbers]
+        footers = _in_threads(self._footer, places, self._config)
+        return [
+            Found(replace(footer, columns={}), self._modified[place])
+            for place, footer in zip(places, footers, strict=True)
+        ]
+
+    def alone(self, numbers: Iterable[int]) -> Adopted:
+        """The commit of files that nothing has to be compared with."""
+        return adopt_alone([self._footer(self._places[number]) for number in numbers])
+
+
+class _Made:
+    """What was made again so far."""
+
+    def __init__(self) -> None:
+        self.commits = self.segments = self.rows = self.bytes = self.sources = 0
+        self.refused: list[str] = []
+
+    def count(self, adopted: Adopted) -> None:
+        """Note a commit that was made."""
+        self.commits += 1
+        self.segments += len(adopted.segments)
+        self.rows += sum(one.rows for one in adopted.segments)
+        self.bytes += sum(one.bytes for one in adopted.segments)
+        self.sources += len(adopted.sources)
 
 
 def _in_threads(function: Callable[[T], R], items: Iterable[T], config: Config) -> Iterator[R]:
@@ -174,54 +232,65 @@ def _in_threads(function: Callable[[T], R], items: Iterable[T], config: Config) 
         yield from bounded_map(threads, function, items, in_flight=2 * config.workers)
 
 
-def _read(store: ObjectStore, item: ObjectMeta) -> Found | BrokenSegment | None:
-    """What a footer says; None if the object is gone meanwhile."""
-    try:
-        described = read_footer(store, item.key, item.size)
-    except ObjectNotFoundError:
-        return None
-    except (SegmentError, ObjectRangeError) as error:
-        return BrokenSegment(item.key, error.message)
-    return Found(described, item.modified_ns)
-
-
 def _commit(
+    told: Sorted,
     decided: Recovery,
-    store: ObjectStore,
-    catalog: Catalog,
-    config: Config,
+    files: _Files,
+    scope: _Scope,
     progress: Progress | None,
-    adopts: int,
-) -> tuple[list[Adopted], list[str]]:
+) -> _Made:
     """Make the commits again; those that the catalog refuses are named."""
-    made: list[Adopted] = []
-    refused: list[str] = []
-    # A catalog that was restored from a copy may know what a compaction replaced afterwards.
-    live = {
-        segment.id
-        for table in catalog.tables()
-        for page in catalog.pages(*table)
-        for segment in page
-    }
+    made = _Made()
+    live = _still_live(decided, files, scope.catalog)
 
-    def send(adopted: Adopted) -> tuple[Adopted, bool]:
-        try:
-            send_commit(catalog, _again(store, adopted, live, adopts), config)
-        except CommitConflictError:
-            return adopted, False
-        return adopted, True
+    def send(adopted: Adopted | Sequence[int]) -> tuple[Adopted, bool]:
+        commit = adopted if isinstance(adopted, Adopted) else files.alone(adopted)
+        if scope.adopts:
+            again = _again(scope.store, commit, live, scope.adopts)
+            try:
+                send_commit(scope.catalog, again, scope.config)
+            except CommitConflictError:
+                return commit, False
+        return commit, True
 
-    for compacted in (False, True):
-        some = [one for one in decided.adopted if bool(one.replaces) is compacted]
-        for adopted, taken in _in_threads(send, some, config):
+    merges = [
+        [one for one in decided.adopted if bool(one.replaces) is way] for way in (False, True)
+    ]
+    rounds: list[Sequence[Adopted | Sequence[int]]] = [told.alone, *merges]
+    total = sum(map(len, rounds))
+    for some in rounds:
+        for adopted, taken in _in_threads(send, some, scope.config):
             if taken:
-                made.append(adopted)
+                made.count(adopted)
             else:
-                refused.append(adopted.commit_id)
-            if progress is not None:
-                done = len(made) + len(refused)
-                progress(ProgressEvent("commit", done, len(decided.adopted)))
-    return made, refused
+                made.refused.append(adopted.commit_id)
+            if progress is not None and scope.adopts:
+                done = made.commits + len(made.refused)
+                progress(ProgressEvent("commit", done, total))
+    return made
+
+
+def _still_live(decided: Recovery, files: _Files, catalog: Catalog) -> set[str]:
+    """What the catalog has, and something stands for.
+
+    One that was restored from a copy may know what a compaction replaced afterwards.
+    """
+    replaced = {name for one in decided.adopted for name in one.replaces}
+    live: set[str] = set()
+    for table in catalog.tables():
+        for page in catalog.pages(*table):
+            ids = [segment.id for segment in page]
+            live |= files.sieve.replaced(ids) | replaced.intersection(ids)
+    return live
+
+
+class _Scope(NamedTuple):
+    """Where to, and on behalf of which incarnation; 0 only says what would be done."""
+
+    store: ObjectStore
+    catalog: Catalog
+    config: Config
+    adopts: int
 
 
 def _again(store: ObjectStore, adopted: Adopted, live: set[str], adopts: int) -> Commit:

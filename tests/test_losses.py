@@ -133,6 +133,23 @@ def test_a_lost_catalog_is_noticed_before_anything_is_written_or_deleted(url: st
     assert texts(lake) == expected("first", "second")
 
 
+def test_a_lost_catalog_of_a_lake_without_rows_is_noticed(url: str) -> None:
+    """What was retired, and whose files are gone, is not taken again."""
+    store = open_store(f"{url}/lake")
+    source = raw(url, "first")
+    config = Config(removed_grace_ns=1, retention={"logs": "1d"})
+    with lakerunner.Lake(store, open_catalog("memory://"), config=config) as lake:
+        lake.ingest(source)
+        assert lake.retain().rows_removed == 3
+        lake.maintain()
+    assert not list(store.list("segments/"))
+    lake = lakerunner.Lake(store, open_catalog("memory://"))
+    with pytest.raises(CatalogMismatchError, match=r"has seen commits.*recover"):
+        lake.ingest(source)
+    lake.recover(merge=True)
+    assert lake.ingest(source).rows == 0
+
+
 def test_a_catalog_of_another_lake_is_noticed(url: str, catalog: Catalog) -> None:
     """Neither lake takes the other's catalog for its own."""
     source = raw(url, "first")

@@ -161,8 +161,10 @@ class Fence:
         used = next(iter(self.store.list(SEGMENTS_PREFIX)), None) is not None
         head = self.catalog.head()
         empty = not head.sequence and not head.lake
-        if empty and used:
-            raise self._mismatch("is empty, and the lake holds segments", "If it was lost, r")
+        if empty and (used or beyond):
+            # A lake may have no segments any more: what was retired must not be taken again.
+            holds = "holds segments" if used else "has seen commits"
+            raise self._mismatch(f"is empty, and the lake {holds}", "If it was lost, r")
         if own is None and head.lake:
             raise self._mismatch(
                 f"is that of the lake {head.lake}, and this lake has no identity",

@@ -186,6 +186,19 @@ def recover(
     )
 
 
+def adopt_alone(segments: Sequence[Segment]) -> Adopted:
+    """The commit of a batch that is whole, and with which no other has anything in common."""
+    first = segments[0]
+    return Adopted(
+        commit_id=first.commit_id,
+        organization=first.organization,
+        segments=tuple(segments),
+        sources=tuple(sorted(_sources(segments))),
+        replaces=tuple(sorted({name for one in segments for name in one.replaces})),
+        missing=(),
+    )
+
+
 def _possible(batch: _Batch, present: AbstractSet[str], ended: AbstractSet[str]) -> bool:
     """Whether a batch that replaces others, and that nobody acknowledged, may have happened.
 

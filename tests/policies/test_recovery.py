@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lakerunner.policies.recovery import Found, recover
+from lakerunner.policies.entangled import Sieve
+from lakerunner.policies.recovery import Found, Removal, adopt_alone, recover
 from lakerunner.testing.values import make_segment, make_source
 
 if TYPE_CHECKING:
@@ -173,3 +174,57 @@ def test_a_rival_for_another_organization_is_no_stand_in() -> None:
         for one in batch("a", "xy", 1)
     ]
     assert live(recover([*wrong, *batch("b", "x", 2)])) == ["b1", "b2"]
+
+
+@st.composite
+def lakes(draw: st.DrawFn) -> tuple[list[Found], list[Removal], frozenset[str]]:
+    """Batches that may share sources, merges of some, files that are gone, and announcements."""
+    batches = [
+        batch(f"b{number}", "".join(draw(st.sets(st.sampled_from("uvwxyz"), max_size=2))), number)
+        for number in range(draw(st.integers(1, 5)))
+    ]
+    if draw(st.booleans()):
+        batches += [batch(f"c{number}", str(number), 10 + number) for number in range(4)]
+    merges: list[list[Found]] = []
+    for number in range(draw(st.integers(0, 3))):
+        there = [one for some in (*batches, *merges) for one in some]
+        parents = draw(st.lists(st.sampled_from(there), min_size=1, max_size=3, unique_by=id))
+        merges.append(compacted(f"m{number}", parents, 20 + number, closed=draw(st.booleans())))
+    everything = [one for some in (*batches, *merges) for one in some]
+    files = [one for one in everything if draw(st.integers(0, 5))]
+    removed = draw(st.lists(st.sampled_from(everything), max_size=2, unique_by=id))
+    removals = [Removal(tuple(one.segment for one in removed), (), draw(st.booleans()))]
+    collected = draw(st.sets(st.sampled_from([one.segment.id for one in everything]), max_size=1))
+    return files, removals if removed else [], frozenset(collected)
+
+
+@given(lakes())
+def test_what_is_alone_needs_no_comparison(
+    lake: tuple[list[Found], list[Removal], frozenset[str]],
+) -> None:
+    """The commits that are told apart are those that a comparison of all would find."""
+    files, removals, collected = lake
+    sieve = Sieve()
+    for one in files:
+        sieve.add(*one)
+    told = sieve.sort(removals, collected)
+    alone = [adopt_alone([files[n].segment for n in some]) for some in told.alone]
+    rest = recover([files[number] for number in told.entangled], removals, collected)
+    whole = recover(files, removals, collected)
+    both = (*alone, *rest.adopted)
+    assert {one.commit_id: one for one in both} == {one.commit_id: one for one in whole.adopted}
+    assert len(both) == len(whole.adopted)
+    assert rest[1:] == whole[1:]
+
+
+def test_most_is_alone() -> None:
+    """Whole batches of sources of their own are not compared, and a merge of all that is gone."""
+    files = [one for number in range(9) for one in batch(f"b{number}", str(number), number)]
+    merged = compacted("m", batch("gone", "g", 1), 10)
+    sieve = Sieve()
+    for one in (*files, *merged):
+        sieve.add(*one)
+    told = sieve.sort([], ())
+    assert (len(told.alone), len(told.entangled)) == (10, 0)
+    sieve.add(*files[0])  # a file that another one says it is
+    assert len(sieve.sort([], ()).entangled) == 3
