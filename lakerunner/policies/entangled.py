@@ -164,7 +164,7 @@ class Sieve:
         np.maximum.at(closed, places, modified)
         order = np.lexsort((files, places, closed[places]))
         ends = np.flatnonzero(np.diff(places[order])) + 1
-        return tuple(group for group in np.split(files[order], ends))
+        return [group.tolist() for group in np.split(files[order], ends)]
 
 
 def _hashes(names: Iterable[Hashable]) -> Hashes:
