@@ -94,7 +94,11 @@ def test_writers(
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        return [tuple(json.loads(process.communicate("go\n")[0])) for process in processes]
+        for process in processes:  # all of them, before any is waited for
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return [tuple(json.loads(process.communicate()[0])) for process in processes]
 
     outcomes = benchmark.pedantic(run, rounds=1)  # type: ignore[no-untyped-call]
     numbers = [number for number, _ in outcomes]

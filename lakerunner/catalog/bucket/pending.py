@@ -90,6 +90,9 @@ class Pending:
             return Handed(key, ())
 
     def forget(self, keys: Sequence[str]) -> None:
-        """Delete what was appended, or needs not be."""
-        if keys:
-            self._store.delete_many(keys)
+        """Delete what was appended, or needs not be; several at a time, for others wait."""
+        if len(keys) == 1:
+            self._store.delete(keys[0])
+        elif keys:
+            with ThreadPoolExecutor(min(_PARALLEL, len(keys))) as threads:
+                list(threads.map(self._store.delete, keys))

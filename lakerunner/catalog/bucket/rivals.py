@@ -50,7 +50,6 @@ class Rivals:
         self.expected = 0
         self.put_s = _SHORTEST_S / 2
         self._until = 0.0
-        self._appended: dict[str, float] = {}
 
     @property
     def near(self) -> bool:
@@ -65,23 +64,6 @@ class Rivals:
     def turn_s(self) -> float:
         """How long one has the turn before the next one may take it."""
         return min(max(_ROUND_PUTS * self.put_s, _SHORTEST_S), _LONGEST_S)
-
-    def waiting(self) -> list[str]:
-        """What waits to be appended, the oldest first.
-
-        Who sees his commits in the log deletes what he handed over himself: were the leader to do
-        it for all, one after the other, all would wait for that. He does where nobody else did.
-        """
-        keys = self.pending.keys()
-        now = time.monotonic()
-        self._appended = {key: self._appended[key] for key in keys if key in self._appended}
-        left = [key for key, since in self._appended.items() if since < now - _REMEMBERED_S]
-        self.pending.forget(left)
-        return [key for key in keys if key not in self._appended]
-
-    def appended(self, handed: Sequence[Handed]) -> None:
-        """What others handed over is in the log."""
-        self._appended |= dict.fromkeys((one.key for one in handed), time.monotonic())
 
     def attempt(self, commits: Sequence[Commit]) -> Attempt:
         """An attempt to append; what is no commit is never handed over."""
@@ -140,10 +122,10 @@ class Attempt:
         rivals = self._rivals
         pause_s = rivals.turn_s / _ROUND_PUTS
         deadline = time.monotonic() + 2 * pause_s
-        waiting = rivals.waiting()
+        waiting = rivals.pending.keys()
         while len(waiting) < rivals.expected and time.monotonic() < deadline:
             time.sleep(pause_s)
-            waiting = rivals.waiting()
+            waiting = rivals.pending.keys()
         return waiting
 
     def _wait(self) -> list[str] | None:
@@ -153,7 +135,7 @@ class Attempt:
         if waited < 2 * turn_s:
             time.sleep(turn_s / 2)
             return None
-        waiting = self._rivals.waiting()
+        waiting = self._rivals.pending.keys()
         before = sum(key < self._key for key in waiting) if self._key in waiting else 0
         if waited < (2 + before) * turn_s:
             time.sleep(turn_s / 2)
@@ -184,8 +166,10 @@ class Attempt:
             appended: What was appended beside it, if it was we who did.
         """
         self._rivals.leads = appended is not None
-        self._rivals.appended(appended or ())
         if self.handed_over:
             self._rivals.meet()
-            with suppress(StoreError):  # whoever reads it next finds that it is known
-                self._rivals.pending.forget([self._key])
+        done = [handed.key for handed in appended or ()]
+        if self.handed_over and appended is not None:
+            done.append(self._key)
+        with suppress(StoreError):  # whoever reads it next finds that it is known
+            self._rivals.pending.forget(done)

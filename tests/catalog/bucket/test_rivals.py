@@ -5,11 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
 import pytest
 
-from lakerunner.catalog.bucket import BucketCatalog, rivals
+from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.checkpoints import PENDING_PREFIX
 from lakerunner.catalog.bucket.log import LOG_PREFIX
 from lakerunner.catalog.bucket.pending import Pending
@@ -37,13 +36,6 @@ def waiting(store: CountingStore) -> list[str]:
     return [meta.key for meta in store.list(PENDING_PREFIX)]
 
 
-def left(leader: BucketCatalog) -> list[str]:
-    """What still waits when whoever should have deleted it has had his time."""
-    with patch.object(rivals, "_REMEMBERED_S", -1):
-        leader._writer._rivals.waiting()
-    return [meta.key for meta in leader.store.list(PENDING_PREFIX)]
-
-
 def hand_over(store: CountingStore, *names: str) -> None:
     """What a writer left that died while it waited."""
     for name in names:
@@ -59,7 +51,7 @@ def test_a_leader_appends_what_others_handed_over(store: CountingStore) -> None:
     assert leader.commit(make_commit("own", add=[make_segment("own")])) == 1
     assert len(list(store.list(LOG_PREFIX))) == 1
     assert ids(BucketCatalog(store)) == ["a", "b", "own"]
-    assert left(leader) == []
+    assert waiting(store) == []
 
 
 def test_a_follower_that_nobody_leads_leads_itself(store: CountingStore) -> None:
@@ -68,7 +60,7 @@ def test_a_follower_that_nobody_leads_leads_itself(store: CountingStore) -> None
     assert follower.commit(make_commit("own", add=[make_segment("own")])) == 1
     assert follower._writer._rivals.leads
     assert ids(follower) == ["a", "own"]
-    assert left(follower) == []
+    assert waiting(store) == []
 
 
 def test_what_was_handed_over_and_applied_already_is_known(store: CountingStore) -> None:
@@ -88,7 +80,7 @@ def test_what_was_handed_over_and_lost_its_race_is_left_out(store: CountingStore
     leader._writer._rivals.leads = True
     leader.commit(make_commit("own", add=[make_segment("own")], take=[make_source("a")]))
     assert ids(leader) == ["own"]
-    assert left(leader) == []
+    assert waiting(store) == []
 
 
 def test_a_follower_hears_of_its_conflict(store: CountingStore) -> None:
@@ -107,7 +99,7 @@ def test_damage_among_what_was_handed_over_stops_nobody(
     hand_over(store, "a")
     leader.commit(make_commit("own"))
     assert ids(leader) == ["a"]
-    assert left(leader) == []
+    assert waiting(store) == []
     assert "appends it himself" in caplog.text
 
 
@@ -142,24 +134,8 @@ def test_who_never_lost_a_race_sees_that_somebody_waits(store: CountingStore) ->
     assert leader._writer._rivals.near
     assert waiting(store) != []
     leader.commit(make_commit("third"))
-    assert left(leader) == []
+    assert waiting(store) == []
     assert ids(BucketCatalog(store)) == ["first", "waits"]
-
-
-def test_who_was_waited_for_deletes_what_he_handed_over(store: CountingStore) -> None:
-    """A leader does not: one deletion after the other, while all wait for the next entry."""
-    leader = met(store)
-    leader._writer._rivals.leads = True
-    hand_over(store, *"abcdefgh")
-    store.reset()
-    leader.commit(make_commit("own"))
-    counts = store.reset()
-    assert counts.delete == 0
-    assert len(waiting(store)) == 8
-    leader.commit(make_commit("next"))  # they are known, and not read again
-    counts = store.reset()
-    assert (counts.put, counts.get, counts.delete) == (1, 0, 0)
-    assert left(leader) == []
 
 
 def test_all_have_their_turn(store: CountingStore) -> None:
