@@ -87,12 +87,9 @@ def recover_catalog(
     adopts = 0 if dry_run else _claim(store, catalog)
     # Announced before deleted: what is listed after this is not about to go, unless it says so.
     intents = effective_intents(store)
-    removals = [Removal(one.intent.remove, one.added, one.done) for one in intents]
-    collected = frozenset(name for one in intents for name in one.intent.condemned)
     files = _Files(store, config)
     files.read(progress)
-    told = files.sieve.sort(removals, collected)
-    decided = recover(files.entangled(told.entangled), removals, collected)
+    told, decided = _decide(files, intents)
     made = _commit(told, decided, files, _Scope(store, catalog, config, adopts), progress)
     if not dry_run:
         _finish(store, catalog, adopts, intents)
@@ -110,6 +107,13 @@ def recover_catalog(
         refused=tuple(sorted(made.refused)),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _decide(files: _Files, intents: Iterable[FoundIntent]) -> tuple[Sorted, Recovery]:
+    removals = [Removal(one.intent.remove, one.added, one.done) for one in intents]
+    collected = frozenset(name for one in intents for name in one.intent.condemned)
+    told = files.sieve.sort(removals, collected)
+    return told, recover(files.entangled(told.entangled), removals, collected)
 
 
 def _finish(
@@ -172,7 +176,7 @@ class _Files:
             self._modified.append(meta.modified_ns)
         rows = 0
         outcomes = _in_threads(self._look, range(len(self._keys)), self._config)
-        for place, outcome in enumerate(outcomes):
+        for done, (place, outcome) in enumerate(outcomes, 1):  # as they come, in any order
             if isinstance(outcome, BrokenSegment):
                 self.broken.append(outcome)
             elif outcome is not None:
@@ -182,16 +186,16 @@ class _Files:
                 self._places.append(place)
                 rows += outcome.rows
             if progress is not None:
-                progress(ProgressEvent("read", place + 1, len(self._keys), rows))
+                progress(ProgressEvent("read", done, len(self._keys), rows))
 
-    def _look(self, place: int) -> Segment | BrokenSegment | None:
-        """What a footer says; None if the object is gone meanwhile."""
+    def _look(self, place: int) -> tuple[int, Segment | BrokenSegment | None]:
+        """What the footer at a place says; None if the object is gone meanwhile."""
         try:
-            return self._footer(place)
+            return place, self._footer(place)
         except ObjectNotFoundError:
-            return None
+            return place, None
         except (SegmentError, ObjectRangeError) as error:
-            return BrokenSegment(self._keys[place], error.message)
+            return place, BrokenSegment(self._keys[place], error.message)
 
     def _footer(self, place: int) -> Segment:
         held = self._held.get(place)
@@ -199,12 +203,12 @@ class _Files:
 
     def entangled(self, numbers: Iterable[int]) -> list[Found]:
         """Files that have to be compared, without the statistics, by which nothing is decided."""
-        places = [self._places[number] for number in numbers]
-        footers = _in_threads(self._footer, places, self._config)
-        return [
-            Found(replace(footer, columns={}), self._modified[place])
-            for place, footer in zip(places, footers, strict=True)
-        ]
+
+        def stripped(number: int) -> Found:
+            place = self._places[number]
+            return Found(replace(self._footer(place), columns={}), self._modified[place])
+
+        return list(_in_threads(stripped, numbers, self._config))
 
     def alone(self, numbers: Iterable[int]) -> Adopted:
         """The commit of files that nothing has to be compared with."""

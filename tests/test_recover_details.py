@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog import Catalog
     from lakerunner.model.report import ProgressEvent, RecoveryReport
     from lakerunner.model.segment import Segment
+    from lakerunner.store import ByteRange, GetResult
 
 HOUR_NS = 3600 * 10**9
 START_NS = 490_000 * HOUR_NS
@@ -355,3 +357,31 @@ def test_a_catalog_of_another_kind(tmp_path: Path) -> None:
         world.catalog = catalog
         recover_catalog(world.lake, catalog, replace(CONFIG, workers=4))
         assert world.bodies() == expected
+
+
+class Uneven(CountingStore):
+    """A store that answers some requests much later than others."""
+
+    def get(self, key: str, byte_range: ByteRange | None = None) -> GetResult:
+        """Wait, for one of three keys."""
+        if not hash(key) % 3:
+            time.sleep(0.01)
+        return super().get(key, byte_range)
+
+
+@pytest.mark.parametrize("held", [0, 1, 5, 1000])
+def test_footers_may_come_in_any_order(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    """Whichever are held, and whichever are read again."""
+    monkeypatch.setattr("lakerunner.recover._HELD_WHOLE", held)
+    world = World()
+    expected = filled(world)
+    for number in range(20):
+        world.raw.put(f"logs_more_{number}.binpb", logs([f"more {number}"]))
+        expected[f"more {number}"] += 1
+    world.ingest()
+    compacted(world, window(world, 0)[:2], commit=True)
+    before = {one.id for one in world.catalog.segments("default", "logs")}
+    world.catalog = MemoryCatalog()
+    recover_catalog(Uneven(world.lake), world.catalog, replace(CONFIG, workers=4))
+    assert {one.id for one in world.catalog.segments("default", "logs")} == before
+    assert world.bodies() == expected
