@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lakerunner.scope import Scope
     from lakerunner.tasks import Hold, Task
 
-RULE = "rollup/1"
+RULE = "rollup/2"
 """The rule by which tiers are made, and its version."""
 
 _TABLE = TABLES["metrics_rollup"]

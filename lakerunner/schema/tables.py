@@ -39,6 +39,22 @@ SERVICE = "resource_service_name"
 SKETCH_TYPE = pa.struct([("bins", pa.list_(pa.int32())), ("counts", pa.list_(pa.int64()))])
 """A quantile sketch; see `lakerunner.schema.sketch`."""
 
+EXACT_TYPE = pa.struct(
+    [
+        ("resets", pa.int64()),
+        ("reset_sum", pa.float64()),
+        ("whole", pa.bool_()),
+        ("first_start_timestamp", TIMESTAMP),
+        ("next_timestamp", TIMESTAMP),
+        ("next_start_timestamp", TIMESTAMP),
+        ("next_value", pa.float64()),
+        ("next_min", pa.float64()),
+        ("next_max", pa.float64()),
+    ]
+)
+"""What PromQL needs of a bucket of numbers to answer as it would from the points; see
+`lakerunner.tiers.exact`."""
+
 OVERFLOW_TYPE = pa.map_(pa.string(), pa.string())
 
 _TEXT = pa.string()
@@ -193,6 +209,7 @@ METRICS_ROLLUP = pa.schema(
         ("value_last", pa.float64()),
         ("value_increase", pa.float64()),
         ("sketch", SKETCH_TYPE),
+        ("exact", EXACT_TYPE),
         *[METRICS.field(name) for name in ("count", "sum", "min", "max", "bucket_counts")],
         *[METRICS.field(name) for name in ("explicit_bounds", "scale", "zero_count")],
         *[METRICS.field(name) for name in ("zero_threshold", "positive_offset")],

@@ -11,6 +11,7 @@ from lakerunner.schema.arrays import TIMESTAMP, numbers, one_chunk
 from lakerunner.schema.sketch import merge_sketches, read_sketches, sketch_column
 from lakerunner.tiers.explicit import EXPLICIT_COLUMNS, Entries, add_explicit
 from lakerunner.tiers.exponential import EXPONENTIAL_COLUMNS, add_exponential
+from lakerunner.tiers.exact import Ends, exact_of_buckets, read_exact
 from lakerunner.tiers.identity import order_of, with_identity
 from lakerunner.tiers.numbers import run_starts
 
@@ -51,6 +52,8 @@ def roll_buckets(buckets: pa.Table, resolution_ns: int) -> pa.Table:
         ends = _latest(last, starts, ends)
         starts_at = _earliest(first, starts)
         columns |= _numbers(table, starts, starts_at, ends) | {"sketch": _sketch(table, group)}
+        if "exact" in names:
+            columns["exact"] = _exact(table, (time, first, last), starts, resolution_ns)
     if "count" in names and table["count"].null_count < table.num_rows:
         columns |= _histograms(table, starts, group)
     return with_identity(table, [(starts, series[starts], columns)], resolution_ns)
@@ -112,6 +115,18 @@ def _numbers(
             values = numbers(table[name], np.float64, 0.0 if summed is np.add else np.nan)
             columns[name] = pa.array(summed.reduceat(values, starts), mask=absent)
     return columns
+
+
+def _exact(
+    table: pa.Table,
+    times: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    starts: NDArray[np.int64],
+    resolution_ns: int,
+) -> pa.StructArray:
+    names = ("value_first", "value_last", "value_min", "value_max")
+    values = [numbers(table[name], np.float64, np.nan) for name in names]
+    ends = Ends(*times, *values, numbers(table["point_count"], np.int64))
+    return exact_of_buckets(read_exact(table["exact"]), ends, starts, resolution_ns).column()
 
 
 def _all_null(table: pa.Table, name: str, starts: NDArray[np.int64]) -> NDArray[np.bool_]:

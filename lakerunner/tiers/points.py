@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from lakerunner.schema.arrays import TIMESTAMP, list_lengths, list_values, numbers, one_chunk
 from lakerunner.schema.sketch import sketch_column, sketch_values
+from lakerunner.schema.types import TIMESTAMP
+from lakerunner.tiers.exact import exact_of_points
 from lakerunner.tiers.explicit import EXPLICIT_COLUMNS, Entries, add_explicit
 from lakerunner.tiers.exponential import EXPONENTIAL_COLUMNS, add_exponential
 from lakerunner.tiers.identity import SeriesOrder, order_of, with_identity
@@ -87,7 +89,7 @@ def roll_points(points: pa.Table, resolution_ns: int, span: Span) -> pa.Table:
         if len(rows):
             part = _part(points, order, rows, resolution_ns, span)
             if len(part.own):
-                parts.append((part, _rolled(points, part, kind, span)))
+                parts.append((part, _rolled(points, part, kind, span, resolution_ns)))
     return with_identity(
         points,
         [
@@ -164,7 +166,9 @@ def _taken(
     return values
 
 
-def _rolled(points: pa.Table, part: _Part, kind: int, span: Span) -> dict[str, Any]:
+def _rolled(
+    points: pa.Table, part: _Part, kind: int, span: Span, resolution_ns: int
+) -> dict[str, Any]:
     time = part.times.time[part.own]
     ends = np.append(part.starts[1:], len(part.own)) - 1
     columns = {
@@ -173,18 +177,24 @@ def _rolled(points: pa.Table, part: _Part, kind: int, span: Span) -> dict[str, A
         "last_timestamp": pa.array(time[ends]).cast(TIMESTAMP),
     }
     if kind == 0:
-        return columns | _rolled_numbers(points, part, ends, span)
+        return columns | _rolled_numbers(points, part, ends, span, resolution_ns)
     return columns | _rolled_histograms(points, part, kind, span)
 
 
 def _rolled_numbers(
-    points: pa.Table, part: _Part, ends: NDArray[np.int64], span: Span
+    points: pa.Table,
+    part: _Part,
+    ends: NDArray[np.int64],
+    span: Span,
+    resolution_ns: int,
 ) -> dict[str, Any]:
     values = _taken(points, "value", part.rows, np.float64, np.nan)
     mine = values if len(part.own) == len(values) else values[part.own]
     sums = sum_runs(mine, part.starts)
     sketches = sketch_values(mine, part.group[part.own], len(part.starts))
+    times = Times(*(each[part.own] for each in part.times))
     columns = {
+        "exact": exact_of_points(times, mine, part.starts, resolution_ns).column(),
         "value_sum": pa.array(sums.total),
         "value_min": pa.array(sums.least),
         "value_max": pa.array(sums.most),

@@ -89,7 +89,7 @@ def explain(
         if known is None:
             plans.append(f"{shown}: no metric can have this name or these labels")
             continue
-        where = " AND ".join([within(span_of(read.after_ms, read.until_ms)), *known[0]])
+        where = " AND ".join([within(span_of(read.after_ms, read.until_ms)), *known.where])
         part = explain_sql(f"SELECT {', '.join(NUMBER_COLUMNS)} FROM metrics WHERE {where}")  # noqa: S608 - quoted
         plans.append(f"{shown}:\n{part.physical_plan}")
         modes = part.modes

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.model.times import TimeRange
 from lakerunner.query.promql.otlp import PARTS, Stream, label_name, metric_name
 from lakerunner.schema.attribute import RECORD, RESOURCE
+from lakerunner.query.promql.otlp import (
+    PARTS,
+    SERVICE_INSTANCE,
+    SERVICE_NAME,
+    Stream,
+    label_name,
+    metric_name,
+)
+from lakerunner.schema.names import RECORD, RESOURCE
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
@@ -16,22 +26,34 @@ if TYPE_CHECKING:
     from lakerunner.query.promql.grid import Read
     from lakerunner.query.promql.syntax import Matcher
 
+NAME = "__name__"
 _NS_PER_MS = 1_000_000
 
 
-def conditions(
-    read: Read, segments: Sequence[Segment], *, resource: bool
-) -> tuple[list[str], dict[str, str]] | None:
-    """What the catalog tells of a selector: conditions on rows, and the attributes there are.
+class Known(NamedTuple):
+    """What the catalog tells of a selector.
 
-    None where no row can fulfil it.
+    Attributes:
+        where: Conditions on rows, in SQL.
+        keys: The key of each attribute column, as it was sent.
+        narrow: They leave few rows but those of the series that are wanted.
     """
+
+    where: list[str]
+    keys: dict[str, str]
+    narrow: bool
+
+
+def conditions(read: Read, segments: Sequence[Segment], *, resource: bool) -> Known | None:
+    """What the catalog tells of a selector; None where no row can fulfil it."""
     names = candidates(segments, read.matchers)
     if not segments or names == ():
         return None
     keys = attribute_keys(segments)
     where = [is_one_of("metric_name", names)] if names else []
-    return where + pushed(read.matchers, segments, keys, resource=resource), keys
+    told = pushed(read.matchers, segments, keys, resource=resource)
+    narrow = names is not None and len(told) == sum(one.name != NAME for one in read.matchers)
+    return Known(where + told, keys, narrow)
 
 
 def candidates(segments: Iterable[Segment], matchers: Sequence[Matcher]) -> tuple[str, ...] | None:
@@ -40,7 +62,7 @@ def candidates(segments: Iterable[Segment], matchers: Sequence[Matcher]) -> tupl
     Returns:
         Their names; None where the catalog cannot tell.
     """
-    wanted = [one.value for one in matchers if one.name == "__name__" and one.op == "="]
+    wanted = [one.value for one in matchers if one.name == NAME and one.op == "="]
     names: set[str] = set()
     units: set[str] = set()
     for segment in segments:
@@ -105,22 +127,38 @@ def pushed(
                 text[column] = False
     conditions = []
     for one in matchers:
-        special = ("__name__", "le", "quantile", "job", "instance")
-        if one.op != "=" or not one.value or one.name in special:
+        if one.op != "=" or not one.value or one.name in (NAME, "le", "quantile"):
             continue
-        columns = [column for column, key in keys.items() if label_name(key) == one.name]
-        if not resource:
-            columns = [column for column in columns if not column.startswith(RESOURCE)]
-        by_place: dict[str, int] = {}
-        for column in columns:
-            place = RESOURCE if column.startswith(RESOURCE) else RECORD
-            by_place[place] = by_place.get(place, 0) + 1
-        if not columns:
+        wanted = _values(one, keys, resource=resource)
+        places = Counter(
+            RESOURCE if column.startswith(RESOURCE) else RECORD
+            for column, key in keys.items()
+            if column in wanted and label_name(key) == one.name
+        )
+        if not wanted:
             conditions.append("false")
-        elif all(text[column] for column in columns) and max(by_place.values()) == 1:
-            equal = [f"{quoted(column)} = {literal(one.value)}" for column in columns]
+        elif all(text[column] for column in wanted) and max(places.values(), default=1) == 1:
+            equal = [is_one_of(quoted(column), values) for column, values in wanted.items()]
             conditions.append(f"({' OR '.join(equal)})")
     return conditions
+
+
+def _values(matcher: Matcher, keys: dict[str, str], *, resource: bool) -> dict[str, list[str]]:
+    """What each attribute may be, by column, of which at least one must be, for a label to match.
+
+    `job` is made of two attributes with a slash between them, and either may have one itself.
+    """
+    wanted = {
+        column: [matcher.value]
+        for column, key in keys.items()
+        if label_name(key) == matcher.name and (resource or not column.startswith(RESOURCE))
+    }
+    source = {"job": SERVICE_NAME, "instance": SERVICE_INSTANCE}.get(matcher.name)
+    for column, key in keys.items():
+        if key == source and column.startswith(RESOURCE):
+            pieces = matcher.value.split("/") if matcher.name == "job" else [matcher.value]
+            wanted[column] = ["/".join(pieces[first:]) for first in range(len(pieces))]
+    return wanted
 
 
 def span_of(after_ms: int, until_ms: int) -> TimeRange:

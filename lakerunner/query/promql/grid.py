@@ -87,21 +87,28 @@ class Read(NamedTuple):
         matchers: The conditions.
         after_ms: Samples must lie after this time.
         until_ms: And not after this one.
+        latest: Of each series only the last sample counts, and all are evaluated at one time.
     """
 
     matchers: tuple[Matcher, ...]
     after_ms: int
     until_ms: int
+    latest: bool = False
 
 
 def reads(node: Node, grid: Grid) -> list[Read]:
     """What an expression reads: one for each distinct set of conditions."""
-    ranges: dict[tuple[Matcher, ...], tuple[int, int]] = {}
+    found: dict[tuple[Matcher, ...], Read] = {}
     scope = Scope(grid)
-    for matchers, after, until in _spans(node, grid.times[[0, -1]], scope):
-        low, high = ranges.get(matchers, (after, until))
-        ranges[matchers] = (min(low, after), max(high, until))
-    return [Read(matchers, after, until) for matchers, (after, until) in ranges.items()]
+    for one in _spans(node, grid.times[[0, -1]], scope):
+        known = found.get(one.matchers, one)
+        found[one.matchers] = Read(
+            one.matchers,
+            min(known.after_ms, one.after_ms),
+            max(known.until_ms, one.until_ms),
+            known.latest and one.latest and known.until_ms == one.until_ms,
+        )
+    return list(found.values())
 
 
 class Scope:
@@ -151,22 +158,23 @@ class Scope:
         return np.arange(first, int(ends.max()) + 1, step, dtype=np.int64)
 
 
-def _spans(
-    node: Node, ends: NDArray[np.int64], scope: Scope
-) -> Iterator[tuple[tuple[Matcher, ...], int, int]]:
-    """Which times each selector reads: `ends` are the first and last time of evaluation."""
+def _spans(node: Node, ends: NDArray[np.int64], scope: Scope) -> Iterator[Read]:
+    """What each selector reads: `ends` are the first and last time of evaluation."""
     match node:
         case Selector():
             moved = scope.moved(ends, node.moment)
             reach = scope.grid.lookback_ms
             ahead = reach if node.mode == "smoothed" else 0
-            yield node.matchers, int(moved.min()) - reach, int(moved.max()) + ahead
+            low, high = int(moved.min()), int(moved.max())
+            latest = low == high and not node.mode
+            yield Read(node.matchers, low - reach, high + ahead, latest)
         case Range(selector=selector):
             moved = scope.moved(ends, selector.moment)
             length = scope.length_ms(node.length)
             reach = scope.grid.lookback_ms if selector.mode else 0
             ahead = reach if selector.mode == "smoothed" else 0
-            yield selector.matchers, int(moved.min()) - length - reach, int(moved.max()) + ahead
+            low, high = int(moved.min()), int(moved.max())
+            yield Read(selector.matchers, low - length - reach, high + ahead)
         case Subquery():
             inner = scope.inner_times(node, ends)
             if len(inner):
@@ -174,7 +182,7 @@ def _spans(
         case Call(name="info"):
             yield from _spans(node.args[0], ends, scope)
             first = int(ends.min()) - scope.grid.lookback_ms
-            yield info_matchers(node), first, int(ends.max())
+            yield Read(info_matchers(node), first, int(ends.max()))
         case _:
             for child in children(node):
                 yield from _spans(child, ends, scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,8 @@ HINT_SHIFT = 8
 """Where in `flags` the `Hint` of a native histogram lies that came from Prometheus: two bits."""
 
 _HINT_MASK = 3
+_AT_ONCE = 1 << 16
+"""Numbers that are moved at once: what the cache of a processor holds."""
 
 NUMBER_COLUMNS = ("series_id", "timestamp", "start_timestamp", "value", "flags")
 """What is read of points that are numbers."""
@@ -63,15 +65,45 @@ COLUMNS_OF: dict[str, tuple[str, ...]] = {
 
 
 class Points(NamedTuple):
-    """What was read of the points of some streams.
+    """What was read of the points of some streams, as runs of points of one stream each.
 
     Attributes:
-        table: Their columns, each in one chunk.
-        stream: int64: which row of the table of streams each belongs to.
+        table: Their columns.
+        starts: int64: where each run begins.
+        stream: int64: which row of the table of streams each run belongs to.
     """
 
     table: pa.Table
+    starts: NDArray[np.int64]
     stream: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: pa.Table, known: NDArray[np.int64]) -> Points:
+        """Points of streams of which these are the ids."""
+        ids = np.asarray(table["series_id"])
+        starts = run_starts(ids)
+        order = np.argsort(known, kind="stable")
+        place = np.searchsorted(known[order], ids[starts])
+        return cls(table, starts, order[np.minimum(place, len(order) - 1)] if len(ids) else starts)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64: how long each run is."""
+        return np.diff(np.append(self.starts, self.table.num_rows))
+
+    def where(self, runs: NDArray[np.bool_]) -> Points:
+        """Some of the runs."""
+        if runs.all():
+            return self
+        lengths = self.lengths[runs]
+        chosen = self.table.take(pa.array(expand(self.starts[runs], lengths)))
+        return Points(chosen, np.cumsum(lengths) - lengths, self.stream[runs])
+
+
+def run_starts(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where runs of equal ids begin."""
+    inner = np.flatnonzero(ids[1:] != ids[:-1]) + 1
+    return np.concatenate([np.zeros(min(len(ids), 1), dtype=np.int64), inner])
 
 
 class _Cells(NamedTuple):
@@ -123,12 +155,14 @@ def to_samples(
     """
     place = np.full(len(delta), -1, dtype=np.int64)
     place[selected.rows] = np.arange(len(selected.rows))
-    series = place[points.stream]
-    table = points.table
-    if len(series) and series.min() < 0:
-        chosen = np.flatnonzero(series >= 0)
-        table, series = table.take(pa.array(chosen)), series[chosen]
-    labels, histograms = selected.labels, Histograms.empty()
+    points = points.where(place[points.stream] >= 0)
+    table, labels = points.table, selected.labels
+    if selected.kind in ("value", "sum", "count"):
+        found = _merged(points, place[points.stream], selected, delta[selected.rows])
+        if found is not None:
+            return found
+    series = np.repeat(place[points.stream], points.lengths)
+    histograms = Histograms.empty()
     cells, flags = _without_values(table, series)
     match selected.kind:
         case "value":
@@ -158,6 +192,95 @@ def to_samples(
         cells = cells._replace(series=renumbered[cells.series])
         labels, is_delta = labels.take(np.flatnonzero(fits)), is_delta[fits]
     return _ordered(cells, labels, is_delta, histograms)
+
+
+def _merged(
+    points: Points, series: NDArray[np.int64], selected: Selected, delta: NDArray[np.bool_]
+) -> Samples | None:
+    """Samples that are numbers, put in order run by run; None where that is not enough.
+
+    Segments are in order of series and time themselves, so there are long runs that only have to be
+    put one after the other, unless two of one series have times in common.
+
+    Args:
+        points: What was read.
+        series: int64: that of each run.
+        selected: The series.
+        delta: bool, one a series.
+    """
+    table, labels = points.table, selected.labels
+    group, first = labels.groups()
+    if len(first) < len(labels):
+        series, labels, delta = group[series], labels.take(first), delta[first]
+    time = np.empty(table.num_rows, dtype=np.int64)
+    end = 0
+    for chunk in table["timestamp"].chunks:
+        begin, end = end, end + len(chunk)
+        time[begin:end] = milliseconds(chunk)
+    starts, lengths = points.starts, points.lengths
+    turns = np.flatnonzero(time[1:] <= time[:-1])
+    if not np.isin(turns + 1, starts, assume_unique=True).all():
+        return None
+    order = np.lexsort((time[starts], series))
+    its, begins, ends = series[order], time[starts[order]], time[(starts + lengths - 1)[order]]
+    if not ((its[1:] > its[:-1]) | (begins[1:] > ends[:-1])).all():
+        return None
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.cumsum(lengths[order]) - lengths[order]
+    target = Target(starts, lengths, places)
+    flags = _filled(table["flags"], lambda column: numbers(column, np.int64))
+    stale = (flags & 1) == 1 if flags.any() else constant(0, table.num_rows, bool)
+    name = "value" if selected.kind == "value" else selected.kind
+    value = target.moved([numbers(one, np.float64, np.nan) for one in table[name].chunks])
+    counts = np.bincount(series, lengths, len(labels)).astype(np.int64)
+    return Samples(
+        labels,
+        np.zeros(len(labels), dtype=bool),
+        np.concatenate([[0], np.cumsum(counts)]),
+        target.moved([time]),
+        value,
+        constant(NO_HISTOGRAM, table.num_rows, np.int64),
+        target.moved([stale]),
+        target.moved([_filled(table["start_timestamp"], milliseconds)]),
+        Histograms.empty(),
+        delta,
+    )
+
+
+class Target(NamedTuple):
+    """Where runs go.
+
+    Attributes:
+        starts: int64: where each run begins.
+        lengths: int64.
+        places: int64: where it shall begin.
+    """
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    def moved(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """An array, given in parts, with its runs moved; one that is constant is not looked at."""
+        if not parts:
+            return np.zeros(0)
+        if parts[0].strides == (0,) and len(parts) == 1:
+            return parts[0]
+        result = np.empty(int(self.lengths.sum()), dtype=parts[0].dtype)
+        ends = self.starts + self.lengths
+        size = sum(len(part) for part in parts)
+        parts = [one for part in parts for one in np.array_split(part, -(-len(part) // _AT_ONCE))]
+        edges = np.cumsum([0, *(len(part) for part in parts)])
+        lows = np.searchsorted(ends, edges[:-1], side="right")
+        highs = np.searchsorted(self.starts, edges[1:], side="left")
+        if size != len(result):
+            raise ValueError(size)
+        for part, begin, low, high in zip(parts, edges, lows, highs, strict=False):
+            starts = np.maximum(self.starts[low:high], begin)
+            lengths = np.minimum(ends[low:high], begin + len(part)) - starts
+            at = self.places[low:high] + starts - self.starts[low:high]
+            result[expand(at, lengths)] = part
+        return result
 
 
 def _without_values(table: pa.Table, series: NDArray[np.int64]) -> tuple[_Cells, NDArray[np.int64]]:
@@ -202,15 +325,8 @@ def _ordered(
     if len(first) < len(labels):
         cells = cells._replace(series=group[cells.series])
         labels, delta = labels.take(first), delta[first]
-    time = cells.time
-    if len(time):
-        base = int(time.min())
-        width = int(time.max()) - base + 1
-        if width * max(len(labels), 1) < 2**62:
-            key = cells.series * width + (time - base)
-            order = None if (key[1:] > key[:-1]).all() else np.argsort(key, kind="stable")
-        else:
-            order = np.lexsort((time, cells.series))
+    if len(cells.time):
+        order = _order(cells.series, cells.time)
         if order is not None:
             cells = cells.take(order)
         same = (cells.series[1:] == cells.series[:-1]) & (cells.time[1:] == cells.time[:-1])
@@ -230,6 +346,24 @@ def _ordered(
         delta,
     )
     return _with_hints(samples) if histograms.size else samples
+
+
+def _order(series: NDArray[np.int64], time: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Which sample comes first in order of series and time, and so on; None if they are in order.
+
+    Segments are in that order themselves. So there are long runs that only have to be put one after
+    the other, unless two of one series have times in common.
+    """
+    ascends = (series[1:] == series[:-1]) & (time[1:] > time[:-1])
+    starts = np.concatenate([[0], np.flatnonzero(~ascends) + 1])
+    if (series[starts][1:] > series[starts][:-1]).all():
+        return None
+    ends = np.append(starts[1:], len(series))
+    runs = np.lexsort((time[starts], series[starts]))
+    its, begin, end = series[starts[runs]], time[starts[runs]], time[ends[runs] - 1]
+    if ((its[1:] > its[:-1]) | (begin[1:] > end[:-1])).all():
+        return expand(starts[runs], (ends - starts)[runs])
+    return np.lexsort((time, series))
 
 
 def _largest_of_each(cells: _Cells, histograms: Histograms) -> _Cells:

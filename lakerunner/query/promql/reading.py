@@ -12,18 +12,20 @@ from lakerunner.errors import QueryLimitError
 from lakerunner.query.promql.conditions import conditions, quoted, span_of, within
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Read
 from lakerunner.query.promql.labels import Labels
+from lakerunner.query.promql.point_columns import milliseconds
 from lakerunner.query.promql.points import (
     COLUMNS_OF,
     NUMBER_COLUMNS,
     Points,
     concat_samples,
     cut,
+    run_starts,
     to_samples,
 )
 from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,6 +41,8 @@ _BYTES_PER_POINT = {"value": 128, "info": 128, "sum": 128, "count": 128}
 _BYTES_PER_LISTED = 2048
 """About what a point takes while it becomes a sample, or samples, by the kind of its series: a
 number, or one with buckets or quantiles."""
+
+_ROWS_AT_ONCE = 1 << 16
 
 _POINTS = "points of it"
 """What the number of points of a series is called where series are listed: like no column."""
@@ -77,6 +81,7 @@ class _Stream(NamedTuple):
         ids: int64: the series of each stream.
         points: int64: how many points each has in the time range.
         selected: The series that fulfil the conditions, by kind.
+        numbers: The points themselves, if they were read with the streams.
     """
 
     read: Read
@@ -85,6 +90,7 @@ class _Stream(NamedTuple):
     ids: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
     points: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
     selected: tuple[Selected, ...] = ()
+    numbers: pa.Table | None = None
 
     def bytes(self) -> NDArray[np.int64]:
         """int64, one a stream: memory that its samples take."""
@@ -195,23 +201,53 @@ class Metrics:
     def _find(self, read: Read) -> _Stream:
         span = span_of(read.after_ms, read.until_ms)
         resource = self._reader.resource
-        known = conditions(read, self._reader.segments(span), resource=resource)
+        segments = self._reader.segments(span)
+        known = conditions(read, segments, resource=resource)
         if known is None:
             return _Stream(read)
-        where, keys = known
-        columns = ", ".join(["series_id", *IDENTITY, *map(quoted, sorted(keys))])
-        listed = f"SELECT {columns}, count(*) AS {quoted(_POINTS)}"
-        streams = self._ask(listed, [within(span), *where], f" GROUP BY {columns}")
+        columns = ["series_id", *IDENTITY, *map(quoted, sorted(known.keys))]
+        where = [within(span), *known.where]
+        rows = sum(one.rows for one in segments)
+        numbers = None
+        if known.narrow and rows * _BYTES_PER_POINT["value"] <= self._reader.memory_bytes:
+            # All of it is likely to be wanted, and fits in memory: it is read at once.
+            streams, numbers = self._read_together(columns, where, latest=read.latest)
+        else:
+            listed = f"SELECT {', '.join(columns)}, count(*) AS {quoted(_POINTS)}"
+            streams = self._ask(listed, where, f" GROUP BY {', '.join(columns)}")
         # The last digit of a sum depends on the order of what is added up: always the same one.
         streams = streams.take(pa.array(np.argsort(np.asarray(streams["series_id"]), stable=True)))
         delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
-        selected = select_streams(streams, keys, read.matchers, resource=resource)
+        selected = select_streams(streams, known.keys, read.matchers, resource=resource)
         ids, points = np.asarray(streams["series_id"]), np.asarray(streams[_POINTS])
-        return _Stream(read, tuple(where), delta, ids, points, tuple(selected))
+        chosen = tuple(selected)
+        return _Stream(read, tuple(known.where), delta, ids, points, chosen, numbers)
+
+    def _read_together(
+        self, columns: Sequence[str], where: Sequence[str], *, latest: bool
+    ) -> tuple[pa.Table, pa.Table]:
+        """The streams that there are, and the numbers of their points, in one scan."""
+        streams: list[pa.Table] = []
+
+        def kept(part: pa.Table) -> pa.Table:
+            starts = run_starts(np.asarray(part["series_id"]))
+            lengths = np.diff(np.append(starts, part.num_rows))
+            described = part.drop_columns(list(NUMBER_COLUMNS[1:])).combine_chunks()
+            described = described.take(pa.array(starts))
+            streams.append(described.append_column(_POINTS, pa.array(lengths)))
+            numbers = part.select(NUMBER_COLUMNS).combine_chunks()
+            return latest_rows(numbers) if latest else numbers
+
+        wanted = [*columns, *NUMBER_COLUMNS[1:]]
+        numbers = self._ask(f"SELECT {', '.join(wanted)}", where, kept=kept)
+        return _distinct(pa.concat_tables(streams)), numbers
 
     def _points(
         self, selected: Selected, stream: _Stream, read: Read, piece: Piece | None = None
     ) -> Samples:
+        if stream.numbers is not None and not COLUMNS_OF[selected.kind]:
+            points = Points.of(stream.numbers, stream.ids)
+            return to_samples(points, selected, stream.delta, read.matchers)
         # Whether a counter of a native histogram was reset is told by the sample before it.
         after_ms = read.after_ms - (DEFAULT_LOOKBACK_MS if selected.kind == "native" else 0)
         wanted = np.unique(stream.ids[selected.rows])
@@ -221,16 +257,26 @@ class Metrics:
             where.append(f"series_id IN ({', '.join(map(str, wanted.tolist()))})")
         elif piece is not None:
             where.append(f"series_id BETWEEN {piece.first} AND {piece.last}")
-        table = self._ask(f"SELECT {columns}", where).combine_chunks()
-        points = Points(table, _places(np.asarray(table["series_id"]), stream.ids))
+        kept = latest_rows if read.latest and selected.kind != "native" else None
+        table = self._ask(f"SELECT {columns}", where, kept=kept).combine_chunks()
+        points = Points.of(table, stream.ids)
         return cut(to_samples(points, selected, stream.delta, read.matchers), read.after_ms)
 
-    def _ask(self, select: str, where: Sequence[str], grouped: str = "") -> pa.Table:
+    def _ask(
+        self,
+        select: str,
+        where: Sequence[str],
+        grouped: str = "",
+        kept: Callable[[pa.Table], pa.Table] | None = None,
+    ) -> pa.Table:
+        """Ask the lake, and keep of some rows after the others what `kept` makes of them."""
         result = self._reader.ask(f"{select} FROM metrics WHERE {' AND '.join(where)}{grouped}")
-        batches: list[pa.RecordBatch] = []
+        parts: list[pa.Table] = []
         taken = 0
-        for batch in result:
-            taken += batch.nbytes
+        for batches in _gathered(result):
+            part = pa.Table.from_batches(batches, result.schema)
+            part = part if kept is None else kept(part)
+            taken += part.nbytes
             if taken > self._reader.memory_bytes:
                 raise QueryLimitError(
                     f"a selector finds more than {self._reader.memory_bytes:,} bytes of series or "
@@ -238,22 +284,57 @@ class Metrics:
                     "query_memory_bytes",
                     limit="query_memory_bytes",
                 )
-            batches.append(batch)
+            parts.append(part)
         self.results.append(result)
-        return pa.Table.from_batches(batches, result.schema)
+        if parts:
+            return pa.concat_tables(parts)
+        nothing = result.schema.empty_table()
+        return nothing if kept is None else kept(nothing)
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Batches, some at a time, so that what is done with them is done less often."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        pending.append(batch)
+        if sum(one.num_rows for one in pending) >= _ROWS_AT_ONCE:
+            yield pending
+            pending = []
+    if pending:
+        yield pending
+
+
+def latest_rows(points: pa.Table) -> pa.Table:
+    """The last point of each run of points of one series; all points where they are in no order.
+
+    Points of one millisecond stay, for the largest of them counts.
+    """
+    ids, time = np.asarray(points["series_id"]), milliseconds(points["timestamp"])
+    same = ids[1:] == ids[:-1]
+    if (same & (time[1:] <= time[:-1])).any():
+        return points
+    return points.take(pa.array(np.flatnonzero(np.append(~same, np.ones(len(ids[:1]), bool)))))
+
+
+def _distinct(streams: pa.Table) -> pa.Table:
+    """Streams of several runs of points as one each, with all their points.
+
+    An id tells all but whether points are what was added, and whether they may fall.
+    """
+    known, first, place = np.unique(
+        np.asarray(streams["series_id"]), return_index=True, return_inverse=True
+    )
+    for name in ("temporality", "is_monotonic"):
+        column = streams[name].combine_chunks()
+        if not column.equals(column.take(pa.array(first[place]))):
+            columns = [one for one in streams.schema.names if one != _POINTS]
+            found = streams.group_by(columns, use_threads=False).aggregate([(_POINTS, "sum")])
+            return found.rename_columns([*columns, _POINTS])
+    points = np.bincount(place, np.asarray(streams[_POINTS]), len(known)).astype(np.int64)
+    chosen = streams.take(pa.array(first)).drop_columns([_POINTS])
+    return chosen.append_column(_POINTS, pa.array(points))
 
 
 def _share(part: Read, whole: Read) -> float:
     """How much of the time of a selector a part of it covers."""
     return (part.until_ms - part.after_ms) / max(whole.until_ms - whole.after_ms, 1)
-
-
-def _places(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each id stands among those that are known; ids come in long runs of equal ones."""
-    if not len(ids):
-        return np.zeros(0, dtype=np.int64)
-    starts = np.concatenate([[0], np.flatnonzero(ids[1:] != ids[:-1]) + 1])
-    order = np.argsort(known, kind="stable")
-    place = np.searchsorted(known[order], ids[starts])
-    found = order[np.minimum(place, len(order) - 1)]
-    return np.repeat(found, np.diff(np.append(starts, len(ids))))
