@@ -121,6 +121,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             none.
         promql_resource_labels: Whether the attributes of resources are labels of every series in
             PromQL. Otherwise only `job` and `instance` are, and `target_info` has the rest.
+        promql_rollups: Whether PromQL reads tiers instead of points where that gives the same
+            answer.
         retention: How long rows are kept, by their own times: `"30d"`, `"forever"`, or `"default"`
             for 30 days; for all, or by table, and for `metrics_rollup` by resolution. What is not
             named is kept for ever. See `lakerunner.policies.retention`.
@@ -161,6 +163,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_wait_seconds: float = QUERY_WAIT_SECONDS
     query_verify: Literal["local", "all", "none"] = "local"
     promql_resource_labels: bool = True
+    promql_rollups: bool = True
     retention: Kept = {}
     organizations: dict[str, OrganizationSettings] = {}
 

@@ -424,6 +424,59 @@ def _chosen(
     return 0
 
 
+def choose_exact(
+    points: Sequence[Segment],
+    tiers: Sequence[Segment],
+    span: tuple[int, int],
+    every_ns: int,
+    settings: TierSettings,
+) -> list[TierRange]:
+    """Where to read what must be answered as from the points: one tier, and points elsewhere.
+
+    A tier does where it holds exactly the points that are still there, and its buckets end wherever
+    a range does. Of those that do, the one is taken with which the fewest rows are read.
+
+    Args:
+        points: Live segments of points, of all windows that the range touches.
+        tiers: Live tier segments of these windows.
+        span: From start to end, both multiples of `every_ns`.
+        every_ns: All ranges begin and end at multiples of it.
+        settings: Which tiers there are. Windows from before its points expire are not read of any.
+
+    Returns:
+        The range in parts, in order; a single one of the points where no tier helps.
+    """
+    start_ns, end_ns = span
+    by_point = _by_window(points, settings.window_ns)
+    by_tier = _by_window(tiers, settings.window_ns)
+    best, least = [TierRange(start_ns, end_ns, 0)], sum(one.rows for one in points)
+    for each in sorted({one.resolution_ns for one in tiers}, reverse=True):
+        if every_ns % each:
+            continue
+        parts, rows = [], 0
+        for start, end in windows(points, tiers, settings):
+            live = _touching(_within(by_point, start, end, settings.window_ns), start, end)
+            held = _touching(_within(by_tier, start, end, settings.window_ns), start, end)
+            tier = [one for one in held if one.resolution_ns == each]
+            same = settings.keeps(each, start) and start >= settings.points_since_ns
+            same = same and bool(tier) and _equal(tier, live)
+            rows += sum(one.rows for one in (tier if same else live))
+            low, high = max(start, start_ns), min(end, end_ns)
+            if low < high:
+                parts.append(TierRange(low, high, each if same else 0))
+        if rows < least and any(part.resolution_ns for part in parts):
+            best, least = _joined(parts, start_ns, end_ns), rows
+    return best
+
+
+def _equal(tier: Sequence[Segment], live: Sequence[Segment]) -> bool:
+    """Whether the segments of a tier hold the points that are there, and no others."""
+    known = _ids(one.inputs for one in tier)
+    there = _ids(_stands_for(one) for one in live)
+    made = all(one.kind == "rollup" for one in tier)
+    return made and known <= there and all(_covered(one, known) for one in live)
+
+
 def _joined(parts: Sequence[TierRange], start_ns: int, end_ns: int) -> list[TierRange]:
     """Neighbours of one resolution as one, with the gaps between them, where nothing is."""
     joined: list[TierRange] = []

@@ -34,7 +34,8 @@ class Exact(NamedTuple):
     Attributes:
         known: bool: all of this is known. It is not where two points share a millisecond, or some
             came too late to be told in order.
-        resets: int64: how often the counter began again between two points.
+        resets: int64: how often the counter began again between two points. Between the first and
+            the second one, where `next_time` is told, is not counted.
         reset_sum: float64: the sum of what it had reached before.
         whole: bool: all values are whole numbers, and their sum is exact.
         first_start: int64, nanoseconds: since when the first point counts; 0 if it does not say.
@@ -120,13 +121,14 @@ def exact_of_points(
     inner[starts] = False
     fell, twice, before = np.zeros(size, np.bool_), np.zeros(size, np.bool_), np.zeros(size)
     before[1:] = values[:-1]
-    fell[1:] = _again(values[:-1], values[1:], time[:-1], points.start[1:])
+    fell[1:] = began_again(values[:-1], values[1:], time[:-1], points.start[1:])
     twice[1:] = time[1:] == time[:-1]
-    fell &= inner
     ends = np.append(starts[1:], size)
+    fell &= inner
     on_edge = points.time[starts] // resolution_ns * (resolution_ns // _NS_PER_MS) == time[starts]
     second = np.minimum(starts + 1, size - 1)
     has_next = on_edge & (ends - starts > 1)
+    fell[starts[has_next] + 1] = False
     rest = values.copy()
     rest[starts[has_next]] = np.nan
     with np.errstate(invalid="ignore", over="ignore"):
@@ -146,13 +148,20 @@ def exact_of_points(
     )
 
 
-def _again(
+def began_again(
     before: NDArray[np.float64],
     after: NDArray[np.float64],
     before_ms: NDArray[np.int64],
     start_ns: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Whether a counter began again between two points: it fell, or says that it began since."""
+    """Whether a counter began again between two points: it fell, or says that it began since.
+
+    Args:
+        before: float64: the value of the earlier one of each pair.
+        after: float64: that of the later one.
+        before_ms: int64: when the earlier one was, in milliseconds.
+        start_ns: int64: since when the later one counts, in nanoseconds; 0 if it does not say.
+    """
     start = start_ns // _NS_PER_MS
     result: NDArray[np.bool_] = (after < before) | ((start > 0) & (start > before_ms))
     return result
@@ -199,7 +208,7 @@ def exact_of_buckets(
     last_ms = ends.last_time // _NS_PER_MS
     fell, mixed, before = np.zeros(size, np.bool_), np.zeros(size, np.bool_), np.zeros(size)
     before[1:] = ends.last[:-1]
-    fell[1:] = _again(ends.last[:-1], ends.first[1:], last_ms[:-1], told.first_start[1:])
+    fell[1:] = began_again(ends.last[:-1], ends.first[1:], last_ms[:-1], told.first_start[1:])
     mixed[1:] = ends.first_time[1:] // _NS_PER_MS <= last_ms[:-1]
     fell &= inner
     begin = ends.bucket[starts] // resolution_ns * resolution_ns
@@ -209,6 +218,14 @@ def exact_of_buckets(
     second = np.minimum(starts + 1, size - 1)
     has_next = on_edge & (~alone | several)
     own = on_edge & ~alone
+    fell[starts[has_next & alone] + 1] = False
+    # What a bucket says of its first point apart is told of the longer one only at its own edge.
+    told_apart = told.next_time > 0
+    told_apart[starts[own]] = False
+    first_ms = ends.first_time // _NS_PER_MS
+    inside = told_apart & began_again(ends.first, told.next_value, first_ms, told.next_start)
+    resets = told.resets + fell + inside
+    lost = np.where(fell, before, 0.0) + np.where(inside, ends.first, 0.0)
     rest_min, rest_max = ends.least.copy(), ends.most.copy()
     at = starts[on_edge]
     rest_min[at], rest_max[at] = told.next_min[at], told.next_max[at]
@@ -218,8 +235,8 @@ def exact_of_buckets(
         whole &= np.add.reduceat(size_of, starts) < _WHOLE_BELOW
     return Exact(
         np.logical_and.reduceat(told.known & ~(mixed & inner), starts),
-        np.add.reduceat(told.resets + fell, starts),
-        np.add.reduceat(told.reset_sum + np.where(fell, before, 0.0), starts),
+        np.add.reduceat(resets, starts),
+        np.add.reduceat(told.reset_sum + lost, starts),
         whole,
         told.first_start[starts],
         np.where(has_next, np.where(own, told.next_time[starts], ends.first_time[second]), 0),

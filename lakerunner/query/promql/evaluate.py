@@ -19,7 +19,7 @@ from lakerunner.query.promql.binary import (
 from lakerunner.query.promql.calls import INSTANT_CALLS
 from lakerunner.query.promql.checks import type_of
 from lakerunner.query.promql.extended import Extended, smoothed_instant
-from lakerunner.query.promql.grid import Grid, Read, Scope, reads
+from lakerunner.query.promql.grid import SUMMED, Grid, Read, Scope, reads
 from lakerunner.query.promql.histogram_calls import HISTOGRAM_CALLS
 from lakerunner.query.promql.histograms import Hint
 from lakerunner.query.promql.labels import NAME
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakerunner.query.promql.reading import Piece
+    from lakerunner.query.promql.summed import Summed
 
     Value = Vector | NDArray[np.float64] | str
 
@@ -67,6 +68,14 @@ class SeriesSource(Protocol):
 
     def select(self, read: Read, piece: Piece | None = None) -> Samples:
         """The samples of the series that fulfil the conditions, or of a piece of them."""
+        ...
+
+    def summed(self, read: Read) -> Summed | None:
+        """What they were summed up to, where that may do instead."""
+        ...
+
+    def refuse_sums(self, read: Read) -> None:
+        """It does not: from now on `summed` says None."""
         ...
 
 
@@ -143,6 +152,9 @@ class Evaluator:
         """What a node that is no range evaluates to, at each of some ascending times."""
         if pieces := self._pieces(node):
             return self._in_pieces(node, times, pieces)
+        return self._evaluated(node, times)
+
+    def _evaluated(self, node: Node, times: NDArray[np.int64]) -> Value:
         match node:
             case Number(value=value):
                 found: Value = np.full(len(times), value)
@@ -158,6 +170,10 @@ class Evaluator:
                 found = self._binary(node, times)
             case Aggregation():
                 found = self._aggregated(node, times)
+            case Call(name=name) if (
+                name in SUMMED and (summed := self.from_sums(node, times)) is not None
+            ):
+                found = summed
             case Call():
                 found = CALLS[node.name](self, node, times)
             case _:
@@ -168,7 +184,7 @@ class Evaluator:
         """The pieces in which the samples of a node are to be read; nothing if at once."""
         if self._piece is not None or (matchers := lone_selector(node)) is None:
             return ()
-        if matchers in self._samples:
+        if matchers in self._samples or self._source.summed(self._reads[matchers]) is not None:
             return ()
         pieces = self._source.pieces(self._reads[matchers])
         return pieces if len(pieces) > 1 else ()
@@ -217,6 +233,24 @@ class Evaluator:
         if found is None:
             found = self._source.select(self._reads[matchers], self._piece)
             self._samples[matchers] = found
+        return found
+
+    def from_sums(self, node: Call, times: NDArray[np.int64]) -> Vector | None:
+        """What a function of a range gives by what its samples were summed up to; else None."""
+        inner = unwrap(node.args[0])
+        if not isinstance(inner, Range) or inner.selector.mode:
+            return None
+        read = self._reads[inner.selector.matchers]
+        summed = self._source.summed(read)
+        if summed is None:
+            return None
+        ends = self.scope.moved(times, inner.selector.moment)
+        length = self.scope.length_ms(inner.length)
+        found = summed.answer(node.name, ends, length, self.notes_at(node.args[0]))
+        if found is None:
+            self._source.refuse_sums(read)
+            if pieces := self._pieces(node):
+                return self._in_pieces(node, times, pieces)
         return found
 
     def _selected(self, node: Selector, times: NDArray[np.int64]) -> Vector:

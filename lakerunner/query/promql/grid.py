@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from math import gcd
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,7 @@ from lakerunner.query.promql.syntax import (
     Matcher,
     Moment,
     Node,
+    Parens,
     Range,
     Selector,
     Subquery,
@@ -39,6 +41,13 @@ MAX_STEPS = 11_000
 """More steps than any screen has columns; what Prometheus allows."""
 
 _NS_PER_MS = 1_000_000
+
+SUMMED = frozenset(
+    "avg_over_time count_over_time delta first_over_time increase last_over_time max_over_time "
+    "min_over_time present_over_time rate resets sum_over_time ts_of_first_over_time "
+    "ts_of_last_over_time".split()
+)
+"""Functions of ranges that need not see every sample, but what is told of several together."""
 
 DEFAULT_LOOKBACK_MS = 300_000
 DEFAULT_SUBQUERY_STEP_MS = 60_000
@@ -88,25 +97,29 @@ class Read(NamedTuple):
         after_ms: Samples must lie after this time.
         until_ms: And not after this one.
         latest: Of each series only the last sample counts, and all are evaluated at one time.
+        every_ms: All that is asked for are ranges that begin and end at multiples of it, of
+            functions of `SUMMED`; 0 where that is not so.
     """
 
     matchers: tuple[Matcher, ...]
     after_ms: int
     until_ms: int
     latest: bool = False
+    every_ms: int = 0
 
 
 def reads(node: Node, grid: Grid) -> list[Read]:
     """What an expression reads: one for each distinct set of conditions."""
     found: dict[tuple[Matcher, ...], Read] = {}
     scope = Scope(grid)
-    for one in _spans(node, grid.times[[0, -1]], scope):
+    for one in _spans(node, grid.times[[0, -1]], scope, grid.step_ms):
         known = found.get(one.matchers, one)
         found[one.matchers] = Read(
             one.matchers,
             min(known.after_ms, one.after_ms),
             max(known.until_ms, one.until_ms),
             known.latest and one.latest and known.until_ms == one.until_ms,
+            gcd(known.every_ms, one.every_ms) if known.every_ms and one.every_ms else 0,
         )
     return list(found.values())
 
@@ -158,8 +171,18 @@ class Scope:
         return np.arange(first, int(ends.max()) + 1, step, dtype=np.int64)
 
 
-def _spans(node: Node, ends: NDArray[np.int64], scope: Scope) -> Iterator[Read]:
-    """What each selector reads: `ends` are the first and last time of evaluation."""
+def _spans(
+    node: Node, ends: NDArray[np.int64], scope: Scope, step_ms: int, *, summed: bool = False
+) -> Iterator[Read]:
+    """What each selector reads.
+
+    Args:
+        node: An expression.
+        ends: int64: the first and the last time of evaluation.
+        scope: Durations and times of the query.
+        step_ms: From one time of evaluation to the next.
+        summed: It is the range of a function of `SUMMED`.
+    """
     match node:
         case Selector():
             moved = scope.moved(ends, node.moment)
@@ -174,18 +197,23 @@ def _spans(node: Node, ends: NDArray[np.int64], scope: Scope) -> Iterator[Read]:
             reach = scope.grid.lookback_ms if selector.mode else 0
             ahead = reach if selector.mode == "smoothed" else 0
             low, high = int(moved.min()), int(moved.max())
-            yield Read(selector.matchers, low - length - reach, high + ahead)
+            step = step_ms if selector.moment.at is None else 0
+            every = 0 if selector.mode or not summed else gcd(low, step, length)
+            yield Read(selector.matchers, low - length - reach, high + ahead, every_ms=every)
         case Subquery():
             inner = scope.inner_times(node, ends)
             if len(inner):
-                yield from _spans(node.expr, inner[[0, -1]], scope)
+                step = int(inner[1] - inner[0]) if len(inner) > 1 else 0
+                yield from _spans(node.expr, inner[[0, -1]], scope, step)
         case Call(name="info"):
-            yield from _spans(node.args[0], ends, scope)
+            yield from _spans(node.args[0], ends, scope, step_ms)
             first = int(ends.min()) - scope.grid.lookback_ms
             yield Read(info_matchers(node), first, int(ends.max()))
         case _:
+            inside = isinstance(node, Parens) and summed
+            inside |= isinstance(node, Call) and node.name in SUMMED
             for child in children(node):
-                yield from _spans(child, ends, scope)
+                yield from _spans(child, ends, scope, step_ms, summed=inside)
 
 
 def info_matchers(node: Call) -> tuple[Matcher, ...]:

@@ -69,7 +69,7 @@ def extrapolated(windows: Windows, notes: Notes, *, counter: bool, per_second: b
         plain |= delta[:, None] & (count == 1) & (histograms == 0)
     value = _grown(windows, plain, counter=counter) / seconds
     if counter and plain.any():
-        _note_names(windows.samples, by_series(plain), notes)
+        note_counters(windows.samples, by_series(plain), notes)
     native = (histograms == count) & (several | (delta[:, None] & (count > 0)))
     vector = windows.vector(plain, value).drop_names()
     if not native.any():
@@ -86,11 +86,80 @@ def with_histograms(vector: Vector, where: NDArray[np.bool_], made: Histograms) 
     return vector._replace(present=vector.present | where, histogram=number, histograms=made)
 
 
-def _note_names(samples: Samples, series: NDArray[np.bool_], notes: Notes) -> None:
+def note_counters(samples: Samples, series: NDArray[np.bool_], notes: Notes) -> None:
+    """Note of some series that their names are not those of counters."""
     names = samples.labels.take(np.flatnonzero(series)).texts(NAME).fill_null("")
     for name in names.unique().to_pylist():
         if name and not name.endswith(("_total", "_sum", "_count", "_bucket")):
             notes.annotations.maybe_no_counter(name, notes.place)
+
+
+class Growth(NamedTuple):
+    """What is known of the samples of each range, to tell by how much they grew.
+
+    Attributes:
+        begin: int64, milliseconds, series by steps: the time of the first.
+        end: int64, milliseconds: of the last.
+        first: float64: the value of the first.
+        last: float64.
+        count: int64: how many.
+        ends: int64, milliseconds, by step: where the range ends.
+        length_ms: How long it is.
+    """
+
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+    first: NDArray[np.float64]
+    last: NDArray[np.float64]
+    count: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    length_ms: int
+
+    @classmethod
+    def of(cls, windows: Windows) -> Growth:
+        """Of the samples of ranges; there must be some."""
+        samples, first, last = windows.samples, windows.first(), windows.last()
+        time, value = samples.time, samples.value
+        return cls(
+            *(time[first], time[last], value[first], value[last]),
+            *(windows.lengths, windows.ends, windows.length_ms),
+        )
+
+    def extrapolated(
+        self, lost: NDArray[np.float64] | None, *, counter: bool
+    ) -> NDArray[np.float64]:
+        """What numbers grew by, extrapolated to the ends of the range.
+
+        Args:
+            lost: float64, series by steps: what a counter had reached before it began again; None
+                for nothing.
+            counter: It never falls below 0.
+        """
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            grown = self.last - self.first
+            if lost is not None:
+                grown = grown + lost
+            return grown * self.reach(grown, self.first, counter=counter)
+
+    def reach(
+        self, grown: NDArray[np.float64], first_value: NDArray[np.float64], *, counter: bool
+    ) -> NDArray[np.float64]:
+        """How much longer the range is, as far as it counts, than from first to last sample."""
+        ends = self.ends[None, :]
+        to_start = (self.begin - (ends - self.length_ms)) / 1000
+        to_end = (ends - self.end) / 1000
+        sampled = (self.end - self.begin) / 1000
+        usual = sampled / np.maximum(self.count - 1, 1)
+        far = usual * _THRESHOLD
+        to_start = np.where(to_start >= far, usual / 2, to_start)
+        if counter:
+            until_zero = np.where(
+                (grown > 0) & (first_value >= 0), sampled * (first_value / grown), to_start
+            )
+            to_start = np.minimum(to_start, until_zero)
+        to_end = np.where(to_end >= far, usual / 2, to_end)
+        result: NDArray[np.float64] = (sampled + to_start + to_end) / sampled
+        return result
 
 
 def _grown(windows: Windows, wanted: NDArray[np.bool_], *, counter: bool) -> NDArray[np.float64]:
@@ -98,47 +167,16 @@ def _grown(windows: Windows, wanted: NDArray[np.bool_], *, counter: bool) -> NDA
     samples = windows.samples
     if not len(samples.time):
         return np.zeros(windows.lo.shape)
-    first, last = windows.first(), windows.last()
-    value = samples.value
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        grown = value[last] - value[first]
-        if counter:
-            lost = np.where(float_resets(samples), np.roll(value, 1), 0.0)
-            if lost.any():
-                grown = grown + run_sums(lost, np.minimum(windows.lo + 1, windows.hi), windows.hi)
-        factor = _reach(windows, grown, value[first], counter=counter)
-        result = grown * factor
+    value, lost = samples.value, None
+    if counter:
+        fallen = np.where(float_resets(samples), np.roll(value, 1), 0.0)
+        if fallen.any():
+            lost = run_sums(fallen, np.minimum(windows.lo + 1, windows.hi), windows.hi)
+    result = Growth.of(windows).extrapolated(lost, counter=counter)
     if samples.delta.any():
         added = run_sums(value, windows.lo, windows.hi)
         result = np.where(samples.delta[:, None], added, result)
     return np.where(wanted, result, 0.0)
-
-
-def _reach(
-    windows: Windows,
-    grown: NDArray[np.float64],
-    first_value: NDArray[np.float64],
-    *,
-    counter: bool,
-) -> NDArray[np.float64]:
-    """How much longer the range is, as far as it counts, than from its first sample to its last."""
-    time = windows.samples.time
-    begin, end = time[windows.first()], time[windows.last()]
-    ends = windows.ends[None, :]
-    to_start = (begin - (ends - windows.length_ms)) / 1000
-    to_end = (ends - end) / 1000
-    sampled = (end - begin) / 1000
-    usual = sampled / np.maximum(windows.lengths - 1, 1)
-    far = usual * _THRESHOLD
-    to_start = np.where(to_start >= far, usual / 2, to_start)
-    if counter:
-        until_zero = np.where(
-            (grown > 0) & (first_value >= 0), sampled * (first_value / grown), to_start
-        )
-        to_start = np.minimum(to_start, until_zero)
-    to_end = np.where(to_end >= far, usual / 2, to_end)
-    result: NDArray[np.float64] = (sampled + to_start + to_end) / sampled
-    return result
 
 
 def float_resets(samples: Samples) -> NDArray[np.bool_]:
@@ -211,7 +249,7 @@ def _grown_histograms(
         grown[cells] = made.amount
         first_count = np.zeros(wanted.shape)
         first_count[cells] = samples.histograms.amount[number[lo]]
-        factor = _reach(windows, grown, first_count, counter=counter)[cells]
+        factor = Growth.of(windows).reach(grown, first_count, counter=counter)[cells]
     made = made.scale(np.where(delta, 1.0, factor)).with_hint(Hint.GAUGE)
     found = np.zeros(wanted.shape, dtype=bool)
     found[row[~bad], step[~bad]] = True

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import QueryLimitError
+from lakerunner.model.times import TimeRange
+from lakerunner.policies.rollup import choose_exact
 from lakerunner.query.promql.conditions import conditions, quoted, span_of, within
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Read
 from lakerunner.query.promql.labels import Labels
@@ -22,16 +24,20 @@ from lakerunner.query.promql.points import (
     run_starts,
     to_samples,
 )
+from lakerunner.query.promql.summed import BUCKET_COLUMNS, Summed, bucket_runs, sample_runs
 from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from lakerunner.model.deletion import Deletion
     from lakerunner.model.segment import Segment
-    from lakerunner.model.times import TimeRange
+    from lakerunner.policies.rollup import TierRange, TierSettings
     from lakerunner.query.promql.series import Samples
+    from lakerunner.query.promql.summed import Runs
+    from lakerunner.query.promql.syntax import Matcher
     from lakerunner.query.result import Result
 
 _FEW_SERIES = 1000
@@ -42,6 +48,10 @@ _BYTES_PER_LISTED = 2048
 """About what a point takes while it becomes a sample, or samples, by the kind of its series: a
 number, or one with buckets or quantiles."""
 
+_BYTES_PER_RUN = 256
+"""About what a bucket takes while it becomes a run, or two."""
+
+_NS_PER_MS = 1_000_000
 _ROWS_AT_ONCE = 1 << 16
 
 _POINTS = "points of it"
@@ -55,13 +65,97 @@ class Reader(NamedTuple):
         ask: Answers a query in SQL; all of them of one state of the lake.
         segments: The segments of the metrics in that state that may hold rows of a time range.
         memory_bytes: About how much samples and steps may take up at once.
+        tiers: What a selector may be read of instead of its points; None for nothing else.
         resource: Whether the attributes of resources are labels.
     """
 
     ask: Callable[[str], Result]
     segments: Callable[[TimeRange], Sequence[Segment]]
     memory_bytes: int
+    tiers: Callable[[Read], TierReading | None]
     resource: bool = True
+
+
+class TierReading(NamedTuple):
+    """Where a selector is read of a tier, and where of points.
+
+    Attributes:
+        parts: The time in parts, in order.
+        buckets: Segments of the tier.
+        points: Segments of points.
+        until_ms: What lies later is not read.
+    """
+
+    parts: Sequence[TierRange]
+    buckets: Sequence[Segment]
+    points: Sequence[Segment]
+    until_ms: int
+
+    @property
+    def resolution_ns(self) -> int:
+        """That of the tier."""
+        return max(one.resolution_ns for one in self.parts)
+
+    def of(self, table: str) -> tuple[Sequence[Segment], list[TimeRange]]:
+        """The segments of a table that are read, and of which time."""
+        is_tier = table == "metrics_rollup"
+        end_ns = span_of(0, self.until_ms).end_ns
+        spans = [
+            TimeRange(one.start_ns, min(one.end_ns, end_ns))
+            for one in self.parts
+            if bool(one.resolution_ns) == is_tier and one.start_ns < end_ns
+        ]
+        return (self.buckets if is_tier else self.points), spans
+
+    def where(self, table: str) -> list[str]:
+        """Conditions on the rows of a table that are read."""
+        spans = self.of(table)[1]
+        whole = TimeRange(spans[0].start_ns, spans[-1].end_ns)
+        conditions = [within(whole)]
+        if len(spans) > 1:
+            conditions.append(f"({' OR '.join(f'({within(one)})' for one in spans)})")
+        if table == "metrics_rollup":
+            conditions.append(f"resolution_ns = {self.resolution_ns}")
+        return conditions
+
+
+def tier_reading(
+    read: Read,
+    segments: Callable[[str, TimeRange], Sequence[Segment]],
+    settings: TierSettings,
+    deletions: Sequence[Deletion],
+) -> TierReading | None:
+    """What a selector may be read of instead of its points; None where no tier answers the same.
+
+    Args:
+        read: The selector.
+        segments: Those of a table that touch a time range, in one state of the lake.
+        settings: Which tiers there are.
+        deletions: Of points and buckets, that are still to be made: rows are not seen any more that
+            the files still hold.
+    """
+    every = read.every_ms * _NS_PER_MS
+    start, end = read.after_ms * _NS_PER_MS, read.until_ms * _NS_PER_MS + every
+    length = settings.window_ns
+    wide = TimeRange(start // length * length, -(-end // length) * length)
+    if any(one.start_ns < wide.end_ns and one.end_ns > wide.start_ns for one in deletions):
+        return None
+    tiers = segments("metrics_rollup", wide)
+    if not tiers:
+        return None
+    points = segments("metrics", wide)
+    parts = choose_exact(points, tiers, (start, end), every, settings)
+    resolution = max(one.resolution_ns for one in parts)
+    if not resolution:
+        return None
+    buckets = [one for one in tiers if one.resolution_ns == resolution]
+    raw = [part for part in parts if not part.resolution_ns]
+    read_points = [
+        one
+        for one in points
+        if any(part.start_ns <= one.max_timestamp_ns and one.min_timestamp_ns < part.end_ns for part in raw)
+    ]
+    return TierReading(parts, buckets, read_points, read.until_ms)
 
 
 class Piece(NamedTuple):
@@ -115,13 +209,21 @@ class Metrics:
     def __init__(self, reader: Reader, wanted: Sequence[Read]) -> None:
         self._reader = reader
         self.results: list[Result] = []
-        self._streams = {read.matchers: self._find(read) for read in wanted}
+        self._streams: dict[tuple[Matcher, ...], _Stream] = {}
+        self._summed: dict[tuple[Matcher, ...], Summed] = {}
+        self._wanted = {read.matchers: read for read in wanted}
+        for read in wanted:
+            if (summed := self._sum_up(read)) is not None:
+                self._summed[read.matchers] = summed
+            else:
+                self._streams[read.matchers] = self._find(read)
 
     @property
     def series(self) -> int:
         """How many series the selector with the most of them reads."""
-        found = self._streams.values()
-        return max((sum(len(s.labels) for s in one.selected) for one in found), default=0)
+        found = [sum(len(s.labels) for s in one.selected) for one in self._streams.values()]
+        found += [len(one.samples.labels) for one in self._summed.values()]
+        return max(found, default=0)
 
     def steps(self, steps: int, step_ms: int) -> int:
         """Of so many steps, how many can be evaluated at once so that all samples fit in memory.
@@ -153,6 +255,15 @@ class Metrics:
         return [
             Piece(int(first), int(last)) for first, last in zip(ids[starts], ids[ends], strict=True)
         ]
+
+    def summed(self, read: Read) -> Summed | None:
+        """What samples were summed up to, if the selector was read of a tier."""
+        return self._summed.get(read.matchers)
+
+    def refuse_sums(self, read: Read) -> None:
+        """Read the points of a selector after all."""
+        del self._summed[read.matchers]
+        self._streams[read.matchers] = self._find(self._wanted[read.matchers])
 
     def select(self, read: Read, piece: Piece | None = None) -> Samples:
         """The samples of the series that fulfil the conditions, within the time range.
@@ -212,6 +323,7 @@ class Metrics:
         if known.narrow and rows * _BYTES_PER_POINT["value"] <= self._reader.memory_bytes:
             # All of it is likely to be wanted, and fits in memory: it is read at once.
             streams, numbers = self._read_together(columns, where, latest=read.latest)
+            streams = _distinct(streams)
         else:
             listed = f"SELECT {', '.join(columns)}, count(*) AS {quoted(_POINTS)}"
             streams = self._ask(listed, where, f" GROUP BY {', '.join(columns)}")
@@ -224,23 +336,89 @@ class Metrics:
         return _Stream(read, tuple(known.where), delta, ids, points, chosen, numbers)
 
     def _read_together(
-        self, columns: Sequence[str], where: Sequence[str], *, latest: bool
+        self,
+        columns: Sequence[str],
+        where: Sequence[str],
+        *,
+        latest: bool = False,
+        table: str = "metrics",
+        measured: Sequence[str] = NUMBER_COLUMNS,
     ) -> tuple[pa.Table, pa.Table]:
-        """The streams that there are, and the numbers of their points, in one scan."""
+        """The streams that there are, and what was measured of them, in one scan."""
         streams: list[pa.Table] = []
 
         def kept(part: pa.Table) -> pa.Table:
             starts = run_starts(np.asarray(part["series_id"]))
             lengths = np.diff(np.append(starts, part.num_rows))
-            described = part.drop_columns(list(NUMBER_COLUMNS[1:])).combine_chunks()
+            described = part.drop_columns(list(measured[1:])).combine_chunks()
             described = described.take(pa.array(starts))
             streams.append(described.append_column(_POINTS, pa.array(lengths)))
-            numbers = part.select(NUMBER_COLUMNS).combine_chunks()
+            numbers = part.select(measured).combine_chunks()
             return latest_rows(numbers) if latest else numbers
 
-        wanted = [*columns, *NUMBER_COLUMNS[1:]]
-        numbers = self._ask(f"SELECT {', '.join(wanted)}", where, kept=kept)
-        return _distinct(pa.concat_tables(streams)), numbers
+        select = f"SELECT {', '.join([*columns, *measured[1:]])}"
+        numbers = self._ask(select, where, kept=kept, table=table)
+        return pa.concat_tables(streams), numbers
+
+    def _sum_up(self, read: Read) -> Summed | None:
+        """Read a selector of a tier, and of points where that holds others; None if it cannot be."""
+        reading = self._reader.tiers(read) if read.every_ms else None
+        if reading is None:
+            return None
+        room = self._reader.memory_bytes // _BYTES_PER_RUN
+        if sum(one.rows for one in (*reading.buckets, *reading.points)) > room:
+            return None
+        streams: list[pa.Table] = []
+        numbers: dict[str, pa.Table] = {}
+        keys: dict[str, str] = {}
+        for table, measured in (
+            ("metrics_rollup", BUCKET_COLUMNS),
+            ("metrics", NUMBER_COLUMNS),
+        ):
+            segments, spans = reading.of(table)
+            known = conditions(read, segments, resource=self._reader.resource) if spans else None
+            if known is None:
+                continue
+            keys |= known.keys
+            columns = ["series_id", *IDENTITY, *map(quoted, sorted(known.keys))]
+            where = [*reading.where(table), *known.where]
+            found = self._read_together(columns, where, table=table, measured=measured)
+            streams.append(found[0])
+            numbers[table] = found[1]
+        if not streams:
+            return None
+        whole = _distinct(pa.concat_tables(streams, promote_options="default").combine_chunks())
+        return self._runs(read, whole, keys, numbers)
+
+    def _runs(
+        self,
+        read: Read,
+        streams: pa.Table,
+        keys: Mapping[str, str],
+        numbers: Mapping[str, pa.Table],
+    ) -> Summed | None:
+        resource = self._reader.resource
+        selected = select_streams(streams, keys, read.matchers, resource=resource)
+        ids = np.asarray(streams["series_id"])
+        if [one.kind for one in selected] != ["value"] or len(np.unique(ids)) < len(ids):
+            return None
+        rows, labels = selected[0].rows, selected[0].labels
+        if len(labels.groups()[1]) < len(labels):
+            return None  # several series have these labels: which of their points counts?
+        place = np.full(len(ids), -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        parts: list[Runs] = []
+        for table, measured in numbers.items():
+            points = Points.of(measured, ids)
+            points = points.where(place[points.stream] >= 0)
+            series = np.repeat(place[points.stream], points.lengths)
+            make = bucket_runs if table == "metrics_rollup" else sample_runs
+            runs = make(points.table, series)
+            if runs is None:
+                return None
+            parts.append(runs)
+        delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
+        return Summed.of(parts, labels, delta[rows])
 
     def _points(
         self, selected: Selected, stream: _Stream, read: Read, piece: Piece | None = None
@@ -267,10 +445,12 @@ class Metrics:
         select: str,
         where: Sequence[str],
         grouped: str = "",
+        *,
         kept: Callable[[pa.Table], pa.Table] | None = None,
+        table: str = "metrics",
     ) -> pa.Table:
         """Ask the lake, and keep of some rows after the others what `kept` makes of them."""
-        result = self._reader.ask(f"{select} FROM metrics WHERE {' AND '.join(where)}{grouped}")
+        result = self._reader.ask(f"{select} FROM {table} WHERE {' AND '.join(where)}{grouped}")
         parts: list[pa.Table] = []
         taken = 0
         for batches in _gathered(result):
