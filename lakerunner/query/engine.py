@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from lakerunner.catalog.deletions import pending_deletions
 from lakerunner.compute.weight import is_heavy_text
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
@@ -17,7 +16,6 @@ from lakerunner.model.predicate import EVERYTHING, Compare
 from lakerunner.model.profile import check_organization
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.retention import read_retention
-from lakerunner.policies.rollup import tier_settings
 from lakerunner.query.backing import Backing
 from lakerunner.query.cursor import query_digest, read_cursor
 from lakerunner.query.deletable import read_condition
@@ -28,7 +26,7 @@ from lakerunner.query.plan import Planner
 from lakerunner.query.promql.answering import answer, describe_metrics, find_series
 from lakerunner.query.promql.answering import explain as explain_selectors
 from lakerunner.query.promql.grid import read_grid
-from lakerunner.query.promql.reading import Reader, tier_reading
+from lakerunner.query.promql.source import reader_of
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.sql.query import read_sql
@@ -46,13 +44,12 @@ if TYPE_CHECKING:
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.config import Config
     from lakerunner.model.predicate import Predicate
-    from lakerunner.model.segment import Segment
     from lakerunner.model.times import TimeLike
     from lakerunner.query.cursor import Position
     from lakerunner.query.plan import QueryPlan
     from lakerunner.query.promql.answering import SampleResult
-    from lakerunner.query.promql.grid import Read, StepLike
-    from lakerunner.query.promql.reading import TierReading
+    from lakerunner.query.promql.grid import StepLike
+    from lakerunner.query.promql.source import Reader
     from lakerunner.query.query import Query
     from lakerunner.query.result import TableResult
     from lakerunner.query.sql.params import Params
@@ -298,7 +295,7 @@ class QueryEngine:
     ) -> Explanation:
         """Say which segments the selectors of a PromQL expression read, and why; see `promql`."""
         grid = read_grid(time, start, end, step, None, time_ns())
-        return explain_selectors(text, grid, self._metrics(), self.explain)
+        return explain_selectors(text, grid, self._metrics())
 
     def trace(self, trace_id: str, time_range: TimeRange = _ALL_TIME) -> Trace:
         """All spans of a trace that begin in a time range, in tree order; see `Trace`.
@@ -356,40 +353,12 @@ class QueryEngine:
         return find_series(matchers, time_range, self._metrics(), bounds=bounds)
 
     def _metrics(self, timeout: float | None = None) -> Reader:
-        owner = self._organization
-        states: dict[str, Snapshot] = {}
-
-        def state(name: str) -> Snapshot:  # the same for all that one expression reads
-            if name not in states:
-                states[name] = self._catalog.snapshot(owner, name)
-            return states[name]
-
-        def segments(name: str, span: TimeRange) -> Sequence[Segment]:
-            return self._catalog.segments(owner, name, span, sequence=state(name).sequence)
-
-        def tiers(read: Read) -> TierReading | None:
-            if not self._config.promql_rollups:
-                return None
-            settings = tier_settings(self._config, owner, time_ns())
-            deletions = [
-                each
-                for name in ("metrics", "metrics_rollup")
-                for each in pending_deletions(
-                    self._catalog, owner, name, sequence=state(name).sequence
-                )
-            ]
-            return tier_reading(read, segments, settings, deletions)
-
-        def ask(query: str) -> Result:
-            return self.run(read_sql(query), timeout=timeout, states=states)
-
-        state("metrics")
-        return Reader(
-            ask=ask,
-            segments=lambda span: segments("metrics", span),
-            memory_bytes=self._config.query_memory_bytes,
-            tiers=tiers,
-            resource=self._config.promql_resource_labels,
+        return reader_of(
+            self._catalog,
+            self._organization,
+            self._config,
+            lambda text, states: self.run(read_sql(text), timeout=timeout, states=states),
+            lambda text, states: self._explain(read_sql(text), states=states),
         )
 
     def explain(
@@ -421,9 +390,11 @@ class QueryEngine:
                 query.times = time_range
             return self._explain(query, analyze=analyze)
 
-    def _explain(self, asked: Query, *, analyze: bool) -> Explanation:
+    def _explain(
+        self, asked: Query, *, analyze: bool = False, states: Mapping[str, Snapshot] = _NOW
+    ) -> Explanation:
         allowance = self._backing.allowance(self._organization, None, asked.text)
-        plan, planner, files = self._plan(asked, allowance)
+        plan, planner, files = self._plan(asked, allowance, states=states)
         verdicts = []
         for table in plan.tables:
             kept = {segment.id for segment in table.segments}

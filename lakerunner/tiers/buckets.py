@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from lakerunner.schema.arrays import TIMESTAMP, numbers, one_chunk
 from lakerunner.schema.sketch import merge_sketches, read_sketches, sketch_column
+from lakerunner.schema.types import TIMESTAMP
+from lakerunner.tiers.exact import Ends, exact_of_buckets, read_exact
 from lakerunner.tiers.explicit import EXPLICIT_COLUMNS, Entries, add_explicit
 from lakerunner.tiers.exponential import EXPONENTIAL_COLUMNS, add_exponential
-from lakerunner.tiers.exact import Ends, exact_of_buckets, read_exact
 from lakerunner.tiers.identity import order_of, with_identity
 from lakerunner.tiers.numbers import run_starts
 
@@ -125,7 +126,9 @@ def _exact(
 ) -> pa.StructArray:
     names = ("value_first", "value_last", "value_min", "value_max")
     values = [numbers(table[name], np.float64, np.nan) for name in names]
-    ends = Ends(*times, *values, numbers(table["point_count"], np.int64))
+    points = numbers(table["point_count"], np.int64)
+    bucket, first, last = times
+    ends = Ends(bucket, first, last, values[0], values[1], values[2], values[3], points)
     return exact_of_buckets(read_exact(table["exact"]), ends, starts, resolution_ns).column()
 
 

@@ -1,8 +1,8 @@
 """What a bucket of numbers must say so that PromQL answers from it as from its points.
 
-Ranges of PromQL are `(start, end]` in milliseconds, and buckets `[start, end)`. So of a bucket whose
-first point lies in its first millisecond it is told, too, what its points are without that one. And
-how often the counter fell from one point to the next is told apart from what it grew by.
+Ranges of PromQL are `(start, end]` in milliseconds, and buckets `[start, end)`. So of a bucket
+whose first point lies in its first millisecond it is told, too, what its points are without that
+one. And how often the counter fell from one point to the next is told apart from what it grew by.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Ends(NamedTuple):
         last: float64.
         least: float64: the smallest of its values.
         most: float64.
-        count: int64: of its points.
+        points: int64: how many.
     """
 
     bucket: NDArray[np.int64]
@@ -188,7 +188,7 @@ class Ends(NamedTuple):
     last: NDArray[np.float64]
     least: NDArray[np.float64]
     most: NDArray[np.float64]
-    count: NDArray[np.int64]
+    points: NDArray[np.int64]
 
 
 def exact_of_buckets(
@@ -213,7 +213,7 @@ def exact_of_buckets(
     fell &= inner
     begin = ends.bucket[starts] // resolution_ns * resolution_ns
     on_edge = ends.first_time[starts] // _NS_PER_MS == begin // _NS_PER_MS
-    alone = ends.count[starts] == 1
+    alone = ends.points[starts] == 1
     several = np.diff(np.append(starts, size)) > 1
     second = np.minimum(starts + 1, size - 1)
     has_next = on_edge & (~alone | several)
@@ -230,7 +230,7 @@ def exact_of_buckets(
     at = starts[on_edge]
     rest_min[at], rest_max[at] = told.next_min[at], told.next_max[at]
     with np.errstate(invalid="ignore", over="ignore"):
-        size_of = np.fmax(np.abs(ends.least), np.abs(ends.most)) * ends.count
+        size_of = np.fmax(np.abs(ends.least), np.abs(ends.most)) * ends.points
         whole = np.logical_and.reduceat(told.whole, starts)
         whole &= np.add.reduceat(size_of, starts) < _WHOLE_BELOW
     return Exact(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lakerunner.errors import QueryExecutionError, QuerySyntaxError
+from lakerunner.model.times import isoformat
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.promql.conditions import conditions, span_of, within
 from lakerunner.query.promql.evaluate import evaluate
@@ -19,16 +20,17 @@ from lakerunner.query.promql.pieces import undivided
 from lakerunner.query.promql.points import NUMBER_COLUMNS
 from lakerunner.query.promql.reading import Metrics
 from lakerunner.query.promql.rows import answer_table, joined_tables
+from lakerunner.query.promql.summed import BUCKET_COLUMNS
 from lakerunner.query.promql.syntax import Selector, ValueType
 from lakerunner.query.result import TableResult
 from lakerunner.query.stats import QueryStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from lakerunner.compute.table import ScanMode
     from lakerunner.model.times import TimeRange
-    from lakerunner.query.promql.reading import Reader
+    from lakerunner.query.promql.source import Reader
     from lakerunner.query.promql.syntax import Matcher
     from lakerunner.query.result import Result
 
@@ -70,9 +72,7 @@ class SampleResult(TableResult):
         self.warnings, self.infos = notes
 
 
-def explain(
-    text: str, grid: Grid, reader: Reader, explain_sql: Callable[[str], Explanation]
-) -> Explanation:
+def explain(text: str, grid: Grid, reader: Reader) -> Explanation:
     """Say which segments each selector of an expression reads, and why.
 
     Raises:
@@ -80,24 +80,47 @@ def explain(
     """
     plans: list[str] = []
     verdicts: dict[str, SegmentVerdict] = {}
-    modes: Mapping[str, ScanMode] = {}
+    modes: dict[str, ScanMode] = {}
     for read in reads(parse(text), grid):
         shown = "{" + ", ".join(map(str, read.matchers)) + "}"
-        known = conditions(
-            read, reader.segments(span_of(read.after_ms, read.until_ms)), resource=reader.resource
-        )
-        if known is None:
+        asked = list(_scans(read, reader))
+        if not asked:
             plans.append(f"{shown}: no metric can have this name or these labels")
-            continue
-        where = " AND ".join([within(span_of(read.after_ms, read.until_ms)), *known.where])
-        part = explain_sql(f"SELECT {', '.join(NUMBER_COLUMNS)} FROM metrics WHERE {where}")  # noqa: S608 - quoted
-        plans.append(f"{shown}:\n{part.physical_plan}")
-        modes = part.modes
-        for verdict in part.segments:
-            before = verdicts.get(verdict.segment.id)
-            if before is None or (verdict.keep and not before.keep):
-                verdicts[verdict.segment.id] = verdict
+        for said, query in asked:
+            part = reader.explain(query)
+            plans.append(f"{shown}{said}:\n{part.physical_plan}")
+            modes.update(part.modes)
+            for verdict in part.segments:
+                before = verdicts.get(verdict.segment.id)
+                if before is None or (verdict.keep and not before.keep):
+                    verdicts[verdict.segment.id] = verdict
     return Explanation(text, tuple(verdicts.values()), modes, "\n".join(plans))
+
+
+def _scans(read: Read, reader: Reader) -> Iterator[tuple[str, str]]:
+    """What a selector is read by: words about it, and the query."""
+    reading = reader.tiers(read) if read.every_ms else None
+    if reading is None:
+        span = span_of(read.after_ms, read.until_ms)
+        known = conditions(read, reader.segments(span), resource=reader.resource)
+        if known is not None:
+            yield "", _select(NUMBER_COLUMNS, "metrics", [within(span), *known.where])
+        return
+    for table, columns in (("metrics_rollup", BUCKET_COLUMNS), ("metrics", NUMBER_COLUMNS)):
+        segments, spans = reading.of(table)
+        known = conditions(read, segments, resource=reader.resource) if spans else None
+        if known is None:
+            continue
+        what = "points"
+        if table == "metrics_rollup":
+            what = f"buckets of {reading.resolution_ns / 1e9:g} s, which tell the same,"
+        times = ", ".join(f"{isoformat(one.start_ns)} to {isoformat(one.end_ns)}" for one in spans)
+        query = _select(columns, table, [*reading.where(table), *known.where])
+        yield f" from {what} of {times}", query
+
+
+def _select(columns: Sequence[str], table: str, where: Sequence[str]) -> str:
+    return f"SELECT {', '.join(columns)} FROM {table} WHERE {' AND '.join(where)}"  # noqa: S608 - quoted
 
 
 def describe_metrics(reader: Reader, span: TimeRange) -> TableResult:

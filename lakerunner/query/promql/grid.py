@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from math import gcd
 from datetime import timedelta
+from math import gcd
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,9 +43,9 @@ MAX_STEPS = 11_000
 _NS_PER_MS = 1_000_000
 
 SUMMED = frozenset(
-    "avg_over_time count_over_time delta first_over_time increase last_over_time max_over_time "
-    "min_over_time present_over_time rate resets sum_over_time ts_of_first_over_time "
-    "ts_of_last_over_time".split()
+    {"rate", "increase", "delta", "resets", "avg_over_time", "count_over_time", "sum_over_time"}
+    | {"first_over_time", "last_over_time", "max_over_time", "min_over_time", "present_over_time"}
+    | {"ts_of_first_over_time", "ts_of_last_over_time"}
 )
 """Functions of ranges that need not see every sample, but what is told of several together."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakerunner.query.promql.aggregate import decimal
 from lakerunner.query.promql.combining import detect_resets
@@ -99,6 +100,17 @@ class Points(NamedTuple):
         chosen = self.table.take(pa.array(expand(self.starts[runs], lengths)))
         return Points(chosen, np.cumsum(lengths) - lengths, self.stream[runs])
 
+    def with_values(self) -> Points:
+        """Without points that have no value and do not say that a series ended, either."""
+        if not self.table["value"].null_count:
+            return self
+        flags = self.table["flags"].fill_null(0)
+        kept = pc.or_(self.table["value"].is_valid(), pc.equal(pc.bit_wise_and(flags, 1), 1))
+        lengths = np.add.reduceat(np.asarray(kept).astype(np.int64), self.starts)
+        some = lengths > 0
+        starts = np.cumsum(lengths) - lengths
+        return Points(self.table.filter(kept), starts[some], self.stream[some])
+
 
 def run_starts(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where runs of equal ids begin."""
@@ -156,6 +168,8 @@ def to_samples(
     place = np.full(len(delta), -1, dtype=np.int64)
     place[selected.rows] = np.arange(len(selected.rows))
     points = points.where(place[points.stream] >= 0)
+    if selected.kind == "value":
+        points = points.with_values()
     table, labels = points.table, selected.labels
     if selected.kind in ("value", "sum", "count"):
         found = _merged(points, place[points.stream], selected, delta[selected.rows])

@@ -102,7 +102,7 @@ class Growth(NamedTuple):
         end: int64, milliseconds: of the last.
         first: float64: the value of the first.
         last: float64.
-        count: int64: how many.
+        size: int64: how many.
         ends: int64, milliseconds, by step: where the range ends.
         length_ms: How long it is.
     """
@@ -111,7 +111,7 @@ class Growth(NamedTuple):
     end: NDArray[np.int64]
     first: NDArray[np.float64]
     last: NDArray[np.float64]
-    count: NDArray[np.int64]
+    size: NDArray[np.int64]
     ends: NDArray[np.int64]
     length_ms: int
 
@@ -149,7 +149,7 @@ class Growth(NamedTuple):
         to_start = (self.begin - (ends - self.length_ms)) / 1000
         to_end = (ends - self.end) / 1000
         sampled = (self.end - self.begin) / 1000
-        usual = sampled / np.maximum(self.count - 1, 1)
+        usual = sampled / np.maximum(self.size - 1, 1)
         far = usual * _THRESHOLD
         to_start = np.where(to_start >= far, usual / 2, to_start)
         if counter:

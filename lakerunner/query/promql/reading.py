@@ -9,8 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import QueryLimitError
-from lakerunner.model.times import TimeRange
-from lakerunner.policies.rollup import choose_exact
 from lakerunner.query.promql.conditions import conditions, quoted, span_of, within
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Read
 from lakerunner.query.promql.labels import Labels
@@ -24,18 +22,16 @@ from lakerunner.query.promql.points import (
     run_starts,
     to_samples,
 )
-from lakerunner.query.promql.summed import BUCKET_COLUMNS, Summed, bucket_runs, sample_runs
 from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
+from lakerunner.query.promql.summed import BUCKET_COLUMNS, Summed, bucket_runs, sample_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from lakerunner.model.deletion import Deletion
-    from lakerunner.model.segment import Segment
-    from lakerunner.policies.rollup import TierRange, TierSettings
     from lakerunner.query.promql.series import Samples
+    from lakerunner.query.promql.source import Reader
     from lakerunner.query.promql.summed import Runs
     from lakerunner.query.promql.syntax import Matcher
     from lakerunner.query.result import Result
@@ -56,106 +52,6 @@ _ROWS_AT_ONCE = 1 << 16
 
 _POINTS = "points of it"
 """What the number of points of a series is called where series are listed: like no column."""
-
-
-class Reader(NamedTuple):
-    """What PromQL needs of a lake.
-
-    Attributes:
-        ask: Answers a query in SQL; all of them of one state of the lake.
-        segments: The segments of the metrics in that state that may hold rows of a time range.
-        memory_bytes: About how much samples and steps may take up at once.
-        tiers: What a selector may be read of instead of its points; None for nothing else.
-        resource: Whether the attributes of resources are labels.
-    """
-
-    ask: Callable[[str], Result]
-    segments: Callable[[TimeRange], Sequence[Segment]]
-    memory_bytes: int
-    tiers: Callable[[Read], TierReading | None]
-    resource: bool = True
-
-
-class TierReading(NamedTuple):
-    """Where a selector is read of a tier, and where of points.
-
-    Attributes:
-        parts: The time in parts, in order.
-        buckets: Segments of the tier.
-        points: Segments of points.
-        until_ms: What lies later is not read.
-    """
-
-    parts: Sequence[TierRange]
-    buckets: Sequence[Segment]
-    points: Sequence[Segment]
-    until_ms: int
-
-    @property
-    def resolution_ns(self) -> int:
-        """That of the tier."""
-        return max(one.resolution_ns for one in self.parts)
-
-    def of(self, table: str) -> tuple[Sequence[Segment], list[TimeRange]]:
-        """The segments of a table that are read, and of which time."""
-        is_tier = table == "metrics_rollup"
-        end_ns = span_of(0, self.until_ms).end_ns
-        spans = [
-            TimeRange(one.start_ns, min(one.end_ns, end_ns))
-            for one in self.parts
-            if bool(one.resolution_ns) == is_tier and one.start_ns < end_ns
-        ]
-        return (self.buckets if is_tier else self.points), spans
-
-    def where(self, table: str) -> list[str]:
-        """Conditions on the rows of a table that are read."""
-        spans = self.of(table)[1]
-        whole = TimeRange(spans[0].start_ns, spans[-1].end_ns)
-        conditions = [within(whole)]
-        if len(spans) > 1:
-            conditions.append(f"({' OR '.join(f'({within(one)})' for one in spans)})")
-        if table == "metrics_rollup":
-            conditions.append(f"resolution_ns = {self.resolution_ns}")
-        return conditions
-
-
-def tier_reading(
-    read: Read,
-    segments: Callable[[str, TimeRange], Sequence[Segment]],
-    settings: TierSettings,
-    deletions: Sequence[Deletion],
-) -> TierReading | None:
-    """What a selector may be read of instead of its points; None where no tier answers the same.
-
-    Args:
-        read: The selector.
-        segments: Those of a table that touch a time range, in one state of the lake.
-        settings: Which tiers there are.
-        deletions: Of points and buckets, that are still to be made: rows are not seen any more that
-            the files still hold.
-    """
-    every = read.every_ms * _NS_PER_MS
-    start, end = read.after_ms * _NS_PER_MS, read.until_ms * _NS_PER_MS + every
-    length = settings.window_ns
-    wide = TimeRange(start // length * length, -(-end // length) * length)
-    if any(one.start_ns < wide.end_ns and one.end_ns > wide.start_ns for one in deletions):
-        return None
-    tiers = segments("metrics_rollup", wide)
-    if not tiers:
-        return None
-    points = segments("metrics", wide)
-    parts = choose_exact(points, tiers, (start, end), every, settings)
-    resolution = max(one.resolution_ns for one in parts)
-    if not resolution:
-        return None
-    buckets = [one for one in tiers if one.resolution_ns == resolution]
-    raw = [part for part in parts if not part.resolution_ns]
-    read_points = [
-        one
-        for one in points
-        if any(part.start_ns <= one.max_timestamp_ns and one.min_timestamp_ns < part.end_ns for part in raw)
-    ]
-    return TierReading(parts, buckets, read_points, read.until_ms)
 
 
 class Piece(NamedTuple):
@@ -361,7 +257,7 @@ class Metrics:
         return pa.concat_tables(streams), numbers
 
     def _sum_up(self, read: Read) -> Summed | None:
-        """Read a selector of a tier, and of points where that holds others; None if it cannot be."""
+        """Read a selector of a tier, and of points elsewhere; None if it cannot be."""
         reading = self._reader.tiers(read) if read.every_ms else None
         if reading is None:
             return None

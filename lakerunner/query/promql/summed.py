@@ -8,14 +8,14 @@ What depends on the order of additions is answered only where that order cannot 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lakerunner.query.promql.histograms import Histograms
 from lakerunner.query.promql.point_columns import milliseconds
 from lakerunner.query.promql.rates import Growth, note_counters
 from lakerunner.query.promql.series import NO_HISTOGRAM, Samples, Vector, by_series, constant
-from lakerunner.query.promql.histograms import Histograms
 from lakerunner.query.promql.sums import run_reduce, run_sums
 from lakerunner.query.promql.windows import Windows
 from lakerunner.schema.arrays import numbers
@@ -48,7 +48,7 @@ class Runs(NamedTuple):
     Attributes:
         series: int64: the series of each run.
         key: int64, milliseconds: where it stands; ranges end before or behind all of its samples.
-        count: int64: of its samples.
+        size: int64: how many samples it has.
         first_time: int64, milliseconds.
         last_time: int64, milliseconds.
         first: float64: the value of its first sample.
@@ -64,7 +64,7 @@ class Runs(NamedTuple):
 
     series: NDArray[np.int64]
     key: NDArray[np.int64]
-    count: NDArray[np.int64]
+    size: NDArray[np.int64]
     first_time: NDArray[np.int64]
     last_time: NDArray[np.int64]
     first: NDArray[np.float64]
@@ -79,7 +79,7 @@ class Runs(NamedTuple):
 
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Runs:
         """Some of them, or all in another order."""
-        return Runs(*(each[chosen] for each in self))
+        return Runs._make(each[chosen] for each in self)
 
 
 def bucket_runs(buckets: pa.Table, series: NDArray[np.int64]) -> Runs | None:
@@ -120,7 +120,7 @@ def bucket_runs(buckets: pa.Table, series: NDArray[np.int64]) -> Runs | None:
             np.where(apart, told.next_max, most),
             told.whole,
         ).where(~on_edge | apart)
-    return Runs(*(np.concatenate(both) for both in zip(alone, others, strict=True)))
+    return Runs._make(np.concatenate(both) for both in zip(alone, others, strict=True))
 
 
 def sample_runs(points: pa.Table, series: NDArray[np.int64]) -> Runs:
@@ -157,7 +157,7 @@ class Summed(NamedTuple):
     @classmethod
     def of(cls, parts: Sequence[Runs], labels: Labels, delta: NDArray[np.bool_]) -> Summed | None:
         """All runs of some series; None if two of one series have a moment in common."""
-        runs = Runs(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        runs = Runs._make(np.concatenate(each) for each in zip(*parts, strict=True))
         runs = runs.where(np.lexsort((runs.key, runs.series)))
         follows = np.zeros(len(runs.key), dtype=bool)
         follows[1:] = runs.series[1:] == runs.series[:-1]
@@ -165,7 +165,7 @@ class Summed(NamedTuple):
             return None
         before = np.roll(runs.last, 1)
         again = follows & began_again(before, runs.first, np.roll(runs.last_time, 1), runs.start)
-        size = np.fmax(np.abs(runs.least), np.abs(runs.most)) * runs.count
+        reach = np.fmax(np.abs(runs.least), np.abs(runs.most)) * runs.size
         counts = np.bincount(runs.series, minlength=len(labels))
         rows = len(runs.key)
         samples = Samples(
@@ -180,7 +180,7 @@ class Summed(NamedTuple):
             Histograms.empty(),
             delta,
         )
-        whole = bool(runs.whole.all()) and float(size.sum()) < _WHOLE_BELOW
+        whole = bool(runs.whole.all()) and float(reach.sum()) < _WHOLE_BELOW
         return cls(samples, runs, again, np.where(again, before, 0.0), whole)
 
     def answer(
@@ -209,7 +209,7 @@ class Summed(NamedTuple):
 
     def counted(self, windows: Windows) -> NDArray[np.int64]:
         """int64, series by steps: how many samples."""
-        before = np.concatenate([[0], np.cumsum(self.runs.count)])
+        before = np.concatenate([[0], np.cumsum(self.runs.size)])
         result: NDArray[np.int64] = before[windows.hi] - before[windows.lo]
         return result
 
@@ -255,20 +255,19 @@ class Summed(NamedTuple):
         return windows.vector(plain, value).drop_names()
 
 
-def _at(
-    values: NDArray[np.int64] | NDArray[np.float64],
-    places: NDArray[np.int64],
-    filled: NDArray[np.bool_],
-) -> NDArray[np.float64]:
+def _at(values: NDArray[Any], places: NDArray[np.int64], filled: NDArray[np.bool_]) -> NDArray[Any]:
     """The values at some places; 0 where nothing is."""
     if not len(values):
-        return np.zeros(places.shape)
-    result: NDArray[np.float64] = np.where(filled, values[np.where(filled, places, 0)], 0)
+        return np.zeros(places.shape, dtype=values.dtype)
+    result: NDArray[Any] = np.where(filled, values[np.where(filled, places, 0)], 0)
     return result
 
 
-def _moments(times: NDArray[np.int64], at: NDArray[np.int64], windows: Windows) -> NDArray:
-    return _at(times, at, windows.lengths > 0) / 1000
+def _moments(
+    times: NDArray[np.int64], at: NDArray[np.int64], windows: Windows
+) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = _at(times, at, windows.lengths > 0) / 1000
+    return result
 
 
 _OF_RUNS: dict[str, Callable[[Summed, Windows], NDArray[np.float64]]] = {

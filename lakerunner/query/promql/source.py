@@ -1,0 +1,181 @@
+"""What PromQL needs of a lake: queries of one state of it, and where points or tiers are read."""
+
+from __future__ import annotations
+
+from time import time_ns
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.catalog.deletions import pending_deletions
+from lakerunner.model.times import TimeRange
+from lakerunner.policies.rollup import choose_exact, tier_settings
+from lakerunner.query.promql.conditions import span_of, within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from lakerunner.catalog.base import Catalog
+    from lakerunner.model.commit import Snapshot
+    from lakerunner.model.config import Config
+    from lakerunner.model.deletion import Deletion
+    from lakerunner.model.segment import Segment
+    from lakerunner.policies.rollup import TierRange, TierSettings
+    from lakerunner.query.explanation import Explanation
+    from lakerunner.query.promql.grid import Read
+    from lakerunner.query.result import Result
+
+_NS_PER_MS = 1_000_000
+
+
+class Reader(NamedTuple):
+    """What PromQL needs of a lake.
+
+    Attributes:
+        ask: Answers a query in SQL; all of them of one state of the lake.
+        segments: The segments of the metrics in that state that may hold rows of a time range.
+        memory_bytes: About how much samples and steps may take up at once.
+        tiers: What a selector may be read of instead of its points; None for nothing else.
+        explain: Says how such a query would be answered.
+        resource: Whether the attributes of resources are labels.
+    """
+
+    ask: Callable[[str], Result]
+    segments: Callable[[TimeRange], Sequence[Segment]]
+    memory_bytes: int
+    tiers: Callable[[Read], TierReading | None]
+    explain: Callable[[str], Explanation]
+    resource: bool = True
+
+
+def reader_of(
+    catalog: Catalog,
+    organization: str,
+    config: Config,
+    ask: Callable[[str, Mapping[str, Snapshot]], Result],
+    explain: Callable[[str, Mapping[str, Snapshot]], Explanation],
+) -> Reader:
+    """What PromQL reads of the metrics of an organization, in one state of them.
+
+    Args:
+        catalog: Which segments there are.
+        organization: Whose metrics.
+        config: Settings.
+        ask: Answers a query in SQL in a state of the tables.
+        explain: Says how it would be answered.
+    """
+    states: dict[str, Snapshot] = {}
+
+    def state(name: str) -> Snapshot:
+        if name not in states:
+            states[name] = catalog.snapshot(organization, name)
+        return states[name]
+
+    def segments(name: str, span: TimeRange) -> Sequence[Segment]:
+        return catalog.segments(organization, name, span, sequence=state(name).sequence)
+
+    def tiers(read: Read) -> TierReading | None:
+        if not config.promql_rollups:
+            return None
+        settings = tier_settings(config, organization, time_ns())
+        deletions = [
+            each
+            for name in ("metrics", "metrics_rollup")
+            for each in pending_deletions(
+                catalog, organization, name, sequence=state(name).sequence
+            )
+        ]
+        return tier_reading(read, segments, settings, deletions)
+
+    state("metrics")
+    return Reader(
+        ask=lambda query: ask(query, states),
+        segments=lambda span: segments("metrics", span),
+        memory_bytes=config.query_memory_bytes,
+        tiers=tiers,
+        explain=lambda query: explain(query, states),
+        resource=config.promql_resource_labels,
+    )
+
+
+class TierReading(NamedTuple):
+    """Where a selector is read of a tier, and where of points.
+
+    Attributes:
+        parts: The time in parts, in order.
+        buckets: Segments of the tier.
+        points: Segments of points.
+        until_ms: What lies later is not read.
+    """
+
+    parts: Sequence[TierRange]
+    buckets: Sequence[Segment]
+    points: Sequence[Segment]
+    until_ms: int
+
+    @property
+    def resolution_ns(self) -> int:
+        """That of the tier."""
+        return max(one.resolution_ns for one in self.parts)
+
+    def of(self, table: str) -> tuple[Sequence[Segment], list[TimeRange]]:
+        """The segments of a table that are read, and of which time."""
+        is_tier = table == "metrics_rollup"
+        end_ns = span_of(0, self.until_ms).end_ns
+        spans = [
+            TimeRange(one.start_ns, min(one.end_ns, end_ns))
+            for one in self.parts
+            if bool(one.resolution_ns) == is_tier and one.start_ns < end_ns
+        ]
+        return (self.buckets if is_tier else self.points), spans
+
+    def where(self, table: str) -> list[str]:
+        """Conditions on the rows of a table that are read."""
+        spans = self.of(table)[1]
+        whole = TimeRange(spans[0].start_ns, spans[-1].end_ns)
+        conditions = [within(whole)]
+        if len(spans) > 1:
+            conditions.append(f"({' OR '.join(f'({within(one)})' for one in spans)})")
+        if table == "metrics_rollup":
+            conditions.append(f"resolution_ns = {self.resolution_ns}")
+        return conditions
+
+
+def tier_reading(
+    read: Read,
+    segments: Callable[[str, TimeRange], Sequence[Segment]],
+    settings: TierSettings,
+    deletions: Sequence[Deletion],
+) -> TierReading | None:
+    """What a selector may be read of instead of its points; None where no tier answers the same.
+
+    Args:
+        read: The selector.
+        segments: Those of a table that touch a time range, in one state of the lake.
+        settings: Which tiers there are.
+        deletions: Of points and buckets, that are still to be made: rows are not seen any more that
+            the files still hold.
+    """
+    every = read.every_ms * _NS_PER_MS
+    start, end = read.after_ms * _NS_PER_MS, read.until_ms * _NS_PER_MS + every
+    length = settings.window_ns
+    wide = TimeRange(start // length * length, -(-end // length) * length)
+    if any(one.start_ns < wide.end_ns and one.end_ns > wide.start_ns for one in deletions):
+        return None
+    tiers = segments("metrics_rollup", wide)
+    if not tiers:
+        return None
+    points = segments("metrics", wide)
+    parts = choose_exact(points, tiers, (start, end), every, settings)
+    resolution = max(one.resolution_ns for one in parts)
+    if not resolution:
+        return None
+    buckets = [one for one in tiers if one.resolution_ns == resolution]
+    raw = [part for part in parts if not part.resolution_ns]
+    read_points = [
+        one
+        for one in points
+        if any(
+            part.start_ns <= one.max_timestamp_ns and one.min_timestamp_ns < part.end_ns
+            for part in raw
+        )
+    ]
+    return TierReading(parts, buckets, read_points, read.until_ms)
