@@ -378,6 +378,27 @@ class Asking(Closable):
         found = self._queries.discovery()
         return found.values(column, time_range(start, end), prefix, limit)
 
+    def exemplars(
+        self, text: str, *, start: TimeLike | None = None, end: TimeLike | None = None
+    ) -> TableResult:
+        """The exemplars of the series that a PromQL expression asks for: traces to look at.
+
+        Args:
+            text: The expression; its selectors count.
+            start: From when on points are looked at.
+            end: Until when; exclusive.
+
+        Returns:
+            One row each, in order of labels and time: a column for each label of the series, then
+            `timestamp`, `value`, `trace_id`, `span_id`, and `attributes` as JSON.
+
+        Raises:
+            QuerySyntaxError: The text cannot be read.
+            InvalidTimeError: `start` or `end` cannot be read.
+        """
+        self._require_open("exemplars")
+        return self._queries.exemplars(text, time_range(start, end))
+
     def metrics(self, start: TimeLike | None = None, end: TimeLike | None = None) -> TableResult:
         """The metrics that have points in `[start, end)`.
 

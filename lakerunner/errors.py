@@ -99,6 +99,7 @@ class ErrorCode(StrEnum):
     INTAKE_FULL = "intake_full"
     LEASE_LOST = "lease_lost"
     CURSOR = "cursor"
+    QUERY_STOPPED = "query_stopped"
 
 
 def did_you_mean(name: str, known: Iterable[str], kind: str = "there are") -> str:
@@ -361,6 +362,12 @@ class QueryTimeoutError(QueryExecutionError, TimeoutError):
     """The query took longer than `query_timeout`, or than its own `timeout`."""
 
     code = ErrorCode.QUERY_TIMEOUT
+
+
+class QueryStoppedError(QueryExecutionError):
+    """Whoever asked does not wait for the answer any more."""
+
+    code = ErrorCode.QUERY_STOPPED
 
 
 class QueryBusyError(QueryError):

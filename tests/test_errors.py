@@ -65,7 +65,7 @@ def test_codes_are_never_removed_or_renamed() -> None:
         *("snapshot_expired", "unknown_owner", "decoder_failed"),
         *("forked_process", "query_limit", "query_timeout", "query_busy"),
         *("catalog_mismatch", "segment_damaged"),
-        *("intake_full", "lease_lost", "cursor"),
+        *("intake_full", "lease_lost", "cursor", "query_stopped"),
     ]
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from lakerunner.compute.driving import Pull, drive
 from lakerunner.compute.failures import running_failures
 from lakerunner.compute.scanned_files import scanned_files
-from lakerunner.compute.turns import Allowance
+from lakerunner.compute.turns import Allowance, refuse_stopped
 from lakerunner.errors import UnsupportedQueryError
 
 if TYPE_CHECKING:
@@ -72,14 +72,16 @@ class Execution:
         with running_failures(self._text):
             pull = Pull(self._frame.execute_stream)
 
+            counts = self._allowance.counts_bytes
+
             def watch() -> None:
-                if pull.started:  # before, to ask for its plan would make another
+                refuse_stopped(self._text)
+                if counts and pull.started:  # before, to ask for its plan would make another
                     self._allowance.read(self.metrics().bytes)
 
-            counts = self._allowance.counts_bytes
             try:
                 while not pull.ended:
-                    for batch in self._turn(pull, watch if counts else None):
+                    for batch in self._turn(pull, watch):
                         kept = batch if self._places is None else batch.select(self._places)
                         yield _as_schema(kept, self.schema)
                 if counts:

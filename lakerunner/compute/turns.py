@@ -6,12 +6,51 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.errors import QueryBusyError, QueryLimitError, QueryTimeoutError
+from lakerunner.errors import (
+    QueryBusyError,
+    QueryLimitError,
+    QueryStoppedError,
+    QueryTimeoutError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+
+_STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+
+
+@contextmanager
+def stopped_by(event: threading.Event) -> Iterator[None]:
+    """Let an event end the queries of this context, and of threads that take it over.
+
+    Example:
+        >>> event = threading.Event()
+        >>> with stopped_by(event):
+        ...     refuse_stopped()
+    """
+    token = _STOP.set(event)
+    try:
+        yield
+    finally:
+        _STOP.reset(token)
+
+
+def refuse_stopped(text: str = "") -> None:
+    """Go no further if nobody waits for the answer.
+
+    Args:
+        text: The query, for the error.
+
+    Raises:
+        QueryStoppedError: The event of `stopped_by` was set.
+    """
+    event = _STOP.get()
+    if event is not None and event.is_set():
+        raise QueryStoppedError("nobody waits for the answer any more", query=text)
 
 
 class Waiting(NamedTuple):

@@ -20,11 +20,19 @@ import lakerunner
 from lakerunner.errors import ConfigurationError, ErrorCode, LakerunnerError
 from lakerunner.gateway.forms import form_of
 from lakerunner.gateway.problems import headers_of, problem_of
-from lakerunner.gateway.sample_json import data_json, json_list, metric_objects, numbers_first
+from lakerunner.gateway.sample_json import (
+    data_json,
+    exemplars_json,
+    json_list,
+    metric_objects,
+    numbers_first,
+)
 from lakerunner.model.times import isoformat, to_nanoseconds
+from lakerunner.query.promql.parser import parse
+from lakerunner.query.promql.printing import formatted, syntax_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -45,6 +53,10 @@ _TRUNCATED = "results truncated due to limit"
 """The warning, in Prometheus' words."""
 
 _NS_PER_MS = 1_000_000
+_TSDB_ENTRIES = 10
+_STARTED = isoformat(time.time_ns())
+"""About when this process began to serve."""
+
 _PROMETHEUS = "3.0.0"
 """The version that clients are told: they look at it to see what the API can do."""
 
@@ -100,13 +112,22 @@ def prometheus_routes(serving: Serving) -> list[Route]:
         route("/api/v1/labels", _labels),
         route("/api/v1/label/{name:path}/values", _label_values),
         route("/api/v1/metadata", _metadata),
+        route("/api/v1/query_exemplars", _exemplars),
+        route("/api/v1/format_query", _format),
+        route("/api/v1/parse_query", _parsed),
         static("/api/v1/rules", {"groups": []}),
         static("/api/v1/alerts", {"alerts": []}),
         static("/api/v1/targets", {"activeTargets": [], "droppedTargets": []}),
+        static("/api/v1/targets/metadata", []),
+        static("/api/v1/alertmanagers", {"activeAlertmanagers": [], "droppedAlertmanagers": []}),
+        static("/api/v1/notifications", []),
+        static("/api/v1/features", {}),
         static("/api/v1/status/buildinfo", _build()),
         static("/api/v1/status/flags", {}),
         static("/api/v1/status/config", {"yaml": ""}),
-        static("/api/v1/status/runtimeinfo", {"storageRetention": ""}),
+        route("/api/v1/status/runtimeinfo", _runtime),
+        route("/api/v1/status/tsdb", _tsdb),
+        static("/api/v1/status/walreplay", {"min": 0, "max": 0, "current": 0}),
     ]
 
 
@@ -267,3 +288,78 @@ def _metadata(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
     if limit:
         found = dict(list(found.items())[:limit])
     return Answered(msgspec.json.encode(found))
+
+
+def _exemplars(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
+    start, end = form.time("start"), _included(form.time("end"))
+    found = visit.lake.exemplars(form.needed("query"), start=start, end=end).to_arrow()
+    return Answered(exemplars_json(found))
+
+
+def _format(_: Visit, form: Form, __: Mapping[str, str]) -> Answered:
+    return Answered(msgspec.json.encode(formatted(parse(form.needed("query")))))
+
+
+def _parsed(_: Visit, form: Form, __: Mapping[str, str]) -> Answered:
+    return Answered(msgspec.json.encode(syntax_json(parse(form.needed("query")))))
+
+
+def _runtime(visit: Visit, _: Form, __: Mapping[str, str]) -> Answered:
+    segments = visit.lake.segments("metrics")
+    first = min((one.min_timestamp_ns for one in segments), default=0)
+    data = {
+        "startTime": _STARTED,
+        "CWD": "",
+        "hostname": "",
+        "serverTime": isoformat(time.time_ns()),
+        "reloadConfigSuccess": True,
+        "lastConfigTime": _STARTED,
+        "corruptionCount": 0,
+        "storageRetention": "",
+        "oldestTime": isoformat(first),
+    }
+    return Answered(msgspec.json.encode(data))
+
+
+def _tsdb(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
+    """What a database of series says of itself, told of the segments and series of the metrics."""
+    segments, most = visit.lake.segments("metrics"), form.limit() or _TSDB_ENTRIES
+    series = visit.lake.series(bounds=False).to_arrow()
+    counts = {name: pc.value_counts(series[name].drop_null()) for name in series.schema.names}
+    sizes = {name: pc.sum(pc.binary_length(series[name])).as_py() or 0 for name in counts}
+    pairs = [
+        (f"{name}={value}", count)
+        for name, found in counts.items()
+        for value, count in _largest(found, most)
+    ]
+    head = {
+        "numSeries": series.num_rows,
+        "numLabelPairs": sum(len(found) for found in counts.values()),
+        "chunkCount": len(segments),
+        "minTime": min((one.min_timestamp_ns for one in segments), default=0) // _NS_PER_MS,
+        "maxTime": max((one.max_timestamp_ns for one in segments), default=0) // _NS_PER_MS,
+    }
+    data = {
+        "headStats": head,
+        "seriesCountByMetricName": _entries(_largest(counts.get("__name__"), most), most),
+        "labelValueCountByLabelName": _entries(
+            [(name, len(found)) for name, found in counts.items()], most
+        ),
+        "memoryInBytesByLabelName": _entries(sizes.items(), most),
+        "seriesCountByLabelValuePair": _entries(pairs, most),
+    }
+    return Answered(msgspec.json.encode(data))
+
+
+def _largest(counted: Any, most: int) -> list[tuple[str, int]]:
+    """The values that occur most often, and how often, of what `value_counts` found."""
+    if counted is None:
+        return []
+    table = pa.table({"value": counted.field(0), "count": counted.field(1)})
+    table = table.sort_by([("count", "descending"), ("value", "ascending")]).slice(0, most)
+    return list(zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True))
+
+
+def _entries(found: Iterable[tuple[str, int]], most: int) -> list[dict[str, Any]]:
+    ordered = sorted(found, key=lambda one: (-one[1], one[0]))[:most]
+    return [{"name": name, "value": count} for name, count in ordered]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _RESERVED = ("timestamp", "value", "histogram")
+_OF_EXEMPLARS = ("timestamp", "value", "trace_id", "span_id", "attributes")
 _NS_PER_MS = 1_000_000
 _ENCODER = msgspec.json.Encoder()
 _PLAIN = r"^[^\"\\\x00-\x1f]*$"
@@ -114,6 +115,64 @@ def number_texts(values: pa.Array) -> pa.Array:
         for odd, shown in (("inf", "+Inf"), ("-inf", "-Inf"), ("nan", "NaN")):
             texts = pc.if_else(pc.equal(texts, odd), shown, texts)
     return texts
+
+
+def exemplars_json(table: pa.Table) -> bytes:
+    """Exemplars as the answer of `query_exemplars`: series after series.
+
+    Args:
+        table: Rows as `Lake.exemplars` returns them.
+
+    Example:
+        >>> exemplars_json(pa.table({
+        ...     "__name__": ["up"],
+        ...     "timestamp": pa.array([1_500_000_000], pa.timestamp("ns", "UTC")),
+        ...     "value": [2.0],
+        ...     "trace_id": ["ab"],
+        ...     "span_id": pa.array([None], pa.string()),
+        ...     "attributes": ['{"n":1}'],
+        ... })).decode()[35:]
+        ':{"__name__":"up"},"exemplars":[{"labels":{"trace_id":"ab","n":"1"},"value":"2","timestamp":1.500}]}]'
+    """
+    rows = table.num_rows
+    own = table.drop_columns(list(_OF_EXEMPLARS))
+    firsts = series_starts(own) if own.num_columns else np.zeros(min(rows, 1), dtype=np.int64)
+    parts = [
+        pc.fill_null(
+            pc.binary_join_element_wise(f',"{name}":', quoted(_whole(table[name])), ""), ""
+        )
+        for name in ("trace_id", "span_id")
+    ]
+    parts.append(_members(_whole(table["attributes"])))
+    labels = pc.utf8_slice_codeunits(pc.binary_join_element_wise(*parts, ""), 1)
+    shown = number_texts(_whole(table["value"]))
+    each = pc.binary_join_element_wise(
+        '{"labels":{', labels, '},"value":"', shown, '","timestamp":', _seconds(table), "}", ""
+    )
+    ends = pa.array(np.append(firsts, rows), pa.int32())
+    lists = pc.binary_join(pa.ListArray.from_arrays(ends, each), ",")
+    objects = metric_objects(own.take(pa.array(firsts))) if own.num_columns else pa.array(["{}"])
+    return json_list(
+        pc.binary_join_element_wise(
+            '{"seriesLabels":', objects.slice(0, len(firsts)), ',"exemplars":[', lists, "]}", ""
+        )
+    )
+
+
+def _members(attributes: pa.Array) -> pa.Array:
+    """JSON objects as members of another one, each behind a comma, and all values as text."""
+    encoded = attributes.cast(pa.string()).dictionary_encode()
+    words = []
+    for word in encoded.dictionary.to_pylist():  # distinct ones only
+        pairs = msgspec.json.decode(word).items()
+        texts = {
+            key: value if isinstance(value, str) else _ENCODER.encode(value).decode()
+            for key, value in pairs
+        }
+        words.append(
+            "".join(f",{_ENCODER.encode({k: v}).decode()[1:-1]}" for k, v in texts.items())
+        )
+    return pc.fill_null(pa.array(words, pa.string()).take(encoded.indices), "")
 
 
 def _series(table: pa.Table, firsts: NDArray[np.int64], *, many: bool) -> pa.Array:

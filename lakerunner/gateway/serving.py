@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +13,7 @@ import anyio
 import msgspec
 from anyio.to_thread import run_sync
 
+from lakerunner.compute.turns import stopped_by
 from lakerunner.errors import ConfigurationError
 from lakerunner.gateway.access import Access, AccessScope, AccessSettings, Caller, Refused
 from lakerunner.gateway.quotas import Quotas, QuotaSettings
@@ -148,10 +150,25 @@ class Serving:
         return caller
 
     async def query(self, request: Request, work: Callable[[Visit], T]) -> T:
-        """Let a request in, and do its work in a thread as a query of its organization."""
+        """Let a request in, and do its work in a thread as a query of its organization.
+
+        The work ends early if the client hangs up.
+        """
         visit = self.visit(request)
-        with self.counted(visit, request):
-            return await self.thread(partial(work, visit))
+        stop = threading.Event()
+        with self.counted(visit, request), stopped_by(stop):
+            answers: list[T] = []
+            failures: list[Exception] = []
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_hang_up, request, stop)
+                try:
+                    answers.append(await self.thread(partial(work, visit)))
+                except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
+                    failures.append(error)
+                tasks.cancel_scope.cancel()
+            for failure in failures:
+                raise failure
+            return answers[0]
 
     @contextmanager
     def counted(self, visit: Visit, request: Request) -> Iterator[None]:
@@ -171,3 +188,10 @@ class Serving:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self.settings.threads)
         return await run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+
+
+async def _hang_up(request: Request, stop: threading.Event) -> None:
+    """Stop the work when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    stop.set()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from time import time_ns
+import math
+from time import monotonic, time_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
+from lakerunner.compute.turns import refuse_stopped
 from lakerunner.compute.weight import is_heavy_text
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
@@ -23,7 +25,12 @@ from lakerunner.query.discovery import Discovery
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.hiding import Hiding, hiding, with_deletions
 from lakerunner.query.plan import Planner
-from lakerunner.query.promql.answering import answer, describe_metrics, find_series
+from lakerunner.query.promql.answering import (
+    answer,
+    describe_metrics,
+    find_exemplars,
+    find_series,
+)
 from lakerunner.query.promql.answering import explain as explain_selectors
 from lakerunner.query.promql.grid import read_grid
 from lakerunner.query.promql.source import reader_of
@@ -270,7 +277,7 @@ class QueryEngine:
             end: … to here, both included …
             step: … every so often: seconds, a `timedelta` or text such as `"30s"`.
             lookback: How old a sample may be that an instant selector still sees; 5 minutes.
-            timeout: Seconds that each scan of the metrics may take; see `sql`.
+            timeout: Seconds that all of it may take; by default what `query_timeout` says.
 
         Returns:
             One row for each sample; see `SampleResult`.
@@ -282,7 +289,7 @@ class QueryEngine:
             QueryLimitError: It has too many steps, or reads too many samples.
         """
         grid = read_grid(time, start, end, step, lookback, time_ns())
-        return answer(text, grid, self._metrics(timeout))
+        return answer(text, grid, self._metrics(timeout, text))
 
     def explain_promql(
         self,
@@ -352,13 +359,26 @@ class QueryEngine:
         """The series of metrics that there are, by their labels in PromQL; see `find_series`."""
         return find_series(matchers, time_range, self._metrics(), bounds=bounds)
 
-    def _metrics(self, timeout: float | None = None) -> Reader:
+    def exemplars(self, text: str, time_range: TimeRange = _ALL_TIME) -> TableResult:
+        """The exemplars of the series of a PromQL expression; see `find_exemplars`."""
+        return find_exemplars(text, time_range, self._metrics())
+
+    def _metrics(self, timeout: float | None = None, text: str = "") -> Reader:
+        allowance = self._backing.allowance(self._organization, timeout, text)
+        until = monotonic() + (allowance.left() or math.inf)
+
+        def go_on() -> None:
+            refuse_stopped(text)
+            if monotonic() > until:
+                raise allowance.expired()
+
         return reader_of(
             self._catalog,
             self._organization,
             self._config,
             lambda text, states: self.run(read_sql(text), timeout=timeout, states=states),
             lambda text, states: self._explain(read_sql(text), states=states),
+            go_on,
         )
 
     def explain(

@@ -122,6 +122,7 @@ def added(
         [0.0, 2.0, 1.0]
     """
     more = np.where(links.begins, values, 0.0)
-    more[1:] += np.where(links.goes_on[1:], values[1:] - values[:-1], 0.0)
+    with np.errstate(invalid="ignore"):  # from one infinity to another
+        more[1:] += np.where(links.goes_on[1:], values[1:] - values[:-1], 0.0)
     more[~monotonic] = 0.0
     return more

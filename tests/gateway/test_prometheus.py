@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from uuid import uuid4
 
+import anyio
+import pyarrow as pa
 import pytest
+from starlette.testclient import TestClient
+
+import lakerunner
+from lakerunner.gateway import app
+from lakerunner.schema.canonical import EXEMPLAR_TYPE
+from tests.gateway.conftest import KEYS
 
 if TYPE_CHECKING:
-    from starlette.testclient import TestClient
-
     from lakerunner.lake import Lake
     from tests.gateway.conftest import Keys
 
@@ -167,5 +176,181 @@ def test_without_a_key_prometheus_is_silent_too(client: TestClient) -> None:
 def test_what_grafana_asks_first(client: TestClient, keys: Keys) -> None:
     assert asked(client, keys, "status/buildinfo")["version"].startswith("3.")
     assert asked(client, keys, "rules") == {"groups": []}
-    absent = client.get("/api/v1/query_exemplars", params={"query": "up"}, headers=keys.acme)
-    assert (absent.status_code, absent.json()["error"]["code"]) == (404, "not_found")
+    assert asked(client, keys, "alerts") == {"alerts": []}
+    assert asked(client, keys, "targets")["activeTargets"] == []
+    assert asked(client, keys, "status/flags") == {}
+    assert asked(client, keys, "status/runtimeinfo")["reloadConfigSuccess"] is True
+
+
+def test_what_a_database_of_series_says_of_itself(client: TestClient, keys: Keys) -> None:
+    data = asked(client, keys, "status/tsdb", limit=3)
+    series = asked(client, keys, "series", **{"match[]": '{__name__=~"shop_orders_total"}'})
+    counted = {one["name"]: one["value"] for one in data["seriesCountByMetricName"]}
+    assert len(counted) == 3
+    assert data["headStats"]["numSeries"] >= sum(counted.values()) >= len(series)
+    assert START * 1000 <= data["headStats"]["minTime"] < data["headStats"]["maxTime"]
+    assert any(one["name"] == "__name__" for one in data["memoryInBytesByLabelName"])
+
+
+def test_a_query_is_formatted_and_taken_apart(client: TestClient, keys: Keys) -> None:
+    text = "foo / on(bar) group_left(b, a) sum  by(x) (rate(up{a='b'}[5m] offset -90s))"
+    assert asked(client, keys, "format_query", query=text) == (
+        'foo / on (bar) group_left (b, a) sum by (x) (rate(up{a="b"}[5m] offset -1m30s))'
+    )
+    tree = asked(client, keys, "parse_query", query="foo/bar")
+
+    def selector(name: str) -> dict[str, Any]:
+        return {
+            "type": "vectorSelector",
+            "name": name,
+            "offset": 0,
+            "startOrEnd": None,
+            "timestamp": None,
+            "matchers": [{"name": "__name__", "type": "=", "value": name}],
+        }
+
+    assert tree == {
+        "type": "binaryExpr",
+        "op": "/",
+        "bool": False,
+        "lhs": selector("foo"),
+        "rhs": selector("bar"),
+        "matching": {"card": "one-to-one", "include": [], "labels": [], "on": False},
+    }
+    inner = asked(client, keys, "parse_query", query="topk(3, rate(up{a!~'b'}[5m] @ end()))")
+    assert inner["param"] == {"type": "numberLiteral", "val": "3"}
+    assert (inner["op"], inner["grouping"], inner["without"]) == ("topk", [], False)
+    called = inner["expr"]
+    assert called["func"] == {
+        "name": "rate", "argTypes": ["matrix"], "variadic": 0, "returnType": "vector",
+    }  # fmt: skip
+    (taken,) = called["args"]
+    assert (taken["type"], taken["range"], taken["startOrEnd"]) == (
+        "matrixSelector",
+        300_000,
+        "end",
+    )
+    assert [one["name"] for one in taken["matchers"]] == ["a", "__name__"]
+    bad = client.get("/api/v1/parse_query", params={"query": "up{"}, headers=keys.acme)
+    assert (bad.status_code, bad.json()["errorType"]) == (400, "bad_data")
+
+
+def test_long_queries_take_several_lines(client: TestClient, keys: Keys) -> None:
+    text = (
+        "histogram_quantile(0.95, sum by (le, job) ("
+        'rate(http_server_request_duration_seconds_bucket{job=~"api.*",code!="500"}[5m]))) > 1.5e-7'
+    )
+    assert asked(client, keys, "format_query", query=text).splitlines() == [
+        "  histogram_quantile(",
+        "    0.95,",
+        "    sum by (le, job) (",
+        '      rate(http_server_request_duration_seconds_bucket{code!="500",job=~"api.*"}[5m])',
+        "    )",
+        "  )",
+        ">",
+        "  1.5e-07",
+    ]
+
+
+def test_exemplars_lead_to_traces(keys: Keys) -> None:
+    at = pa.array([START, START + 1], pa.timestamp("s", "UTC")).cast(EXEMPLAR_TYPE[0].type)
+    exemplar = {"timestamp": at[1], "value": 2.5, "trace_id": "ab" * 16, "span_id": "cd" * 8}
+    exemplar["attributes"] = '{"user":"it\'s \\"me\\"","n":3}'
+    points = pa.table(
+        {
+            "metric_name": ["m_total"] * 2,
+            "metric_type": ["sum"] * 2,
+            "timestamp": at,
+            "value": [1.0, 2.0],
+            "exemplars": pa.array([[], [exemplar]], pa.list_(EXEMPLAR_TYPE)),
+            "attributes": pa.array([[("job", "a")]] * 2, pa.map_(pa.string(), pa.string())),
+        }
+    )
+    with lakerunner.open(f"memory://{uuid4().hex}") as lake:
+        lake.ingest(points, signal="metrics", organization="acme")
+        settings = {"access": {"keys": [kept for _, kept in KEYS.values()]}}
+        with TestClient(app(lake, settings)) as client:
+            found = asked(
+                client,
+                keys,
+                "query_exemplars",
+                query="rate(m_total[5m])",
+                start=START,
+                end=START + 9,
+            )
+            none = asked(client, keys, "query_exemplars", query="x", start=START, end=START + 9)
+    assert found == [
+        {
+            "seriesLabels": {"__name__": "m_total", "job": "a"},
+            "exemplars": [
+                {
+                    "labels": {
+                        "trace_id": "ab" * 16,
+                        "span_id": "cd" * 8,
+                        "user": 'it\'s "me"',
+                        "n": "3",
+                    },
+                    "value": "2.5",
+                    "timestamp": START + 1,
+                }
+            ],
+        }
+    ]
+    assert none == []
+
+
+def test_values_of_a_label_with_an_escaped_name(keys: Keys) -> None:
+    points = pa.table(
+        {
+            "metric_name": ["up"],
+            "metric_type": ["gauge"],
+            "timestamp": pa.array([START], pa.timestamp("s", "UTC")),
+            "value": [1.0],
+            "attributes": pa.array([[("service_name", "a")]], pa.map_(pa.string(), pa.string())),
+        }
+    )
+    with lakerunner.open(f"memory://{uuid4().hex}") as lake:
+        lake.ingest(points, signal="metrics", organization="acme")
+        settings = {"access": {"keys": [kept for _, kept in KEYS.values()]}}
+        with TestClient(app(lake, settings)) as client:
+            assert asked(client, keys, "label/U__service__name/values") == ["a"]
+            assert asked(client, keys, "label/U__a_2e_b/values") == []
+
+
+def test_who_hangs_up_ends_the_evaluation(lake: Lake, keys: Keys) -> None:
+    settings = {"access": {"keys": [kept for _, kept in KEYS.values()]}}
+    made = app(lake, settings)
+    # Without an end that would take minutes.
+    query = "quantile_over_time(0.5, {__name__=~'.+'}[5m:1ms])"
+    text = urlencode({"query": query, "start": START, "end": START + 300, "step": "0.1"})
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        asking = anyio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if not asking.is_set():
+                asking.set()
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await anyio.sleep(0.2)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/api/v1/query_range",
+            "raw_path": b"/api/v1/query_range",
+            "query_string": text.encode(),
+            "headers": [(b"authorization", keys.acme["authorization"].encode())],
+            "http_version": "1.1",
+            "scheme": "http",
+            "server": ("test", 80),
+            "client": ("test", 1),
+        }
+        await made(scope, receive, send)
+
+    anyio.run(ask)
+    assert json.loads(sent[1]["body"])["error"] == "nobody waits for the answer any more"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakerunner.errors import QueryExecutionError, QuerySyntaxError
 from lakerunner.model.times import isoformat
@@ -13,10 +15,10 @@ from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.promql.conditions import conditions, span_of, within
 from lakerunner.query.promql.evaluate import evaluate
 from lakerunner.query.promql.grid import Grid, Read, reads
-from lakerunner.query.promql.labels import NAME
+from lakerunner.query.promql.labels import NAME, Labels
 from lakerunner.query.promql.otlp import Stream, metric_name
 from lakerunner.query.promql.parser import parse
-from lakerunner.query.promql.pieces import undivided
+from lakerunner.query.promql.pieces import selectors, undivided
 from lakerunner.query.promql.points import NUMBER_COLUMNS
 from lakerunner.query.promql.reading import Metrics
 from lakerunner.query.promql.rows import answer_table, joined_tables
@@ -24,6 +26,8 @@ from lakerunner.query.promql.summed import BUCKET_COLUMNS
 from lakerunner.query.promql.syntax import Selector, ValueType
 from lakerunner.query.result import TableResult
 from lakerunner.query.stats import QueryStats
+from lakerunner.schema.arrays import numbers
+from lakerunner.schema.canonical import EXEMPLAR_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,6 +181,41 @@ def find_series(
     labels = labels.take(labels.order())
     names = sorted(labels.columns, key=lambda one: (one != NAME, one))
     table = pa.table({name: labels.texts(name) for name in names})
+    return TableResult(table, _summed(metrics.results, len(labels), time.perf_counter() - started))
+
+
+def find_exemplars(text: str, span: TimeRange, reader: Reader) -> TableResult:
+    """The exemplars of the series that an expression asks for, in a time range of their points.
+
+    Returns:
+        One row each, in order of labels and time: a column for each label, then `timestamp`,
+        `value`, `trace_id`, `span_id`, and `attributes` as JSON.
+
+    Raises:
+        QuerySyntaxError: The text cannot be read.
+    """
+    started = time.perf_counter()
+    after_ms = max(span.start_ns // _NS_PER_MS, -_FAR_MS) - 1
+    until_ms = min(-(-span.end_ns // _NS_PER_MS), _FAR_MS) - 1
+    several = dict.fromkeys(one.matchers for one in selectors(parse(text)))
+    wanted = [Read(matchers, after_ms, until_ms, latest=True) for matchers in several]
+    metrics = Metrics(reader, wanted)
+    labels, parts = Labels(0), [pa.table({"exemplars": pa.array([], EXEMPLAR_TYPE)})]
+    for read in wanted:
+        found = metrics.exemplars(read)
+        labels, parts = labels.concat(found[0]), [*parts, found[1]]
+    struct = pa.concat_tables(parts)["exemplars"].combine_chunks()
+    field = {one.name: struct.field(place) for place, one in enumerate(EXEMPLAR_TYPE)}
+    times = numbers(field["timestamp"].cast(pa.int64()), np.int64)
+    place = np.empty(len(labels), dtype=np.int64)
+    place[labels.order()] = np.arange(len(labels))
+    order = np.lexsort((times, labels.groups()[0], place[labels.groups()[1]][labels.groups()[0]]))
+    names = sorted(labels.columns, key=lambda one: (one != NAME, one))
+    columns = {name: labels.texts(name) for name in names}
+    columns["timestamp"] = field["timestamp"]
+    columns["value"] = pc.coalesce(field["value"], field["value_int"].cast(pa.float64()))
+    columns |= {name: field[name] for name in ("trace_id", "span_id", "attributes")}
+    table = pa.table(columns).take(pa.array(order))
     return TableResult(table, _summed(metrics.results, len(labels), time.perf_counter() - started))
 
 

@@ -78,6 +78,10 @@ class SeriesSource(Protocol):
         """It does not: from now on `summed` says None."""
         ...
 
+    def go_on(self) -> None:
+        """Raise an error if nobody waits for the answer any more, or its time is over."""
+        ...
+
 
 class Answer(NamedTuple):
     """What a query evaluates to.
@@ -155,6 +159,7 @@ class Evaluator:
         return self._evaluated(node, times)
 
     def _evaluated(self, node: Node, times: NDArray[np.int64]) -> Value:
+        self._source.go_on()
         match node:
             case Number(value=value):
                 found: Value = np.full(len(times), value)

@@ -59,15 +59,16 @@ def lone_selector(node: Node) -> tuple[Matcher, ...] | None:
 
 def _only(node: Node) -> tuple[Matcher, ...] | None:
     """Of the parts of a node, one has a selector, and takes each series by itself."""
-    parts = [child for child in children(node) if any(_selectors(child))]
+    parts = [child for child in children(node) if any(selectors(child))]
     return lone_selector(parts[0]) if len(parts) == 1 else None
 
 
-def _selectors(node: Node) -> Iterator[Selector]:
+def selectors(node: Node) -> Iterator[Selector]:
+    """All selectors of an expression, in the order of the text."""
     if isinstance(node, Selector):
         yield node
     for child in children(node):
-        yield from _selectors(child)
+        yield from selectors(child)
 
 
 def undivided(node: Node) -> bool:

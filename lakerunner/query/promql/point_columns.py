@@ -1,8 +1,8 @@
-"""Columns of metric points as NumPy arrays: numbers, times, lists, histograms."""
+"""Columns of metric points as NumPy arrays: runs of one series, times, histograms."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,102 @@ from lakerunner.query.promql.histograms import (
 from lakerunner.schema.arrays import expand, layouts, list_lengths, list_values, numbers, one_chunk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _NS_PER_MS = 1_000_000
+_AT_ONCE = 1 << 16
+"""Numbers that are moved at once: what the cache of a processor holds."""
+
+
+class Points(NamedTuple):
+    """What was read of the points of some streams, as runs of points of one stream each.
+
+    Attributes:
+        table: Their columns.
+        starts: int64: where each run begins.
+        stream: int64: which row of the table of streams each run belongs to.
+    """
+
+    table: pa.Table
+    starts: NDArray[np.int64]
+    stream: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: pa.Table, known: NDArray[np.int64]) -> Points:
+        """Points of streams of which these are the ids."""
+        ids = np.asarray(table["series_id"])
+        starts = run_starts(ids)
+        order = np.argsort(known, kind="stable")
+        place = np.searchsorted(known[order], ids[starts])
+        return cls(table, starts, order[np.minimum(place, len(order) - 1)] if len(ids) else starts)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64: how long each run is."""
+        return np.diff(np.append(self.starts, self.table.num_rows))
+
+    def where(self, runs: NDArray[np.bool_]) -> Points:
+        """Some of the runs."""
+        if runs.all():
+            return self
+        lengths = self.lengths[runs]
+        chosen = self.table.take(pa.array(expand(self.starts[runs], lengths)))
+        return Points(chosen, np.cumsum(lengths) - lengths, self.stream[runs])
+
+    def with_values(self) -> Points:
+        """Without points that have no value and do not say that a series ended, either."""
+        if not self.table["value"].null_count:
+            return self
+        flags = self.table["flags"].fill_null(0)
+        kept = pc.or_(self.table["value"].is_valid(), pc.equal(pc.bit_wise_and(flags, 1), 1))
+        lengths = np.add.reduceat(np.asarray(kept).astype(np.int64), self.starts)
+        some = lengths > 0
+        starts = np.cumsum(lengths) - lengths
+        return Points(self.table.filter(kept), starts[some], self.stream[some])
+
+
+def run_starts(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where runs of equal ids begin."""
+    inner = np.flatnonzero(ids[1:] != ids[:-1]) + 1
+    return np.concatenate([np.zeros(min(len(ids), 1), dtype=np.int64), inner])
+
+
+class Target(NamedTuple):
+    """Where runs go.
+
+    Attributes:
+        starts: int64: where each run begins.
+        lengths: int64.
+        places: int64: where it shall begin.
+    """
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    def moved(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """An array, given in parts, with its runs moved; one that is constant is not looked at."""
+        if not parts:
+            return np.zeros(0)
+        if parts[0].strides == (0,) and len(parts) == 1:
+            return parts[0]
+        result = np.empty(int(self.lengths.sum()), dtype=parts[0].dtype)
+        ends = self.starts + self.lengths
+        size = sum(len(part) for part in parts)
+        parts = [one for part in parts for one in np.array_split(part, -(-len(part) // _AT_ONCE))]
+        edges = np.cumsum([0, *(len(part) for part in parts)])
+        lows = np.searchsorted(ends, edges[:-1], side="right")
+        highs = np.searchsorted(self.starts, edges[1:], side="left")
+        if size != len(result):
+            raise ValueError(size)
+        for part, begin, low, high in zip(parts, edges, lows, highs, strict=False):
+            starts = np.maximum(self.starts[low:high], begin)
+            lengths = np.minimum(ends[low:high], begin + len(part)) - starts
+            at = self.places[low:high] + starts - self.starts[low:high]
+            result[expand(at, lengths)] = part
+        return result
 
 
 def histograms_of(table: pa.Table) -> Histograms:

@@ -12,18 +12,18 @@ from lakerunner.errors import QueryLimitError
 from lakerunner.query.promql.conditions import conditions, quoted, span_of, within
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Read
 from lakerunner.query.promql.labels import Labels
-from lakerunner.query.promql.point_columns import milliseconds
+from lakerunner.query.promql.point_columns import Points, milliseconds, run_starts
 from lakerunner.query.promql.points import (
     COLUMNS_OF,
     NUMBER_COLUMNS,
-    Points,
     concat_samples,
     cut,
-    run_starts,
     to_samples,
 )
 from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
 from lakerunner.query.promql.summed import BUCKET_COLUMNS, Summed, bucket_runs, sample_runs
+from lakerunner.schema.arrays import list_lengths
+from lakerunner.schema.canonical import EXEMPLAR_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -161,6 +161,10 @@ class Metrics:
         del self._summed[read.matchers]
         self._streams[read.matchers] = self._find(self._wanted[read.matchers])
 
+    def go_on(self) -> None:
+        """See `Reader.go_on`."""
+        self._reader.go_on()
+
     def select(self, read: Read, piece: Piece | None = None) -> Samples:
         """The samples of the series that fulfil the conditions, within the time range.
 
@@ -204,6 +208,32 @@ class Metrics:
             own = self._points(one, stream, read).labels if apart else one.labels
             labels = labels.concat(own)
         return labels
+
+    def exemplars(self, read: Read) -> tuple[Labels, pa.Table]:
+        """The exemplars of the points of all series that fulfil the conditions.
+
+        Returns:
+            Labels of each exemplar's series, without those of buckets and quantiles; and
+            `exemplars`, a struct of `EXEMPLAR_TYPE`.
+        """
+        stream = self._streams[read.matchers]
+        labels, found = Labels(0), []
+        if not stream.selected:
+            return labels, pa.table({"exemplars": pa.array([], EXEMPLAR_TYPE)})
+        span = within(span_of(read.after_ms, read.until_ms))
+        where = [span, *stream.where, "exemplars IS NOT NULL"]
+        table = self._ask("SELECT series_id, exemplars", where).combine_chunks()
+        lists = table["exemplars"].combine_chunks()
+        lengths = list_lengths(table["exemplars"])
+        points = Points.of(table, stream.ids)
+        owner = np.repeat(np.repeat(points.stream, points.lengths), lengths)
+        for one in stream.selected:
+            place = np.full(len(stream.ids), -1, dtype=np.int64)
+            place[one.rows] = np.arange(len(one.rows))
+            rows = np.flatnonzero(place[owner] >= 0)
+            labels = labels.concat(one.labels.take(place[owner[rows]]))
+            found.append(pa.table({"exemplars": lists.flatten().take(pa.array(rows))}))
+        return labels, pa.concat_tables(found)
 
     def _find(self, read: Read) -> _Stream:
         span = span_of(read.after_ms, read.until_ms)

@@ -35,6 +35,7 @@ class Reader(NamedTuple):
         memory_bytes: About how much samples and steps may take up at once.
         tiers: What a selector may be read of instead of its points; None for nothing else.
         explain: Says how such a query would be answered.
+        go_on: Raises an error if nobody waits for the answer any more, or its time is over.
         resource: Whether the attributes of resources are labels.
     """
 
@@ -43,6 +44,7 @@ class Reader(NamedTuple):
     memory_bytes: int
     tiers: Callable[[Read], TierReading | None]
     explain: Callable[[str], Explanation]
+    go_on: Callable[[], None]
     resource: bool = True
 
 
@@ -52,6 +54,7 @@ def reader_of(
     config: Config,
     ask: Callable[[str, Mapping[str, Snapshot]], Result],
     explain: Callable[[str, Mapping[str, Snapshot]], Explanation],
+    go_on: Callable[[], None],
 ) -> Reader:
     """What PromQL reads of the metrics of an organization, in one state of them.
 
@@ -61,6 +64,7 @@ def reader_of(
         config: Settings.
         ask: Answers a query in SQL in a state of the tables.
         explain: Says how it would be answered.
+        go_on: See `Reader`.
     """
     states: dict[str, Snapshot] = {}
 
@@ -92,6 +96,7 @@ def reader_of(
         memory_bytes=config.query_memory_bytes,
         tiers=tiers,
         explain=lambda query: explain(query, states),
+        go_on=go_on,
         resource=config.promql_resource_labels,
     )
 

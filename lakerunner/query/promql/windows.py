@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lakerunner.compute.turns import refuse_stopped
 from lakerunner.query.promql.series import NO_HISTOGRAM, Samples, Vector
 from lakerunner.schema.arrays import expand
 
@@ -142,6 +143,7 @@ class Windows(NamedTuple):
             base = ends[begin] - lengths[begin]
             stop = max(begin + 1, int(np.searchsorted(ends, base + _CHUNK, side="right")))
             part = slice(begin, stop)
+            refuse_stopped()  # so much at once may take seconds
             yield part, expand(lo[part], lengths[part]), lengths[part]
             begin = stop
 

@@ -19,7 +19,7 @@ from lakerunner.errors import (
 )
 from lakerunner.query.promql.answering import answer
 from lakerunner.query.promql.grid import Grid
-from lakerunner.query.promql.reading import Reader
+from lakerunner.query.promql.source import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

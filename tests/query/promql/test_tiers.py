@@ -184,7 +184,7 @@ def test_far_fewer_rows_are_read_and_explain_says_so() -> None:
     pair.ingest(*(Point(at * 5_000, value) for at, value in enumerate(values)))
     pair.roll()
     start = HOUR / 1000
-    times = {"start": start + 1200, "end": start + 6000, "step": 300}
+    times: dict[str, Any] = {"start": start + 1200, "end": start + 6000, "step": 300}
     for function in FUNCTIONS:
         answer, saved = pair.ask(f"{function}(m_total[10m])", **times)
         assert answer.num_rows == 17
@@ -200,7 +200,7 @@ def test_points_are_read_where_a_tier_lacks_some_and_buckets_elsewhere() -> None
     pair.roll()
     pair.ingest(Point(2 * 3_600_000 + 12_345, 5.5))
     start = HOUR / 1000
-    times = {"start": start + 300, "end": start + 10_800, "step": 60}
+    times: dict[str, Any] = {"start": start + 300, "end": start + 10_800, "step": 60}
     _, saved = pair.ask("rate(m_total[5m])", **times)
     assert 1200 < saved < 1440
     said = str(pair.tiers.explain("rate(m_total[5m])", language="promql", **times))
@@ -223,7 +223,7 @@ def test_rows_that_are_deleted_or_expired_are_not_seen_in_tiers_either() -> None
     pair.ingest(*(Point(at * 5_000, float(at), series="ab"[at % 2]) for at in range(240)))
     pair.roll()
     start = HOUR / 1000
-    times = {"start": start, "end": start + 1200, "step": 60}
+    times: dict[str, Any] = {"start": start, "end": start + 1200, "step": 60}
     _, saved = pair.ask("count_over_time(m_total[2m])", **times)
     assert saved > 0
     pair.tiers.delete("metrics", where="attr_series = 'a'")
@@ -244,7 +244,7 @@ def test_a_state_of_the_past_is_explained_and_answered_as_it_was() -> None:
     snapshot = pair.tiers.snapshot()
     pair.ingest(Point(7, 3.0, series="later"))
     start = HOUR / 1000
-    times = {"start": start + 60, "end": start + 1200, "step": 60}
+    times: dict[str, Any] = {"start": start + 60, "end": start + 1200, "step": 60}
     with pair.tiers.at(snapshot) as past:
         answer = past.promql("increase(m_total[1m])", **times)
         said = past.explain("increase(m_total[1m])", language="promql", **times)
