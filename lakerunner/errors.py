@@ -36,7 +36,8 @@ LakerunnerError
     ├── UnsupportedQueryError            understood, and refused
     ├── QueryExecutionError              the query failed while it ran
     │   ├── QueryLimitError              it would take more than a setting allows
-    │   └── QueryTimeoutError (TimeoutError)  it took longer than it may
+    │   ├── QueryTimeoutError (TimeoutError)  it took longer than it may
+    │   └── QueryStoppedError            whoever asked does not wait any more
     ├── QueryBusyError                   try again later: too many other queries are running
     ├── SnapshotExpiredError             the past that is asked for is not kept any more
     └── CursorError                      of another query, or none: ask without one

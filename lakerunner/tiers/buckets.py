@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from lakerunner.schema.arrays import TIMESTAMP, numbers, one_chunk
 from lakerunner.schema.sketch import merge_sketches, read_sketches, sketch_column
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.tiers.exact import Ends, exact_of_buckets, read_exact
 from lakerunner.tiers.explicit import EXPLICIT_COLUMNS, Entries, add_explicit
 from lakerunner.tiers.exponential import EXPONENTIAL_COLUMNS, add_exponential

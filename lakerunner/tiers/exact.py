@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from lakerunner.schema.arrays import numbers, one_chunk
-from lakerunner.schema.canonical import EXACT_TYPE
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP, numbers, one_chunk
+from lakerunner.schema.tables import EXACT_TYPE
 
 if TYPE_CHECKING:
     from typing import Any

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from lakerunner.schema.arrays import TIMESTAMP, list_lengths, list_values, numbers, one_chunk
 from lakerunner.schema.sketch import sketch_column, sketch_values
-from lakerunner.schema.types import TIMESTAMP
 from lakerunner.tiers.exact import exact_of_points
 from lakerunner.tiers.explicit import EXPLICIT_COLUMNS, Entries, add_explicit
 from lakerunner.tiers.exponential import EXPONENTIAL_COLUMNS, add_exponential

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 import lakerunner
 from lakerunner.gateway import app
-from lakerunner.schema.canonical import EXEMPLAR_TYPE
+from lakerunner.schema.tables import EXEMPLAR_TYPE
 from tests.gateway.conftest import KEYS
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from lakerunner.query.promql.syntax import Selector, ValueType
 from lakerunner.query.result import TableResult
 from lakerunner.query.stats import QueryStats
 from lakerunner.schema.arrays import numbers
-from lakerunner.schema.canonical import EXEMPLAR_TYPE
+from lakerunner.schema.tables import EXEMPLAR_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,8 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.model.times import TimeRange
-from lakerunner.query.promql.otlp import PARTS, Stream, label_name, metric_name
-from lakerunner.schema.attribute import RECORD, RESOURCE
 from lakerunner.query.promql.otlp import (
     PARTS,
     SERVICE_INSTANCE,
@@ -16,7 +14,7 @@ from lakerunner.query.promql.otlp import (
     label_name,
     metric_name,
 )
-from lakerunner.schema.names import RECORD, RESOURCE
+from lakerunner.schema.attribute import RECORD, RESOURCE
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:

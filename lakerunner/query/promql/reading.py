@@ -23,7 +23,7 @@ from lakerunner.query.promql.points import (
 from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
 from lakerunner.query.promql.summed import BUCKET_COLUMNS, Summed, bucket_runs, sample_runs
 from lakerunner.schema.arrays import list_lengths
-from lakerunner.schema.canonical import EXEMPLAR_TYPE
+from lakerunner.schema.tables import EXEMPLAR_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -16,7 +16,7 @@ import lakerunner
 from lakerunner.errors import QueryExecutionError
 from lakerunner.executors import InlineExecutor
 from lakerunner.lake import Lake
-from lakerunner.schema.types import TIMESTAMP
+from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.tiers import Span, roll_buckets, roll_points
 from lakerunner.tiers.exact import read_exact
 
