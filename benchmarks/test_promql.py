@@ -1,24 +1,36 @@
 """PromQL over a lake of counters, beside hand-written NumPy over the same Parquet files.
 
 Timed, the lake holds 20,000 series of an hour at 10 seconds, 7.2 million samples, and 2,000 classic
-histograms of 12 buckets; run as a test, a fiftieth of it.
+histograms of 12 buckets; run as a test, a fiftieth of it. Others hold 100,000 series of five
+minutes, and a day of 500 series with its tiers.
+
+`python benchmarks/test_promql.py 1000000 1024` asks a million series at 1,000 steps in a process of
+its own, which may hold 1,024 MiB, and says what it took.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import lakerunner
+from lakerunner.query.promql.conditions import conditions
+from lakerunner.query.promql.grid import Read
 from lakerunner.query.promql.parser import parse
+from lakerunner.query.promql.syntax import Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -32,6 +44,9 @@ HISTOGRAMS, QUICK_HISTOGRAMS = 2_000, 40
 BUCKETS = 12
 GROUPS = 20
 AT_ONCE = 1_000
+CROWD, QUICK_CROWD = 100_000, 1_000
+DAY_SERIES, QUICK_DAY_SERIES = 500, 5
+SEGMENTS = 1_000
 STEP_MS, WINDOW_MS = 60_000, 300_000
 
 
@@ -53,15 +68,15 @@ def attributes(rows: int, **columns: pa.Array) -> pa.MapArray:
     return pa.MapArray.from_arrays(offsets, keys, stacked.take(pa.array(order.ravel())))
 
 
-def counters(first: int, series: int) -> pa.Table:
+def counters(first: int, series: int, points: int = POINTS, gap_ms: int = 10_000) -> pa.Table:
     """Counters with a reset in every fiftieth."""
     rng = np.random.default_rng(first)
-    times = START_MS + np.arange(POINTS)[None, :] * 10_000 + rng.integers(0, 3_000, (series, 1))
-    values = np.cumsum(rng.random((series, POINTS)) * 10, axis=1)
-    values[::50, POINTS // 2 :] -= values[::50, POINTS // 2, None]
-    rows = series * POINTS
-    number = pa.array(np.repeat(np.arange(first, first + series), POINTS))
-    group = pa.array(np.repeat(np.arange(first, first + series) % GROUPS, POINTS))
+    times = START_MS + np.arange(points)[None, :] * gap_ms + rng.integers(0, 3_000, (series, 1))
+    values = np.cumsum(rng.random((series, points)) * 10, axis=1)
+    values[::50, points // 2 :] -= values[::50, points // 2, None]
+    rows = series * points
+    number = pa.array(np.repeat(np.arange(first, first + series), points))
+    group = pa.array(np.repeat(np.arange(first, first + series) % GROUPS, points))
     return pa.table(
         {
             "metric_name": pa.array(["m_total"]).take(pa.array(np.zeros(rows, np.int32))),
@@ -110,6 +125,30 @@ def metrics(
             lake.ingest(counters(first, min(AT_ONCE, series - first)), signal="metrics")
         lake.ingest(histograms(number), signal="metrics")
         yield Metrics(lake, folder, series, number)
+
+
+@pytest.fixture(scope="module")
+def crowd(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Lake, int]]:
+    """Very many series, with a point a minute for five minutes."""
+    series = CROWD if request.config.getoption("benchmark_enable") else QUICK_CROWD
+    with lakerunner.open(tmp_path_factory.mktemp("crowd")) as lake:
+        for first in range(0, series, 20_000):
+            lake.ingest(counters(first, min(20_000, series - first), 5, 60_000), signal="metrics")
+        yield lake, series
+
+
+@pytest.fixture(scope="module")
+def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A day of a point every ten seconds, with its tiers."""
+    series = DAY_SERIES if request.config.getoption("benchmark_enable") else QUICK_DAY_SERIES
+    folder = tmp_path_factory.mktemp("day")
+    with lakerunner.open(folder) as lake:
+        for first in range(0, series, 100):
+            lake.ingest(counters(first, min(100, series - first), 8_640), signal="metrics")
+        lake.rollup()
+    return folder
 
 
 RANGE: dict[str, Any] = {
@@ -174,6 +213,45 @@ def test_instant_over_all_series(benchmark: BenchmarkFixture, metrics: Metrics) 
     assert found.to_arrow()["value"].to_pylist() == [metrics.series]
 
 
+def test_instant_over_a_crowd(benchmark: BenchmarkFixture, crowd: tuple[Lake, int]) -> None:
+    lake, series = crowd
+    at = (START_MS + 299_000) / 1000
+    found = benchmark(lambda: lake.promql("count(m_total)", time=at))
+    assert found.to_arrow()["value"].to_pylist() == [series]
+
+
+@pytest.mark.parametrize("rollups", [True, False], ids=["tiers", "points"])
+def test_a_day_by_the_hour(benchmark: BenchmarkFixture, day: Path, *, rollups: bool) -> None:
+    with lakerunner.open(day, config={"promql_rollups": rollups}) as lake:
+        hour = START_MS // 3_600_000 * 3600 + 3600
+        times = {"start": hour + 3600, "end": hour + 22 * 3600, "step": 3600}
+        found = benchmark(lambda: lake.promql("sum by (x) (increase(m_total[1h]))", **times))
+        assert found.to_arrow().num_rows == 22 * len(set(found.to_arrow()["x"].to_pylist()))
+        benchmark.extra_info["rows_read"] = found.stats.rows_scanned
+        benchmark.extra_info["bytes_read"] = found.stats.bytes_read
+        tiers = any(one.segment.table == "metrics_rollup" for one in _explained(lake, times))
+        assert tiers is rollups
+
+
+def _explained(lake: Lake, times: dict[str, Any]) -> Any:
+    text = "increase(m_total[1h])"
+    return lake.explain(text, language="promql", **times).segments
+
+
+def test_what_the_catalog_tells_of_many_segments(
+    benchmark: BenchmarkFixture, metrics: Metrics
+) -> None:
+    segment = metrics.lake.segments("metrics")[0]
+    several = [
+        msgspec.structs.replace(segment, id=f"{segment.id}-{number}") for number in range(SEGMENTS)
+    ]
+    matchers = (Matcher("__name__", "=", "m_total"), Matcher("n", "=", "77"))
+    read = Read(matchers, START_MS, START_MS + 3_600_000)
+    known = benchmark(lambda: conditions(read, several, resource=True))
+    assert known is not None
+    assert known.narrow
+
+
 def test_one_series_of_many(benchmark: BenchmarkFixture, metrics: Metrics) -> None:
     found = benchmark(lambda: metrics.lake.promql('m_total{n="77"}', **RANGE))
     assert found.to_arrow().num_rows == 56
@@ -196,3 +274,61 @@ def test_parse(benchmark: BenchmarkFixture) -> None:
         '(rate(http_request_duration_seconds_bucket{job=~"api.*",code!="500"}[5m])))'
     )
     assert benchmark(parse, text).name == "histogram_quantile"
+
+
+CHILD = """
+import json, sys, time
+import lakerunner
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+folder, memory, start, end, step = sys.argv[1], *map(int, sys.argv[2:])
+with lakerunner.open(folder, config={"query_memory_bytes": memory}) as lake:
+    lake.promql("vector(1)", time=start)
+    before, used, begun = peak(), time.process_time(), time.perf_counter()
+    found = lake.promql("sum by (x) (rate(m_total[2h]))", start=start, end=end, step=step)
+    table = found.to_arrow()
+print(json.dumps({
+    "rows": table.num_rows,
+    "before": before,
+    "peak": peak(),
+    "processor_seconds": round(time.process_time() - used, 1),
+    "seconds": round(time.perf_counter() - begun, 1),
+}))
+"""
+"""Asks about all series at all steps, and says what memory and time that took."""
+
+
+def ask_in_a_child(folder: Path, series: int, steps: int, memory_bytes: int) -> dict[str, Any]:
+    """Fill a lake with series of a point every 50 minutes, and ask for rates at so many steps."""
+    with lakerunner.open(folder) as lake:
+        for first in range(0, series, 50_000):
+            part = counters(first, min(50_000, series - first), 20, 3_000_000)
+            lake.ingest(part, signal="metrics")
+    start = START_MS // 1000 + 7200
+    span = [str(start), str(start + 54 * (steps - 1)), "54"]
+    command = [sys.executable, "-c", CHILD, str(folder), str(memory_bytes), *span]
+    said = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
+
+
+def test_many_series_by_many_steps_fit_in_memory(tmp_path: Path) -> None:
+    found = ask_in_a_child(tmp_path, 4_000, 1_000, 16 << 20)
+    assert found["rows"] == GROUPS * 1_000
+    # All samples at all steps are 256 MB as the evaluation holds them.
+    assert found["peak"] - found["before"] < 200 << 20
+
+
+def main() -> None:
+    """Write what a number of series by 1,000 steps takes."""
+    series, mebibytes = int(sys.argv[1]), int(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder:
+        found = ask_in_a_child(Path(folder), series, 1_000, mebibytes << 20)
+    sys.stdout.write(f"{found}\n")
+
+
+if __name__ == "__main__":
+    main()

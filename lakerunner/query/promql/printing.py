@@ -7,6 +7,8 @@ import re
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lakerunner.errors import QuerySyntaxError
 from lakerunner.query.promql.checks import type_of
 from lakerunner.query.promql.functions import FUNCTIONS
@@ -50,7 +52,7 @@ _TYPES = {
 _UNITS = (
     ("y", 31_536_000_000, True),
     ("w", 604_800_000, True),
-    ("d", 86_400_000, True),
+    ("d", 86_400_000, False),
     ("h", 3_600_000, False),
     ("m", 60_000, False),
     ("s", 1_000, False),
@@ -261,20 +263,17 @@ def number_text(value: float) -> str:
     """A number as Go prints it.
 
     Example:
-        >>> number_text(2.0), number_text(1e21), number_text(1.5e-7), number_text(float("-inf"))
-        ('2', '1e+21', '1.5e-07', '-Inf')
+        >>> number_text(2.0), number_text(1e6), number_text(1.5e-7), number_text(float("-inf"))
+        ('2', '1e+06', '1.5e-07', '-Inf')
     """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     size = abs(value)
-    if size and not 1e-4 <= size < 1e21:  # noqa: PLR2004 - where Go begins to write exponents
-        mantissa, _, exponent = f"{value!r}".partition("e")
-        if not exponent:
-            mantissa, _, exponent = f"{value:.16e}".partition("e")
-            mantissa = mantissa.rstrip("0").rstrip(".")
-        return f"{mantissa.removesuffix('.0')}e{int(exponent):+03d}"
+    if size and not 1e-4 <= size < 1e6:  # noqa: PLR2004 - where Go begins to write exponents
+        mantissa, _, exponent = np.format_float_scientific(value, trim="-").partition("e")
+        return f"{mantissa}e{int(exponent):+03d}"
     return _digits(value)
 
 

@@ -13,6 +13,8 @@ import pytest
 
 import lakerunner
 from lakerunner.errors import QueryError
+from lakerunner.query.promql.parser import parse
+from lakerunner.query.promql.printing import formatted
 from lakerunner.testing.servers.prometheus import ask, prometheus, write_series
 
 if TYPE_CHECKING:
@@ -225,6 +227,17 @@ class Grammar:
         return self._choose.choice(makers)(depth)
 
 
+LONG = "a_metric_whose_name_is_so_long_that_two_of_them_fill_a_line_and_more"
+ODD_TEXTS = (
+    *("1e21", "1e-5", "123456789", "0.1+NaN", "-Inf", "1e100*2.5e-9", "0x1f", "-(-x)", "--x"),
+    *("sum without()(x)", "sum by()(x)", "x[1w2d3h]", "x[1y]", "x offset 90061s", "(((x)))"),
+    *("{__name__=~'a.*',b='c'}", r"""x{a='\n\t \\ "q"'}""", "x @ 1.5", "x[5m] @ 12.3456"),
+    *("rate(x[5m:])", "a == bool b", "a and on() b", "a * ignoring(x) group_right(y) b"),
+    *("x[1500ms] offset 1h", f"topk(5, {LONG} + {LONG})"),
+    f"sum(rate({LONG}{{job='b'}}[5m])) by (x, y) / -(sum without (n) (rate({LONG}[5m:1m])))",
+    f"max_over_time((sum({LONG} unless {LONG}))[5m:1m])",
+)
+
 Answer = dict[tuple[tuple[str, str], ...], dict[int, float]]
 
 
@@ -271,6 +284,12 @@ def difference(one: Answer | None, other: Answer | None) -> Any:
             if not close(value, other[key][at]):
                 return (key, at, value, other[key][at])
     return None
+
+
+def test_expressions_are_written_as_prometheus_writes_them(server: str) -> None:
+    several = [Grammar(seed).vector(3) for seed in range(EXPRESSIONS)]
+    for text in (*several, *ODD_TEXTS):
+        assert formatted(parse(text)) == ask(server, "format_query", query=text)["data"], text
 
 
 def test_random_expressions_have_the_answers_of_prometheus(server: str, lake: Lake) -> None:

@@ -123,7 +123,7 @@ POINTS = st.builds(
 )
 
 
-@settings(max_examples=200 if settings().max_examples > 1000 else 12)
+@settings(max_examples=200 if settings().max_examples > 1000 else 6)
 @given(
     st.lists(POINTS, min_size=1, max_size=40),
     st.lists(POINTS, max_size=3),
@@ -135,8 +135,8 @@ POINTS = st.builds(
             st.sampled_from([10, 60, 300, 45]),
             st.sampled_from([0, 0, 60, 7]),
         ),
-        min_size=8,
-        max_size=8,
+        min_size=6,
+        max_size=6,
     ),
 )
 def test_tiers_never_change_an_answer(
