@@ -91,7 +91,7 @@ def test_many_dashboards_at_once(
     with lakerunner.open(tmp_path) as lake:
         lake.ingest(points(), signal="metrics")
         made = app(lake, settings)
-        benchmark.pedantic(lambda: anyio.run(all_of_them), rounds=1)
-    assert len(took) == number
+        benchmark(lambda: anyio.run(all_of_them))
+    assert len(took) % number == 0
     benchmark.extra_info["p50"] = float(np.percentile(took, 50))
     benchmark.extra_info["p99"] = float(np.percentile(took, 99))
