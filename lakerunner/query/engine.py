@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from time import monotonic, time_ns
+from time import time_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from lakerunner.compute.turns import refuse_stopped
 from lakerunner.compute.weight import is_heavy_text
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
@@ -364,21 +362,13 @@ class QueryEngine:
         return find_exemplars(text, time_range, self._metrics())
 
     def _metrics(self, timeout: float | None = None, text: str = "") -> Reader:
-        allowance = self._backing.allowance(self._organization, timeout, text)
-        until = monotonic() + (allowance.left() or math.inf)
-
-        def go_on() -> None:
-            refuse_stopped(text)
-            if monotonic() > until:
-                raise allowance.expired()
-
         return reader_of(
             self._catalog,
             self._organization,
             self._config,
             lambda text, states: self.run(read_sql(text), timeout=timeout, states=states),
             lambda text, states: self._explain(read_sql(text), states=states),
-            go_on,
+            self._backing.allowance(self._organization, timeout, text),
         )
 
     def explain(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from time import time_ns
+import math
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.catalog.deletions import pending_deletions
+from lakerunner.compute.turns import refuse_stopped
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.rollup import choose_exact, tier_settings
 from lakerunner.query.promql.conditions import span_of, within
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
+    from lakerunner.compute.turns import Allowance
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.config import Config
     from lakerunner.model.deletion import Deletion
@@ -54,7 +57,7 @@ def reader_of(
     config: Config,
     ask: Callable[[str, Mapping[str, Snapshot]], Result],
     explain: Callable[[str, Mapping[str, Snapshot]], Explanation],
-    go_on: Callable[[], None],
+    allowance: Allowance,
 ) -> Reader:
     """What PromQL reads of the metrics of an organization, in one state of them.
 
@@ -64,8 +67,9 @@ def reader_of(
         config: Settings.
         ask: Answers a query in SQL in a state of the tables.
         explain: Says how it would be answered.
-        go_on: See `Reader`.
+        allowance: What all of it may take.
     """
+    until = monotonic() + (allowance.left() or math.inf)
     states: dict[str, Snapshot] = {}
 
     def state(name: str) -> Snapshot:
@@ -88,6 +92,11 @@ def reader_of(
             )
         ]
         return tier_reading(read, segments, settings, deletions)
+
+    def go_on() -> None:
+        refuse_stopped()
+        if monotonic() > until:
+            raise allowance.expired()
 
     state("metrics")
     return Reader(
