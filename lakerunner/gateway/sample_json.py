@@ -132,7 +132,7 @@ def exemplars_json(table: pa.Table) -> bytes:
         ...     "span_id": pa.array([None], pa.string()),
         ...     "attributes": ['{"n":1}'],
         ... })).decode()[35:]
-        ':{"__name__":"up"},"exemplars":[{"labels":{"trace_id":"ab","n":"1"},"value":"2","timestamp":1.500}]}]'
+        '"exemplars":[{"labels":{"trace_id":"ab","n":"1"},"value":"2","timestamp":1.500}]}]'
     """
     rows = table.num_rows
     own = table.drop_columns(list(_OF_EXEMPLARS))
