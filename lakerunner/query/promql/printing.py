@@ -297,7 +297,7 @@ def syntax_json(node: Node) -> dict[str, Any]:
     Example:
         >>> from lakerunner.query.promql.parser import parse
         >>> syntax_json(parse("-1"))
-        {'type': 'unaryExpr', 'op': '-', 'expr': {'type': 'numberLiteral', 'val': '1'}}
+        {'type': 'numberLiteral', 'val': '-1'}
     """
     raise TypeError(node)
 
