@@ -23,13 +23,7 @@ from lakerunner.query.discovery import Discovery
 from lakerunner.query.explanation import Explanation, SegmentVerdict
 from lakerunner.query.hiding import Hiding, hiding, with_deletions
 from lakerunner.query.plan import Planner
-from lakerunner.query.promql.answering import (
-    answer,
-    describe_metrics,
-    find_exemplars,
-    find_series,
-)
-from lakerunner.query.promql.answering import explain as explain_selectors
+from lakerunner.query.promql import answering
 from lakerunner.query.promql.grid import read_grid
 from lakerunner.query.promql.source import reader_of
 from lakerunner.query.result import Result
@@ -287,7 +281,7 @@ class QueryEngine:
             QueryLimitError: It has too many steps, or reads too many samples.
         """
         grid = read_grid(time, start, end, step, lookback, time_ns())
-        return answer(text, grid, self._metrics(timeout, text))
+        return answering.answer(text, grid, self._metrics(timeout, text))
 
     def explain_promql(
         self,
@@ -300,7 +294,7 @@ class QueryEngine:
     ) -> Explanation:
         """Say which segments the selectors of a PromQL expression read, and why; see `promql`."""
         grid = read_grid(time, start, end, step, None, time_ns())
-        return explain_selectors(text, grid, self._metrics())
+        return answering.explain(text, grid, self._metrics())
 
     def trace(self, trace_id: str, time_range: TimeRange = _ALL_TIME) -> Trace:
         """All spans of a trace that begin in a time range, in tree order; see `Trace`.
@@ -345,7 +339,7 @@ class QueryEngine:
 
     def metrics(self, time_range: TimeRange = _ALL_TIME) -> TableResult:
         """The metrics there are: names in PromQL and as sent, types, units, descriptions."""
-        return describe_metrics(self._metrics(), time_range)
+        return answering.describe_metrics(self._metrics(), time_range)
 
     def series(
         self,
@@ -355,19 +349,17 @@ class QueryEngine:
         bounds: bool = True,
     ) -> TableResult:
         """The series of metrics that there are, by their labels in PromQL; see `find_series`."""
-        return find_series(matchers, time_range, self._metrics(), bounds=bounds)
+        return answering.find_series(matchers, time_range, self._metrics(), bounds=bounds)
 
     def exemplars(self, text: str, time_range: TimeRange = _ALL_TIME) -> TableResult:
         """The exemplars of the series of a PromQL expression; see `find_exemplars`."""
-        return find_exemplars(text, time_range, self._metrics())
+        return answering.find_exemplars(text, time_range, self._metrics())
 
     def _metrics(self, timeout: float | None = None, text: str = "") -> Reader:
         return reader_of(
-            self._catalog,
-            self._organization,
-            self._config,
-            lambda text, states: self.run(read_sql(text), timeout=timeout, states=states),
-            lambda text, states: self._explain(read_sql(text), states=states),
+            *(self._catalog, self._organization, self._config),
+            lambda query, states: self.run(read_sql(query), timeout=timeout, states=states),
+            lambda query, states: self._explain(read_sql(query), states=states),
             self._backing.allowance(self._organization, timeout, text),
         )
 
