@@ -48,7 +48,7 @@ def facts(lake: lakerunner.Lake) -> dict[str, object]:
 def test_some_are_killed_at_random(seaweed: Service) -> None:
     options = dict(seaweed.storage_options)
     config = TelemetryConfig(
-        seed=3, signals=tuple(Signal), rate=30, duration_s=20, records_per_object=100
+        seed=3, signals=tuple(Signal), rate=15, duration_s=10, records_per_object=50
     )
     lake, raw = "s3://lake/many/lake", "s3://lake/many/raw"
     places = [open_store(raw, options), open_store("memory://many/raw")]
