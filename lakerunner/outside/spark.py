@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from lakerunner.compute.native_stores import NotNativeError, s3_arguments
 from lakerunner.errors import (
@@ -199,12 +200,10 @@ class SparkResult(Result):
         self._begin()
         segments = self._segments
         yield from self._timed(self._batches())
-        self._stats = self._stats.__class__(
-            **{name: getattr(self._stats, name) for name in self._stats.__struct_fields__}
-            | {
-                "bytes_read": sum(one.bytes for one in segments),
-                "rows_scanned": sum(one.rows for one in segments),
-            }
+        self._stats = replace(
+            self._stats,
+            bytes_read=sum(one.bytes for one in segments),
+            rows_scanned=sum(one.rows for one in segments),
         )
 
     def _batches(self) -> Generator[Any]:
@@ -319,16 +318,15 @@ def _frame(
     physical = {
         name for one in segments for name, stats in one.columns.items() if not stats.overflow
     }
-    frame = raw.selectExpr(
-        *(_expression(table, name, dtype, physical) for name, dtype in columns.items())
-    )
     start_ns = max(bound_ns, MIN_NS if times is None else times.start_ns)
     end_ns = MAX_NS if times is None else times.end_ns
     if start_ns > MIN_NS:
-        frame = frame.where(f"unix_micros(timestamp) >= {-(-start_ns // 1000)}")
+        raw = raw.where(f"unix_micros(timestamp) >= {-(-start_ns // 1000)}")
     if end_ns < MAX_NS:
-        frame = frame.where(f"unix_micros(timestamp) < {-(-end_ns // 1000)}")
-    return frame
+        raw = raw.where(f"unix_micros(timestamp) < {-(-end_ns // 1000)}")
+    return raw.selectExpr(
+        *(_expression(table, name, dtype, physical) for name, dtype in columns.items())
+    )
 
 
 def _expression(table: OutsideTable, name: str, dtype: pa.DataType, physical: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from lakerunner import Lake
 
+HOUR = 3600 * 10**9
 QUESTIONS = [
     "SELECT count(*) AS n FROM logs",
     "SELECT level, count(*) AS n FROM logs GROUP BY level",
@@ -155,6 +157,19 @@ def test_expired_rows_are_not_seen(tmp_path: Path, sail: Any) -> None:
     with lakerunner.open(tmp_path / "old", config={"retention": {"logs": "1d"}}) as lake:
         lake.ingest(b'{"time": "2020-01-01T00:00:00Z", "message": "old"}')
         assert lake.sql("SELECT body FROM logs", engine=sail).fetchall() == []
+
+
+def test_rows_that_expired_beside_others_are_not_seen(tmp_path: Path, sail: Any) -> None:
+    now = time.time_ns()
+    hour = now // HOUR * HOUR - HOUR  # the first half of the hour before this one is expired
+    config = {"retention": {"logs": f"{now - hour - HOUR // 2}ns"}}
+    times = {"old": hour, "new": hour + HOUR - 1}
+    lines = [f'{{"timestamp": {at}, "message": "{body}"}}' for body, at in times.items()]
+    with lakerunner.open(tmp_path / "half", config=config) as lake:
+        lake.ingest("\n".join(lines).encode())
+        assert [one.rows for one in lake.segments()] == [2]
+        assert lake.sql("SELECT body FROM logs").fetchall() == [("new",)]
+        assert lake.sql("SELECT body FROM logs", engine=sail).fetchall() == [("new",)]
 
 
 def test_organizations_do_not_see_each_other(tmp_path: Path, sail: Any) -> None:
