@@ -308,6 +308,13 @@ TIME = (
     "date",
     "createdat",
     "updatedat",
+    "loggedat",
+    "timegenerated",
+    "timelocal",
+    "timeiso8601",
+    "tsms",
+    "created",
+    "starttime",
 )
 """Names of the time of a record."""
 

@@ -8,6 +8,7 @@ object is read in the same way whatever its neighbours are.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,11 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.formats.records.lake_rows import MARKS, is_lake_row
+from lakerunner.formats.records.platforms import PLATFORMS
 from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from lakerunner.formats.records.platforms import Platform
 
 
 class Shape(NamedTuple):
@@ -72,7 +76,7 @@ def names_by_payload(table: pa.Table, payload: Any, payloads: int) -> list[froze
     for name in _ASKED_FOR:
         if _type_of(table.schema, name) is None:
             continue
-        column, *inside = name.split(".")
+        column, *inside = [name] if name in table.column_names else name.split(".")
         values = table[column].combine_chunks()
         for part in inside:
             values = pc.struct_field(values, part)
@@ -127,6 +131,9 @@ def renamed(key: str, shapes: list[Shape], said: Mapping[str, str]) -> str:
 
 def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
     """The type of a field by its name, the parts of which are inside of one another."""
+    if name in schema.names:
+        dtype = schema.field(name).type
+        return None if pa.types.is_null(dtype) else dtype
     column, *inside = name.split(".")
     if column not in schema.names:
         return None
@@ -322,6 +329,11 @@ def _is_fluent_bit(table: pa.Table, names: frozenset[str]) -> bool:
     return "time" not in names and (pa.types.is_floating(dtype) or pa.types.is_string(dtype))
 
 
+def _is_platform(platform: Platform, table: pa.Table, names: frozenset[str]) -> bool:
+    del table
+    return platform.matches(names)
+
+
 _KNOWN = (
     _Known(is_lake_row, Shape(SourceMapping(), _same, lake=True)),
     _Known(_is_datadog, Shape(_DATADOG, _tags)),
@@ -330,6 +342,10 @@ _KNOWN = (
     _Known(_is_kubernetes, Shape(_KUBERNETES, _same)),
     _Known(_is_container, Shape(_CONTAINER, _strip_newline)),
     _Known(_is_fluent_bit, Shape(_FLUENT_BIT, _same)),
+    *(
+        _Known(partial(_is_platform, platform), Shape(platform.mapping, platform.prepare))
+        for platform in PLATFORMS
+    ),
 )
 
 _ASKED_FOR = (
@@ -346,5 +362,6 @@ _ASKED_FOR = (
         "time",
         *MARKS,
     ),
+    *dict.fromkeys(name for platform in PLATFORMS for name in platform.asked),
 )
 """Names of the fields by which shapes are told."""

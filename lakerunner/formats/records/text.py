@@ -291,6 +291,32 @@ PATTERNS: tuple[str, ...] = (
         r"(?P<http_response_status_code>\d{3}) (?P<http_response_size>\d+|-)"
         r'(?: "(?P<http_request_referer>[^"]*)" "(?P<user_agent_original>[^"]*)")?.*)$'
     ),
+    # nginx's error log
+    (
+        r"^(?P<timestamp>\d{4}/\d{2}/\d{2} \d{2}:\d{2}:\d{2}) "
+        r"\[(?P<level>debug|info|notice|warn|error|crit|alert|emerg)\] "
+        r"(?P<process_pid>\d+)#(?P<thread_id>\d+): (?P<body>(?s:.*))$"
+    ),
+    # AWS' application load balancers
+    (
+        rf"^(?P<aws_elb_type>https?|h2|grpcs|wss?) (?P<timestamp>{_ISO}) (?P<aws_elb_name>\S+) "
+        r"(?P<client_address>\S+):(?P<client_port>\d+) (?P<aws_elb_target>\S+) "
+        r"(?P<aws_elb_request_time>-?[\d.]+) (?P<aws_elb_target_time>-?[\d.]+) "
+        r"(?P<aws_elb_response_time>-?[\d.]+) (?P<http_response_status_code>\d{3}|-) "
+        r"(?P<aws_elb_target_status>\d{3}|-) (?P<http_request_size>\d+) "
+        r"(?P<http_response_size>\d+) "
+        r'"(?P<body>[^"]*)" "(?P<user_agent_original>[^"]*)" .*$'
+    ),
+    # their classic ones
+    (
+        rf"^(?P<timestamp>{_ISO}) (?P<aws_elb_name>\S+) "
+        r"(?P<client_address>\S+):(?P<client_port>\d+) (?P<aws_elb_target>\S+) "
+        r"(?P<aws_elb_request_time>-?[\d.]+) (?P<aws_elb_target_time>-?[\d.]+) "
+        r"(?P<aws_elb_response_time>-?[\d.]+) (?P<http_response_status_code>\d{3}|-) "
+        r"(?P<aws_elb_target_status>\d{3}|-) (?P<http_request_size>\d+) "
+        r"(?P<http_response_size>\d+) "
+        r'"(?P<body>[^"]*)" "(?P<user_agent_original>[^"]*)" .*$'
+    ),
     # syslog: RFC 5424
     (
         rf"^<(?P<syslog_priority>\d{{1,3}})>1 (?P<timestamp>{_ISO}) (?P<host_name>\S+) "
