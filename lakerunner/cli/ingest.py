@@ -12,7 +12,7 @@ from lakerunner.cli.options import Connection, Content, Rules, Workers, read_sto
 from lakerunner.cli.screen import ProgressDisplay, answers, messages, size
 from lakerunner.cli.settings import own_settings
 from lakerunner.limits import WATCH_SECONDS
-from lakerunner.printable import printable
+from lakerunner.printable import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,6 +133,9 @@ def show_report(report: "IngestReport") -> None:
         console.print(
             Text(printable(f"{each.source.url}: {each.reason} ({each.code})"), style="yellow")
         )
+    for name, rows in report.untimed.items():
+        said = f"{counted(rows, 'row')} of {name} without a time of their own have their object's"
+        messages().print(Text(said, style="yellow"))
     for source in report.unmatched:
         messages().print(Text(printable(f"nothing matches {source}"), style="yellow"))
     if len(aside) > _REASONS_SHOWN:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakerunner.errors import CorruptObjectError, ObjectTooLargeError, StoreError
+from lakerunner.formats.unpacking import unframe, unzip
 from lakerunner.limits import COMPRESSION_BYTES, COMPRESSION_RATIO, MIB, OBJECT_BYTES
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ _MARKS = (
     *(("zstd", bytes([0x50 + number]) + b"\x2a\x4d\x18") for number in range(16)),  # passed over
     ("xz", b"\xfd7zXZ\x00"),
     ("lz4", b"\x04\x22\x4d\x18"),
+    ("zip", b"PK\x03\x04"),
+    ("snappy", b"\xff\x06\x00\x00sNaPpY"),
     *(("bzip2", b"BZh%d1AY&SY" % level) for level in range(1, 10)),
     *(("bzip2", b"BZh%d\x17rE8P\x90" % level) for level in range(1, 10)),  # of nothing
 )
 _MARK_BYTES = max(len(mark) for _, mark in _MARKS)
 _MEMBERS = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00"}  # what each begins with
+_STREAMS = {"zip": unzip, "snappy": unframe}
 _LAYERS = 3  # a file that was compressed, by a shipper that compresses, behind a proxy that does
 _XZ_MEMORY = 128 * MIB  # the largest preset of xz takes 65 MiB to decode
 _PIECE = 256 * 1024  # input of one step
@@ -48,7 +52,7 @@ _GZIP_WINDOW = 31  # zlib's word for "a gzip header, and the largest window"
 
 
 def compression_of(head: bytes) -> str:
-    r"""Name the compression an object starts with: `gzip`, `zstd`, `bzip2`, `xz`, `lz4`, or none.
+    r"""Name the compression an object starts with: `gzip`, `zstd`, `bzip2`, `xz`, …, or none.
 
     Args:
         head: Its first 10 bytes or more.
@@ -165,7 +169,9 @@ def _inflate(
     kind: str, pieces: Iterator[bytes], left_over: Callable[[str], None] | None
 ) -> Iterator[bytes]:
     try:
-        if kind in _MEMBERS:
+        if kind in _STREAMS:
+            yield from _STREAMS[kind](pieces)
+        elif kind in _MEMBERS:
             yield from _members(kind, pieces, left_over)
         else:
             yield from _frames(kind, pieces)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lakerunner.formats.base import Format
 
-_COMPRESSIONS = frozenset({"gz", "gzip", "zst", "zstd", "bz2", "xz", "lz4"})
+_COMPRESSIONS = frozenset({"gz", "gzip", "zst", "zstd", "bz2", "xz", "lz4", "zip", "sz", "snappy"})
 _WORDS = {
     "log": Signal.LOGS,
     "logs": Signal.LOGS,
@@ -37,12 +37,10 @@ _WORDS = {
 
 
 _CONTAINERS = (
-    (b"PK\x03\x04", "a zip archive"),
     (b"\x02\x21\x4c\x18", "lz4 of the legacy format"),
     (b"\x1f\x9d", "compress"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"\xff\x06\x00\x00sNaPpY", "snappy"),
     (b"\x89PNG", "a PNG image"),
     (b"GIF8", "a GIF image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -67,8 +65,8 @@ def container_of(head: bytes) -> str:
         head: Its first bytes, decompressed as far as that is done.
 
     Example:
-        >>> container_of(b"PK\x03\x04..."), container_of(b"ORC is the mark of ORC")
-        ('a zip archive', '')
+        >>> container_of(b"7z\xbc\xaf'\x1c"), container_of(b"ORC is the mark of ORC")
+        ('a 7z archive', '')
     """
     if head.startswith(_TAR, _TAR_AT):
         return "a tar archive"

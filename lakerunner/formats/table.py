@@ -29,6 +29,7 @@ from lakerunner.formats.records.lines import split_lines
 from lakerunner.formats.records.logfmt import looks_like_logfmt, read_logfmt
 from lakerunner.formats.records.parquet import parquet_sample, read_parquet, split_parquet
 from lakerunner.formats.records.text import read_text, split_text
+from lakerunner.formats.records.w3c import looks_like_w3c, measure_w3c, read_w3c, split_w3c
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -72,6 +73,10 @@ def _logfmt_sample(payload: bytes) -> pa.Table:
     return read_logfmt([head_of(payload)]).table
 
 
+def _w3c_sample(payload: bytes) -> pa.Table:
+    return read_w3c([head_of(payload)]).table
+
+
 def _text_sample(payload: bytes) -> pa.Table:
     return read_text([head_of(payload)]).table
 
@@ -84,6 +89,7 @@ _LOGFMT = RecordFormat(
 )
 _CSV = RecordFormat("csv", split_sniffed, read_sniffed, looks_like_csv, _csv_sample, measure_csv)
 _TSV = RecordFormat("tsv", _split_tsv, _read_tsv, looks_like_tsv, _tsv_sample, _measure_tsv)
+_W3C = RecordFormat("w3c", split_w3c, read_w3c, looks_like_w3c, _w3c_sample, measure_w3c)
 _TEXT = RecordFormat(
     "text", split_text, read_text, looks_like_text, _text_sample, measure_text, lines=True
 )
@@ -102,12 +108,23 @@ _ARROW = RecordFormat(
 
 FORMATS: dict[str, Format] = {
     known.name: known
-    for known in (_PARQUET, OtlpJson(), _JSON, OtlpProtobuf(), _LOGFMT, _TSV, _CSV, _TEXT, _ARROW)
+    for known in (
+        _PARQUET,
+        OtlpJson(),
+        _JSON,
+        OtlpProtobuf(),
+        _W3C,
+        _LOGFMT,
+        _TSV,
+        _CSV,
+        _TEXT,
+        _ARROW,
+    )
 }
 """Every input format by name, in the order in which content is tried against them."""
 
 _JSONS = ("otlp-json", "json")
-_TEXTS = (*_JSONS, "logfmt", "text")
+_TEXTS = (*_JSONS, "w3c", "logfmt", "text")
 BY_SUFFIX: dict[str, tuple[str, ...]] = {
     "binpb": ("otlp-protobuf",),
     "pb": ("otlp-protobuf",),
@@ -117,7 +134,7 @@ BY_SUFFIX: dict[str, tuple[str, ...]] = {
     "jsonl": _JSONS,
     "ndjson": _JSONS,
     "csv": (*_JSONS, "csv"),
-    "tsv": (*_JSONS, "tsv"),
+    "tsv": (*_JSONS, "w3c", "tsv"),
     "tab": (*_JSONS, "tsv"),
     "parquet": ("parquet",),
     "arrows": ("arrow",),

@@ -6,8 +6,9 @@ import time
 from contextlib import closing, contextmanager
 from itertools import chain, groupby, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from lakerunner.errors import (
@@ -40,6 +41,7 @@ from lakerunner.model.signal import Signal
 from lakerunner.publish.writing import Origin, SegmentWriter, make_segments
 from lakerunner.schema.fingerprints import with_fingerprints
 from lakerunner.schema.tables import TABLE_OF, Days, configured
+from lakerunner.schema.timestamps import SOURCE_NAMES, TimeSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +74,9 @@ class _Written(NamedTuple):
     aside: list[tuple[int, Found]]
     days: tuple[Days, ...]
 
+
+_BORROWED = SOURCE_NAMES[int(TimeSource.OBJECT)]
+"""Where the time of a row is from that has none of its own."""
 
 _UNOWNED = UnknownOwnerError(
     "no rule says which organization it belongs to; add a prefix mapping or a storage profile"
@@ -175,6 +180,7 @@ class _Batch:
         self._rejected: list[Rejection] = []
         self._failed: list[Rejection] = []
         self._bytes_read = 0
+        self._untimed: dict[str, int] = {}
 
     def run(self) -> IngestOutcome:
         if self._task.organization is None:
@@ -193,6 +199,7 @@ class _Batch:
             rejected=tuple(self._rejected),
             failed=tuple(self._failed),
             bytes_read=self._bytes_read,
+            untimed=self._untimed,
         )
 
     def _object(self, reader: ObjectReader, open_object: OpenObject) -> None:
@@ -433,6 +440,7 @@ class _Batch:
         decoded = kind.format.decode(data, kind.signal, fallback)
         table = decoded.table
         rules: tuple[int, ...] = ()  # other tables have none
+        self._count_untimed(kind, table)
         if kind.signal is Signal.LOGS:
             table, rules = with_fingerprints(table), (FINGERPRINT_RULES,)
         sources = tuple(payload.source for payload in payloads)
@@ -456,6 +464,16 @@ class _Batch:
         ]
         aside.sort(key=itemgetter(0))
         return _Written(decoded.rows.tolist(), aside, decoded.days)
+
+    def _count_untimed(self, kind: _Kind, table: Any) -> None:
+        """Count rows that have the time of their object, for want of one of their own."""
+        count = 0
+        for chunk in table["timestamp_source"].chunks:
+            place = chunk.dictionary.index(_BORROWED).as_py()
+            count += pc.sum(pc.equal(chunk.indices, place)).as_py() or 0 if place >= 0 else 0
+        if count:
+            name = kind.format.name
+            self._untimed[name] = self._untimed.get(name, 0) + count
 
     def _source(self, meta: ObjectMeta) -> Source:
         return Source(self._task.source.url, meta.key, meta.etag)

@@ -121,6 +121,7 @@ def commit_outcome(
         rejected=aside,
         segments=len(commit.add),
         bytes_written=sum(segment.bytes for segment in commit.add),
+        untimed=dict(outcome.untimed),
     )
 
 

@@ -298,6 +298,7 @@ class IngestOutcome(NamedTuple):
         rejected: Sources that cannot be taken.
         failed: Sources that cannot be taken for now.
         bytes_read: Stored bytes of all objects that were read.
+        untimed: By format, rows that have the time of their object.
     """
 
     task: IngestTask
@@ -307,6 +308,7 @@ class IngestOutcome(NamedTuple):
     rejected: tuple[Rejection, ...]
     failed: tuple[Rejection, ...]
     bytes_read: int
+    untimed: Mapping[str, int]
 
 
 def tasks_of(

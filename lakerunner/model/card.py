@@ -70,4 +70,6 @@ class Report(msgspec.Struct, frozen=True):
 
     def _repr_html_(self) -> str:
         fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return card(type(self).__name__, ((name, value) for name, value in fields if value != ()))
+        return card(
+            type(self).__name__, ((name, value) for name, value in fields if value not in ((), {}))
+        )

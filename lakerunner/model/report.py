@@ -33,6 +33,8 @@ class IngestReport(Report, frozen=True):
         bytes_written: Bytes of the segments.
         seconds: Wall-clock time.
         unmatched: Sources that named nothing: empty prefixes, globs that nothing fits.
+        untimed: By format, rows without a time of their own, or with none that could be read: they
+            have that of their object.
     """
 
     objects: int = 0
@@ -46,6 +48,7 @@ class IngestReport(Report, frozen=True):
     bytes_written: int = 0
     seconds: float = 0.0
     unmatched: tuple[str, ...] = ()
+    untimed: dict[str, int] = msgspec.field(default_factory=dict)
 
     def __add__(self, other: IngestReport) -> IngestReport:
         """Sum of two reports.
@@ -54,8 +57,11 @@ class IngestReport(Report, frozen=True):
             >>> (IngestReport(objects=1, rows=5) + IngestReport(objects=2, rows=7)).rows
             12
         """
+        added = [name for name in self.__struct_fields__ if name != "untimed"]
+        formats = sorted({*self.untimed, *other.untimed})
         return IngestReport(
-            **{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+            **{name: getattr(self, name) + getattr(other, name) for name in added},
+            untimed={one: self.untimed.get(one, 0) + other.untimed.get(one, 0) for one in formats},
         )
 
     def __str__(self) -> str:
@@ -74,6 +80,8 @@ class IngestReport(Report, frozen=True):
             parts.append(f"{len(self.failed):,} to be tried again")
         if self.gone:
             parts.append(f"{self.gone:,} gone")
+        for name, rows in self.untimed.items():
+            parts.append(f"{counted(rows, 'row')} of {name} without a time of their own")
         parts += [f"nothing matches '{source}'" for source in self.unmatched]
         return printable(", ".join(parts))
 

@@ -31,6 +31,7 @@ def _zipped() -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
         archive.writestr("app.log", TEXT)
+        archive.writestr("web.log", TEXT)
     return sink.getvalue()
 
 
@@ -59,8 +60,8 @@ def _rows(lake: lakerunner.Lake, text: str = "SELECT * FROM logs") -> list[dict[
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("a.log", _zipped(), "this is a zip archive"),
-        ("a.zip.gz", gzip.compress(_zipped()), "this is a zip archive"),
+        ("a.log", _zipped(), "it holds several files: unpack it"),
+        ("a.zip.gz", gzip.compress(_zipped()), "it holds several files: unpack it"),
         ("a.log", b"\x02\x21\x4c\x18" + bytes(40), "this is lz4 of the legacy format"),
         ("a.log", _packed(bz2.compress, 4), "this is bzip2 within one compression after another"),
         ("a", _packed(gzip.compress, 4), "this is gzip within one compression after another"),

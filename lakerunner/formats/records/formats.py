@@ -21,6 +21,7 @@ from lakerunner.formats.records.delimited import sniff_delimiter
 from lakerunner.formats.records.grouping import alike, grouped
 from lakerunner.formats.records.json_lines import rows_between, without_text
 from lakerunner.formats.records.json_read import JSON_KEY, MOST_COLUMNS, RARITY
+from lakerunner.formats.records.platforms import may_be_wrapped, wrapper_of
 from lakerunner.formats.records.text import apply_pattern
 from lakerunner.limits import OBJECT_BYTES
 from lakerunner.model.signal import Signal
@@ -243,13 +244,17 @@ class RecordFormat:
         """Count records and their fields; see `Format.measure`."""
         del signal
         found = self.measurer(payload)
-        if self.mapping is not None and self.mapping.rows is not None:
+        wrapped = self.mapping is not None and self.mapping.rows is not None
+        if wrapped or may_be_wrapped(payload):
             return found._replace(rows=found.rows + found.values)  # elements become rows
         return found
 
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the names of the fields; see `Format.signal`."""
-        return signal_of(self.sample(payload), self.mapping)
+        sample = self.sample(payload)
+        if self.mapping is None and wrapper_of(sample) is not None:
+            return Signal.LOGS
+        return signal_of(sample, self.mapping)
 
     def by_signal(self, payload: bytes, signal: Signal) -> dict[Signal, Format]:
         """One signal, as all of an object is of one; see `Format.by_signal`."""
@@ -270,13 +275,17 @@ class RecordFormat:
         mixed = plain and signal is Signal.LOGS  # lines of text are records of logs
         if not self.apart and plain:
             records = self._read(payloads)
-            if records.alike and alike(records, len(payloads), signal):
+            wrapped = wrapper_of(records.table) is not None
+            if not wrapped and records.alike and alike(records, len(payloads), signal):
                 parts, texts = _texts_apart([records], mixed=mixed)
                 return parts, texts
         parts = [_moved(self._read([payload]), at) for at, payload in enumerate(payloads)]
         parts, texts = _texts_apart(parts, mixed=mixed)
         if said is not None and said.rows is not None:
             parts = [unwrap(part, said.rows) for part in parts]
+        else:
+            found = [(part, wrapper_of(part.table)) for part in parts]
+            parts = [part if key is None else unwrap(part, key) for part, key in found]
         return grouped(parts, {} if said is None else said.attributes), texts
 
     def _read(self, payloads: Sequence[bytes]) -> Records:

@@ -6,6 +6,7 @@ name beside the fields as they were sent; nothing is taken away but what was mov
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from lakerunner.model.profile import SourceMapping
 from lakerunner.model.signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 """Syslog's severities, from 0."""
@@ -47,28 +48,26 @@ class Platform(NamedTuple):
 # -- fields ------------------------------------------------------------------------------------
 
 
-def _field(table: pa.Table, path: str) -> Any:
-    """A field by its name, or by the names of the objects that it is in; None if there is none."""
-    if path in table.column_names:
-        return table[path].combine_chunks()
+def _fields(table: pa.Table, path: str) -> Iterator[Any]:
+    """Fields by their name, and by the names of the objects that they are in."""
     parts = path.split(".")
-    for split in range(len(parts) - 1, 0, -1):
+    for split in range(len(parts), 0, -1):
         name = ".".join(parts[:split])
         if name not in table.column_names:
             continue
         values = table[name].combine_chunks()
         for part in parts[split:]:
             if not pa.types.is_struct(values.type) or values.type.get_field_index(part) < 0:
-                return None
+                break
             values = pc.struct_field(values, part)
-        return values
-    return None
+        else:
+            yield values
 
 
 def _texts(table: pa.Table, *paths: str) -> Any:
     """The first of some fields that has a value, as text; NULL where none has."""
-    found = [_field(table, path) for path in paths]
-    texts = [_filled(plain_text(one)) for one in found if one is not None]
+    found = [one for path in paths for one in _fields(table, path)]
+    texts = [_filled(plain_text(one)) for one in found]
     return pc.coalesce(*texts) if texts else pa.nulls(table.num_rows, pa.string())
 
 
@@ -145,9 +144,8 @@ def _journald(table: pa.Table, rows: Any) -> pa.Table:
 
 def _from_bytes(texts: Any) -> Any:
     """Text of messages that journald writes as lists of bytes: those that are not printable."""
-    listed = np.flatnonzero(
-        np.asarray(pc.fill_null(pc.match_substring_regex(texts, _BYTES), False))
-    )  # noqa: FBT003 - Arrow's
+    looks = pc.fill_null(pc.match_substring_regex(texts, _BYTES), fill_value=False)
+    listed = np.flatnonzero(np.asarray(looks))
     if not len(listed):
         return texts
     inside = pc.utf8_trim(texts.take(pa.array(listed)), characters="[] ")
@@ -391,3 +389,36 @@ PLATFORMS = (
     Platform(("syslog_appname",), lambda names: "syslog_appname" in names, _logs(), _syslog),
 )
 """All platforms; an earlier one counts more than a later one."""
+
+WRAPPERS = {
+    "Records": ("eventVersion", "eventTime"),  # CloudTrail
+    "records": ("time", "resourceId"),  # Azure's diagnostic settings
+    "logEvents": ("id", "message"),  # CloudWatch's subscriptions
+}
+"""Lists that platforms wrap records in, and what each element has that tells so."""
+
+_WRAPPED = re.compile(rb'\s*\{\s*"(?:%s)"\s*:' % b"|".join(name.encode() for name in WRAPPERS))
+
+
+def wrapper_of(table: pa.Table) -> str | None:
+    """The list that a platform wrapped records in, if that is what these objects are.
+
+    Example:
+        >>> inside = [{"eventVersion": "1.08", "eventTime": "2026-01-01T00:00:00Z"}]
+        >>> wrapper_of(pa.table({"Records": [inside]})), wrapper_of(pa.table({"Records": [[1]]}))
+        ('Records', None)
+    """
+    for name, told in WRAPPERS.items():
+        if name not in table.column_names:
+            continue
+        dtype = table.schema.field(name).type
+        if pa.types.is_list(dtype) and pa.types.is_struct(dtype.value_type):
+            inside = {field.name for field in dtype.value_type}
+            if inside.issuperset(told):
+                return name
+    return None
+
+
+def may_be_wrapped(payload: bytes) -> bool:
+    """Whether JSON begins as the objects do that platforms wrap records in."""
+    return _WRAPPED.match(payload) is not None or b'"logEvents"' in payload[:4096]
