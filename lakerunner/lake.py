@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from lakerunner.aio import AsyncLake
 from lakerunner.asking import Asking
 from lakerunner.bars import shown
 from lakerunner.catalog.past import open_past, present
 from lakerunner.compact import Compactor
+from lakerunner.errors import ConfigurationError
 from lakerunner.events import EventSource, open_source
 from lakerunner.ingest import Ingestor
 from lakerunner.intake.offered import offers
@@ -21,6 +24,7 @@ from lakerunner.model.profile import check_organization
 from lakerunner.model.report import IngestReport
 from lakerunner.model.segment import Segments
 from lakerunner.query import QueryEngine
+from lakerunner.registry import split_scheme
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Scope, time_range
 from lakerunner.status import LakeStatus, status_of
@@ -440,6 +444,20 @@ class Lake(Asking, Upkeep):
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @cached_property
+    def aio(self) -> AsyncLake:
+        """The same lake for programs that run on asyncio; see `AsyncLake`."""
+        return AsyncLake(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if split_scheme(self.store.url)[0] == "memory":
+            raise ConfigurationError(
+                f"{self.store.url} is in the memory of this process, and cannot be sent to another"
+            )
+        scope, rules = self._scope, self._ingestor.ownership
+        given = scope.organization, scope.config, scope.read_only, rules, scope.bound
+        return _received, (self.store, self.catalog, *given)
+
     def __repr__(self) -> str:
         return f"Lake({self.store.url!r}, organization={self.organization!r})"
 
@@ -450,3 +468,23 @@ class Lake(Asking, Upkeep):
         told = self.tables().to_arrow()
         rows = zip(*(told[name].to_pylist() for name in told.schema.names), strict=True)
         return listing(title, told.schema.names, rows)
+
+
+def _received(  # what `Lake.__reduce__` names
+    store: ObjectStore,
+    catalog: Catalog,
+    organization: str,
+    config: Config,
+    read_only: bool,  # noqa: FBT001 - as it was packed
+    ownership: Ownership | None,
+    bound: bool,  # noqa: FBT001 - as it was packed
+) -> Lake:
+    lake = Lake(
+        store,
+        catalog,
+        organization="default" if bound else organization,
+        config=config,
+        read_only=read_only,
+        ownership=ownership,
+    )
+    return lake.for_organization(organization) if bound else lake

@@ -12,9 +12,10 @@ import math
 import os
 import threading
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from lakerunner.errors import ForkedProcessError
+from lakerunner.errors import ForkedProcessError, QueryExecutionError
 from lakerunner.limits import MIB
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 Answer = TypeVar("Answer")
+
+CANCELLED: ContextVar[threading.Event | None] = ContextVar("cancelled", default=None)
+"""Set to an event, it ends what is driven in that context when the event is set."""
 
 _AHEAD_BATCHES: Final = 16
 _AHEAD_BYTES: Final = 4 * MIB
@@ -92,6 +96,7 @@ def drive(
 
     Raises:
         TimeoutError: It took longer.
+        QueryExecutionError: It was cancelled; see `CANCELLED`.
         ForkedProcessError: This process was forked from one that had run queries.
 
     Example:
@@ -108,11 +113,14 @@ def drive(
     # and so the work for it, until garbage is collected.
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
+    cancelled = CANCELLED.get()
     until = math.inf if seconds is None else time.monotonic() + seconds
     try:
         while not done.is_set() and (left := until - time.monotonic()) > 0:
             # Some libraries let the wait for a lock go on after Ctrl-C: it is never a long one.
             done.wait(min(left, _LOOK_UP_SECONDS))
+            if cancelled is not None and cancelled.is_set():
+                raise QueryExecutionError("the query was cancelled")
             if watch is not None:
                 watch()
         return future.result(0)

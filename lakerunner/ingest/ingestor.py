@@ -135,6 +135,11 @@ class Ingestor:
         self._executor = executor
         self._notes: dict[str, list[Note]] = {}
 
+    @property
+    def ownership(self) -> Ownership | None:
+        """Rules that say whose each object is, if there are any."""
+        return self._ownership
+
     def for_organization(self, organization: str) -> Ingestor:
         """An ingestor into the same lake that takes rows for one organization only.
 
