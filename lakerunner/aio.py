@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -92,8 +93,6 @@ async def _in_thread(work: Callable[..., Answer], *given: Any) -> Answer:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         cancelled.set()
-        try:
+        with suppress(LakerunnerError, asyncio.CancelledError):
             await future  # it ends at once, and nothing of it is left running behind its caller
-        except (LakerunnerError, asyncio.CancelledError):
-            pass
         raise
