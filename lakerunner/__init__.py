@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from lakerunner.lake import Lake
     from lakerunner.maintenance import Maintainer
     from lakerunner.model.commit import LakeSnapshot
+    from lakerunner.model.config import Config
     from lakerunner.model.profile import PrefixMapping, SourceMapping, StorageProfile
     from lakerunner.model.report import IngestReport, RecoveryReport, WorkReport
+    from lakerunner.model.segment import Segment
     from lakerunner.model.signal import Signal
     from lakerunner.opening import open  # noqa: A004 - `lakerunner.open` is the name
     from lakerunner.policies.ownership import Ownership
-    from lakerunner.query import QueryEngine, Result
+    from lakerunner.query import Explanation, QueryEngine, QueryStats, Result
     from lakerunner.retain import Retention
     from lakerunner.rollup import Rollup
     from lakerunner.store import ObjectStore
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Catalog",
     "Compactor",
+    "Config",
+    "Explanation",
     "IngestReport",
     "Ingestor",
     "Lake",
@@ -67,10 +71,12 @@ __all__ = [
     "Ownership",
     "PrefixMapping",
     "QueryEngine",
+    "QueryStats",
     "RecoveryReport",
     "Result",
     "Retention",
     "Rollup",
+    "Segment",
     "Signal",
     "SourceMapping",
     "StorageProfile",
@@ -83,6 +89,8 @@ __all__ = [
 _HOMES = {
     "Catalog": "lakerunner.catalog",
     "Compactor": "lakerunner.compact",
+    "Config": "lakerunner.model.config",
+    "Explanation": "lakerunner.query",
     "IngestReport": "lakerunner.model.report",
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",
@@ -92,10 +100,12 @@ _HOMES = {
     "Ownership": "lakerunner.policies.ownership",
     "PrefixMapping": "lakerunner.model.profile",
     "QueryEngine": "lakerunner.query",
+    "QueryStats": "lakerunner.query",
     "RecoveryReport": "lakerunner.model.report",
     "Result": "lakerunner.query",
     "Retention": "lakerunner.retain",
     "Rollup": "lakerunner.rollup",
+    "Segment": "lakerunner.model.segment",
     "Signal": "lakerunner.model.signal",
     "SourceMapping": "lakerunner.model.profile",
     "StorageProfile": "lakerunner.model.profile",

@@ -15,7 +15,6 @@ from lakerunner.errors import LakerunnerError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from lakerunner.lake import Lake
     from lakerunner.model.report import IngestReport
     from lakerunner.query import Explanation, Result
     from lakerunner.query.promql.answering import SampleResult
@@ -45,7 +44,7 @@ class AsyncLake:
         1
     """
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Any) -> None:
         self._lake = lake
 
     async def sql(self, text: str, **settings: Any) -> Result:

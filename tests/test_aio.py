@@ -89,7 +89,7 @@ def forked(lake: lakerunner.Lake, queue: multiprocessing.Queue[str]) -> None:
 def test_a_fork_of_a_process_that_asked_says_so(lake: lakerunner.Lake) -> None:
     assert lake.sql(COUNT).scalar() == 2000
     forking = multiprocessing.get_context("fork")
-    queue: multiprocessing.Queue[str] = forking.Queue()  # type: ignore[assignment] # its own class
+    queue: multiprocessing.Queue[str] = forking.Queue()
     child = forking.Process(target=forked, args=(lake, queue))
     child.start()
     assert queue.get(timeout=60) == "ForkedProcessError"

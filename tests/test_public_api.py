@@ -33,6 +33,10 @@ NAMES = {
     "SourceMapping": "lakerunner.model.profile",
     "StorageProfile": "lakerunner.model.profile",
     "open": "lakerunner.opening",
+    "Config": "lakerunner.model.config",
+    "Explanation": "lakerunner.query",
+    "QueryStats": "lakerunner.query",
+    "Segment": "lakerunner.model.segment",
 }
 
 

@@ -82,6 +82,17 @@ def mark_threads() -> None:
     _DRIVER.loop()
 
 
+def check_cancelled() -> None:
+    """End what is waited for if its context was cancelled.
+
+    Raises:
+        QueryExecutionError: It was.
+    """
+    cancelled = CANCELLED.get()
+    if cancelled is not None and cancelled.is_set():
+        raise QueryExecutionError("the query was cancelled")
+
+
 def drive(
     work: Callable[[], Awaitable[Answer]],
     seconds: float | None = None,
@@ -113,14 +124,12 @@ def drive(
     # and so the work for it, until garbage is collected.
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
-    cancelled = CANCELLED.get()
     until = math.inf if seconds is None else time.monotonic() + seconds
     try:
         while not done.is_set() and (left := until - time.monotonic()) > 0:
             # Some libraries let the wait for a lock go on after Ctrl-C: it is never a long one.
             done.wait(min(left, _LOOK_UP_SECONDS))
-            if cancelled is not None and cancelled.is_set():
-                raise QueryExecutionError("the query was cancelled")
+            check_cancelled()
             if watch is not None:
                 watch()
         return future.result(0)

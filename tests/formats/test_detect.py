@@ -32,7 +32,7 @@ def logs(**record: object) -> bytes:
         ("raw/logs.1.pb.zst", ("otlp-protobuf",)),
         ("raw/logs.json.gz", ("otlp-json", "json")),
         ("raw/logs.csv", ("otlp-json", "json", "csv")),
-        ("logs.txt", ("otlp-json", "json", "logfmt", "text")),
+        ("logs.txt", ("otlp-json", "json", "w3c", "logfmt", "text")),
         ("raw.binpb/logs", ()),
         ("logs.xyz", ()),
         ("logs.gz", ()),

@@ -39,7 +39,7 @@ def streamed(data: bytes) -> bytes:
             return len(self.parts[-1])
 
     pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.log", data)
     return b"".join(pipe.parts)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lakerunner.compute.driving import check_cancelled
 from lakerunner.compute.worker.messages import BATCH, Ask, Ended, Ready, receive, send
 from lakerunner.errors import QueryExecutionError, QueryLimitError
 from lakerunner.limits import MIB, WORKER_CANCEL_SECONDS, WORKER_WATCH_SECONDS
@@ -207,6 +208,7 @@ class Worker:
         while not self._poll.poll(WORKER_WATCH_SECONDS * 1000):
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 raise TimeoutError
+            check_cancelled()
             self._watch_memory()
         count: int | None = self._out.readinto(buffer)
         return count
