@@ -103,7 +103,7 @@ def forecast_merge(segments: Iterable[Segment], ids: Collection[str]) -> Forecas
         >>> from lakerunner.testing.values import make_segment
         >>> one = make_segment("s", columns={"value": ColumnStats("double", min=1.0, max=2.0)})
         >>> forecast_merge([one], ["trace_id"])
-        Forecast(without_nan=frozenset({'value'}), distinct={'trace_id': 0})
+        Forecast(without_nan=frozenset({'value'}), distinct={'trace_id': 0}, few=frozenset())
     """
     unsure: set[str] = set()
     sure: set[str] = set()
