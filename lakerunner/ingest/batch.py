@@ -8,6 +8,7 @@ from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
@@ -467,10 +468,13 @@ class _Batch:
 
     def _count_untimed(self, kind: _Kind, table: Any) -> None:
         """Count rows that have the time of their object, for want of one of their own."""
-        count = 0
-        for chunk in table["timestamp_source"].chunks:
-            place = chunk.dictionary.index(_BORROWED).as_py()
-            count += pc.sum(pc.equal(chunk.indices, place)).as_py() or 0 if place >= 0 else 0
+        column = table["timestamp_source"]
+        if pa.types.is_dictionary(column.type):  # of rows of a lake it is plain text
+            places = (one.dictionary.index(_BORROWED).as_py() for one in column.chunks)
+            parts = zip(column.chunks, places, strict=True)
+            count = sum(pc.sum(pc.equal(one.indices, at)).as_py() or 0 for one, at in parts)
+        else:
+            count = pc.sum(pc.equal(column, _BORROWED)).as_py() or 0
         if count:
             name = kind.format.name
             self._untimed[name] = self._untimed.get(name, 0) + count
