@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import lakerunner
-from lakerunner.query.promql.conditions import conditions
 from lakerunner.query.promql.grid import Read
+from lakerunner.query.promql.otlp import conditions
 from lakerunner.query.promql.parser import parse
 from lakerunner.query.promql.syntax import Matcher
 

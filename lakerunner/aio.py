@@ -9,7 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lakerunner.compute.driving import CANCELLED
+from lakerunner.compute.turns import CANCELLED
 from lakerunner.errors import LakerunnerError
 
 if TYPE_CHECKING:

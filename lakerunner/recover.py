@@ -18,7 +18,7 @@ from lakerunner.errors import (
     SegmentError,
 )
 from lakerunner.executors import bounded_map
-from lakerunner.fencing.heights import put_height
+from lakerunner.fencing.fence import put_height
 from lakerunner.fencing.identity import begin_incarnation, newest_number, put_honoured
 from lakerunner.fencing.intents import Found as FoundIntent
 from lakerunner.fencing.intents import effective_intents

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lakerunner.model.report import Setback
-from lakerunner.tasks.setbacks import read_setbacks
+from lakerunner.tasks.running import read_setbacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

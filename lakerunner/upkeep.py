@@ -11,7 +11,7 @@ from lakerunner.model.deletion import Deletion
 from lakerunner.recover import recover_catalog
 from lakerunner.retain import Retention
 from lakerunner.retain.deleting import ask_for, deletions
-from lakerunner.retain.orphans import collect_orphans
+from lakerunner.retain.retention import collect_orphans
 from lakerunner.rollup import Rollup
 from lakerunner.rollup.aggregation import aggregate, read_rules
 from lakerunner.schema.tables import table_spec

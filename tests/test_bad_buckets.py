@@ -9,7 +9,7 @@ import pytest
 import lakerunner
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.checkpoints import CHECKPOINTS_PREFIX, PARTS_PREFIX
-from lakerunner.catalog.bucket.log import LOG_PREFIX
+from lakerunner.catalog.bucket.records import LOG_PREFIX
 from lakerunner.errors import CatalogError, ConfigurationError, ObjectDeniedError, StoreError
 from lakerunner.generate import logs_request
 from lakerunner.store import open_store

@@ -21,7 +21,7 @@ from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.recover import recover_catalog
-from lakerunner.retain.orphans import collect_orphans
+from lakerunner.retain.retention import collect_orphans
 from lakerunner.store.memory import MemoryStore
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 

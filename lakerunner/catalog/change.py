@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from lakerunner.catalog.columns import column_changes
+from lakerunner.model.commit import ColumnSummary
+from lakerunner.model.deletion import DELETED, DELETIONS, Deletion, Proof, applies, statement_of
 from lakerunner.model.segment import SourceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from lakerunner.catalog.columns import ColumnKey
+    from lakerunner.catalog.base import Catalog
     from lakerunner.model.commit import Commit
     from lakerunner.model.segment import Rejection, Segment, Source
+
+# Counting the columns of live segments, so that a snapshot need not read the segments.
+
+ColumnKey: TypeAlias = tuple[str, str, bool]
+"""A column's name, its type, and whether it lives in the overflow map."""
+
+
+def column_changes(add: Iterable[Segment], remove: Iterable[Segment]) -> dict[ColumnKey, int]:
+    """By how much the count of each column changes; columns that stay as they were are left out.
+
+    Merging segments of the same columns therefore changes only the counts, and most commits touch
+    only a few rows.
+    """
+    changes: Counter[ColumnKey] = Counter()
+    for sign, segments in ((1, add), (-1, remove)):
+        for segment in segments:
+            for name, column in segment.columns.items():
+                changes[name, column.type, column.overflow] += sign
+    return {key: change for key, change in changes.items() if change}
+
+
+def summarise_counts(counts: Iterable[tuple[ColumnKey, int]]) -> dict[str, ColumnSummary]:
+    """Fold the counts of live segments into one summary by name, sorted by name.
+
+    Example:
+        >>> summarise_counts([(("x", "string", False), 2), (("x", "int64", True), 1)])
+        {'x': ColumnSummary(types=('int64', 'string'), physical=2, overflow=1)}
+    """
+    types: dict[str, set[str]] = {}
+    totals: dict[str, list[int]] = {}
+    for (name, kind, overflow), live in counts:
+        types.setdefault(name, set()).add(kind)
+        totals.setdefault(name, [0, 0])[overflow] += live
+    return {
+        name: ColumnSummary(tuple(sorted(types[name])), physical, overflow)
+        for name, (physical, overflow) in sorted(totals.items())
+    }
 
 
 class TableChange(NamedTuple):
@@ -111,3 +149,47 @@ def table_change(add: Sequence[Segment], remove: Sequence[Segment]) -> TableChan
         extent_ns=max(extents, default=0),
         columns=column_changes(add, remove),
     )
+
+
+# Deletions as a catalog holds them: segments of a table of the lake's own, one for each.
+#
+# So they come and go in the order of commits, a state of the past has those of its time, and the
+# files tell a recovery of them.
+
+
+def pending_deletions(
+    catalog: Catalog, organization: str, table: str | None = None, *, sequence: int | None = None
+) -> Sequence[Deletion]:
+    """Deletions that are not complete, in the order in which they were asked for.
+
+    Args:
+        catalog: What holds them.
+        organization: Whose.
+        table: Only those that concern this table.
+        sequence: As of this commit; None means now.
+
+    Raises:
+        CatalogVersionError: A newer lakerunner asked for one: nothing can be read without it.
+        SnapshotExpiredError: As `Catalog.segments` says.
+    """
+    found = catalog.segments(organization, DELETIONS, sequence=sequence)
+    said = (statement_of(one, Deletion) for one in found)
+    wanted = (one for one in said if table in {None, one.table})
+    return sorted(wanted, key=lambda one: (one.asked_ns, one.id))
+
+
+def proofs(catalog: Catalog, organization: str) -> Sequence[Proof]:
+    """What was done for deletions, in order; of a complete one there is one proof."""
+    found = catalog.segments(organization, DELETED)
+    said = (statement_of(one, Proof) for one in found)
+    return sorted(said, key=lambda one: (one.deletion.asked_ns, one.deletion.id, one.done_ns))
+
+
+def concerned(deletions: Iterable[Deletion], segment: Segment) -> Sequence[Deletion]:
+    """Deletions of which a segment may have rows.
+
+    A merge of it with others would mix these with rows that are not concerned, so merges wait until
+    it was rewritten. What a merge makes has `oldest` as the least of `age_of` its inputs, and
+    `applied` as all deletions that were pending when it began.
+    """
+    return [one for one in deletions if applies(one, segment)]

@@ -22,8 +22,7 @@ from lakerunner.catalog.admission import (
     settled,
 )
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
-from lakerunner.catalog.change import commit_change
-from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.change import commit_change, summarise_counts
 from lakerunner.catalog.leases import Leases, MemoryLeases
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.commit import Head, Snapshot, epoch_of
@@ -33,8 +32,7 @@ from lakerunner.model.times import TimeRange
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakerunner.catalog.change import CommitChange, TableChange
-    from lakerunner.catalog.columns import ColumnKey
+    from lakerunner.catalog.change import ColumnKey, CommitChange, TableChange
     from lakerunner.model.commit import Commit, Unchanged
     from lakerunner.model.segment import Rejection, Segment, Source
 

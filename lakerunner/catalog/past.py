@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from lakerunner.catalog.admission import require_readable
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
-from lakerunner.catalog.change import table_change
-from lakerunner.catalog.columns import ColumnKey, summarise_counts
+from lakerunner.catalog.change import ColumnKey, summarise_counts, table_change
 from lakerunner.errors import ReadOnlyError, SnapshotExpiredError
 from lakerunner.model.commit import LakeSnapshot, Snapshot, read_snapshot, seal, unseal
 from lakerunner.model.times import isoformat

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from rich.text import Text
 
 from lakerunner.cli.output import described, show_table
-from lakerunner.query.column_text import cells
+from lakerunner.query.writing import cells
 
 if TYPE_CHECKING:
     from rich.console import Console

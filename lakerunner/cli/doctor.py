@@ -144,7 +144,7 @@ def _writing(lake: "Lake") -> Finding:
 
 
 def _clock(lake: "Lake") -> Finding:
-    from lakerunner.fencing.heights import present_ns
+    from lakerunner.fencing.fence import present_ns
 
     before = time.time_ns()
     skew = (present_ns(lake.store) - (before + time.time_ns()) // 2) / 1e9

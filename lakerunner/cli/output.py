@@ -137,7 +137,7 @@ def show_table(table: Any, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lakerunner.query.column_text import cells
+    from lakerunner.query.writing import cells
 
     names = [printable(name) for name in table.schema.names]
     columns = [cells(column.combine_chunks()) for column in table.columns]

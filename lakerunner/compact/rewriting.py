@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from lakerunner.compact.inputs import open_segment
 from lakerunner.compact.runs import Merging, merged
-from lakerunner.compute.cast_text import TextOfNumbers
+from lakerunner.compute.json_functions import TextOfNumbers
 from lakerunner.errors import SegmentError
 from lakerunner.fencing.intents import withdraw_intent
 from lakerunner.limits import MEMORY_FLOOR_BYTES, MIB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.catalog.deletions import concerned, pending_deletions
+from lakerunner.catalog.change import concerned, pending_deletions
 from lakerunner.compact.rewriting import KIND, Place, rewrite
 from lakerunner.errors import CommitConflictError, SegmentDamagedError
 from lakerunner.fencing import Fence

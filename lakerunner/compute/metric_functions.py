@@ -15,10 +15,25 @@ import pyarrow.compute as pc
 from datafusion import Accumulator, udaf, udf, udwf
 from datafusion.user_defined import WindowEvaluator
 
+from lakerunner.compute.expressions import constant, kind_of, operands_of, operator_of
+from lakerunner.model.predicate import Compare
+from lakerunner.model.times import MAX_NS, MIN_NS, NANOS
 from lakerunner.schema.arrays import TIMESTAMP
+from lakerunner.schema.sketch import (
+    Sketches,
+    merge_sketches,
+    quantiles,
+    read_sketches,
+    sketch_values,
+)
+from lakerunner.schema.tables import SKETCH_TYPE
 
 if TYPE_CHECKING:
-    from datafusion import AggregateUDF, ScalarUDF, WindowUDF
+    from collections.abc import Mapping
+
+    from datafusion import AggregateUDF, Expr, ScalarUDF, WindowUDF
+
+    from lakerunner.model.predicate import Operator, Predicate
 
 _COUNTS, _BOUNDS = pa.list_(pa.uint64()), pa.list_(pa.float64())
 _SECOND = 1e9
@@ -198,3 +213,160 @@ class Rate(WindowEvaluator):
 def _grown(counters: Any) -> Any:
     change = np.diff(counters)
     return np.where(change < 0, counters[1:], change)
+
+
+# SQL functions over quantile sketches: made of numbers, merged, and asked.
+#
+# They are the sketches of the rollups (`lakerunner.schema.sketch`), so those of a tier and of raw
+# values can be merged with each other.
+
+_STATE = [field.type for field in SKETCH_TYPE]
+
+
+def sketch_functions() -> list[ScalarUDF]:
+    """The functions of single values, to be registered with a session."""
+    kinds = [pa.float64(), SKETCH_TYPE]
+    return [udf(_quantile, kinds, pa.float64(), "immutable", "sketch_quantile")]
+
+
+def sketch_aggregates() -> list[AggregateUDF]:
+    """The aggregates, likewise."""
+    return [
+        udaf(Sketched, [pa.float64()], SKETCH_TYPE, _STATE, "immutable", "sketch"),
+        udaf(Merged, [SKETCH_TYPE], SKETCH_TYPE, _STATE, "immutable", "merge_sketches"),
+    ]
+
+
+def _quantile(shares: Any, sketches: Any) -> Any:
+    """One quantile of each sketch; NULL for an empty one, and for a share outside of 0 to 1."""
+    wanted = pc.fill_null(shares, np.nan).to_numpy(zero_copy_only=False)
+    read = read_sketches(sketches)
+    found = np.full(len(wanted), np.nan)
+    for share in np.unique(wanted[(wanted >= 0) & (wanted <= 1)]):  # nearly always one
+        rows = wanted == share
+        found[rows] = quantiles(read, [float(share)])[rows, 0]
+    return pa.array(found, pa.float64(), from_pandas=True)
+
+
+class Merged(Accumulator):
+    """Merges sketches; nothing is lost, whatever the order."""
+
+    def __init__(self) -> None:
+        none = np.zeros(0, np.int64)
+        self._held = Sketches(np.zeros(2, np.int64), none, none)
+
+    def update(self, *values: Any) -> None:
+        """Merge the sketches of a batch."""
+        self._merge(read_sketches(values[0]))
+
+    def merge(self, states: list[Any]) -> None:
+        """Merge what other accumulators have."""
+        bins, counts = states
+        self._merge(
+            read_sketches(pa.StructArray.from_arrays([bins, counts], fields=[*SKETCH_TYPE]))
+        )
+
+    def _merge(self, more: Sketches) -> None:
+        held = self._held
+        both = Sketches(
+            np.concatenate([held.offsets, held.offsets[-1] + more.offsets[1:]]),
+            np.concatenate([held.bins, more.bins]),
+            np.concatenate([held.counts, more.counts]),
+        )
+        self._held = merge_sketches(both, np.zeros(len(both.offsets) - 1, np.int64), 1)
+
+    def state(self) -> list[Any]:
+        """The bins and their counts."""
+        return [
+            pa.scalar(self._held.bins.tolist(), _STATE[0]),
+            pa.scalar(self._held.counts.tolist(), _STATE[1]),
+        ]
+
+    def evaluate(self) -> Any:
+        """The sketch; one of nothing has no bins."""
+        bins, counts = (field.name for field in SKETCH_TYPE)
+        held = {bins: self._held.bins.tolist(), counts: self._held.counts.tolist()}
+        return pa.scalar(held, SKETCH_TYPE)
+
+
+class Sketched(Merged):
+    """Makes a sketch of numbers; NULL and NaN are left out."""
+
+    def update(self, *values: Any) -> None:
+        """See the numbers of a batch."""
+        numbers = values[0].drop_null().to_numpy(zero_copy_only=False)
+        self._merge(sketch_values(numbers, np.zeros(len(numbers), np.int64), 1))
+
+
+# What a comparison of a rounded-down time says about the time itself.
+
+_DAY = 86_400 * NANOS
+# The longest that a step can last; a month is at most 31 days.
+_STEPS = {
+    "microsecond": 1000,
+    "millisecond": 10**6,
+    "second": NANOS,
+    "minute": 60 * NANOS,
+    "hour": 3600 * NANOS,
+    "day": _DAY,
+    "week": 7 * _DAY,
+    "month": 31 * _DAY,
+    "quarter": 92 * _DAY,
+    "year": 366 * _DAY,
+}
+
+
+def step_bounds(
+    expression: Expr, operator: Operator, value: Expr, types: Mapping[str, object]
+) -> list[Predicate]:
+    """Bounds on a column that follow from comparing its time, rounded down, with a constant.
+
+    Understood are `date_trunc('hour', column)` and `CAST(column AS DATE)`. A rounded time lies less
+    than one step before the time itself, so the bounds are too wide by up to a step, never too
+    narrow.
+
+    Args:
+        expression: What is compared.
+        operator: How.
+        value: With what.
+        types: Arrow types of the columns.
+    """
+    found = _rounded(expression)
+    start = _nanoseconds(value)
+    if found is None or start is None or types.get(found[0]) != TIMESTAMP:
+        return []
+    column, step_ns = found
+    bounds: list[Predicate] = []
+    if operator in ("=", ">", ">="):
+        # Engines differ in the direction in which times before 1970 are rounded.
+        first = start if start > 0 else start - step_ns
+        bounds.append(Compare(column, ">=", max(first, MIN_NS)))
+    if operator in ("=", "<", "<="):
+        bounds.append(Compare(column, "<=", min(start + step_ns, MAX_NS)))
+    return bounds
+
+
+def _rounded(expression: Expr) -> tuple[str, int] | None:
+    operands = operands_of(expression)
+    if kind_of(expression) == "Cast" and str(expression).endswith(" AS Date32))"):
+        (column,) = operands
+        return (column.to_variant().name(), _DAY) if kind_of(column) == "Column" else None
+    if kind_of(expression) == "ScalarFunction" and operator_of(expression) == "date_trunc":
+        unit, column = operands
+        step = _STEPS.get(str(constant(unit)).lower())
+        if step is not None and kind_of(column) == "Column":
+            return column.to_variant().name(), step
+    return None
+
+
+def _nanoseconds(expression: Expr) -> int | None:
+    if kind_of(expression) != "Literal":
+        return None
+    scalar = expression.python_value()
+    if not scalar.is_valid:
+        return None
+    if pa.types.is_date32(scalar.type):
+        return int(scalar.value) * _DAY
+    value = constant(expression)
+    is_time = pa.types.is_timestamp(scalar.type)
+    return value if is_time and isinstance(value, int) else None

@@ -20,7 +20,7 @@ from lakerunner.compute.expressions import (
     operands_of,
     operator_of,
 )
-from lakerunner.compute.time_steps import step_bounds
+from lakerunner.compute.metric_functions import step_bounds
 from lakerunner.model.predicate import (
     EVERYTHING,
     And,

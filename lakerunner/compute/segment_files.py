@@ -24,8 +24,7 @@ from lakerunner.segments.checksums import damaged_parts
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from lakerunner.compute.native_stores import NativeStore
-    from lakerunner.compute.shared_copies import SharedCopies
+    from lakerunner.compute.native_stores import NativeStore, SharedCopies
     from lakerunner.model.segment import Segment
     from lakerunner.store.base import ObjectStore
 

@@ -25,21 +25,22 @@ from datafusion import (
     lit,
 )
 
-from lakerunner.compute.defects import check_engine
-from lakerunner.compute.driving import mark_threads, refuse_fork
 from lakerunner.compute.failures import planning_failures, running_failures
-from lakerunner.compute.file_scan import choose_file_scan
 from lakerunner.compute.hidden import marked, with_reads, without
 from lakerunner.compute.json_functions import json_functions
+from lakerunner.compute.mended_plan import check_engine
 from lakerunner.compute.metric_functions import (
     bucket_aggregates,
     counter_functions,
     histogram_functions,
+    sketch_aggregates,
+    sketch_functions,
 )
 from lakerunner.compute.native_stores import NativeStore, NotNativeError, native_store
 from lakerunner.compute.planned import PlannedQuery
-from lakerunner.compute.sketch_functions import sketch_aggregates, sketch_functions
+from lakerunner.compute.scans import choose_file_scan
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, ScanMode
+from lakerunner.compute.turns import mark_threads, refuse_fork
 from lakerunner.limits import FOOTER_CACHE_BYTES, MIB, QUERY_MEMORY_BYTES
 from lakerunner.model.times import MAX_NS, MIN_NS
 from lakerunner.registry import split_scheme
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 
     from datafusion import Expr
 
-    from lakerunner.compute.file_scan import FileScan
     from lakerunner.compute.hidden import Hidden
+    from lakerunner.compute.scans import FileScan
     from lakerunner.compute.table import Recast, Table
 
 _LOG = logging.getLogger(__name__)

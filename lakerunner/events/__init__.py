@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lakerunner.events.base import Delivery, EventSource
-from lakerunner.events.event_queue import EventQueue
 from lakerunner.events.notices import Notice
-from lakerunner.events.opening import open_source
 from lakerunner.events.parsing import parse_events, read_notice, webhook_events, webhook_reply
+from lakerunner.events.polling import EventQueue, open_source
 
 __all__ = [
     "Delivery",

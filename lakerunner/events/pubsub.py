@@ -20,9 +20,7 @@ from google.oauth2 import service_account
 
 from lakerunner.errors import ConfigurationError, EventsUnavailableError
 from lakerunner.events.base import Delivery, EventSource
-from lakerunner.events.gcs_notices import PubSubMessage
-from lakerunner.events.parsing import read_message
-from lakerunner.events.reading import deliver
+from lakerunner.events.parsing import PubSubMessage, deliver, read_message
 from lakerunner.limits import STORE_TIMEOUT_SECONDS, WATCH_LEASE_SECONDS
 from lakerunner.registry import split_scheme
 

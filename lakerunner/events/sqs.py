@@ -13,7 +13,7 @@ from botocore.config import Config as BotoConfig
 
 from lakerunner.errors import ConfigurationError, EventsUnavailableError
 from lakerunner.events.base import Delivery, EventSource
-from lakerunner.events.reading import deliver
+from lakerunner.events.parsing import deliver
 from lakerunner.limits import WATCH_LEASE_SECONDS
 from lakerunner.registry import split_scheme
 

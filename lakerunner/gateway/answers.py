@@ -18,9 +18,8 @@ from starlette.responses import Response
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.gateway.problems import problem_of, respond
-from lakerunner.query.column_text import json_lines
 from lakerunner.query.writing import Form as RowForm
-from lakerunner.query.writing import write_rows
+from lakerunner.query.writing import json_lines, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

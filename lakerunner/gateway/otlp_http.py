@@ -16,8 +16,7 @@ from starlette.routing import Route
 
 from lakerunner.errors import InputError, LakerunnerError
 from lakerunner.gateway.access import AccessScope
-from lakerunner.gateway.forms import body_of
-from lakerunner.gateway.inflating import inflated
+from lakerunner.gateway.forms import body_of, inflated
 from lakerunner.gateway.problems import headers_of, problem_of
 from lakerunner.intake.protocols.messages import rpc_status
 from lakerunner.model.signal import Signal

@@ -13,8 +13,7 @@ from starlette.routing import Route
 
 from lakerunner.errors import LakerunnerError, UnknownFormatError
 from lakerunner.gateway.access import AccessScope
-from lakerunner.gateway.forms import body_of
-from lakerunner.gateway.inflating import inflated
+from lakerunner.gateway.forms import body_of, inflated
 from lakerunner.gateway.problems import headers_of, problem_of
 from lakerunner.intake.protocols.elasticsearch import BULK, PROBES
 from lakerunner.intake.protocols.journald import JOURNALD

@@ -24,7 +24,7 @@ from lakerunner.errors import (
 )
 from lakerunner.executors import bounded_map, worker_processes, workers_of
 from lakerunner.fencing import Fence
-from lakerunner.fencing.heights import present_ns
+from lakerunner.fencing.fence import present_ns
 from lakerunner.ingest.announced import Screen
 from lakerunner.ingest.arrow import ARROW, stream_pieces
 from lakerunner.ingest.batch import ingest_batch

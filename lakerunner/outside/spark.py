@@ -29,10 +29,9 @@ from lakerunner.errors import (
 from lakerunner.limits import STORE_REQUESTS
 from lakerunner.model.times import MAX_NS, MIN_NS
 from lakerunner.outside.table import file_urls, outside_table, pinned
+from lakerunner.query.explanation import QueryStats
 from lakerunner.query.result import Result
-from lakerunner.query.sql.rewriting import Edit, rewrite
-from lakerunner.query.sql.tokens import Kind, tokens
-from lakerunner.query.stats import QueryStats
+from lakerunner.query.sql.tokens import Edit, Kind, rewrite, tokens
 from lakerunner.schema.attribute import OVERFLOW
 from lakerunner.schema.tables import TABLES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.catalog.deletions import concerned, pending_deletions
+from lakerunner.catalog.change import concerned, pending_deletions
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.times import MIN_NS
 from lakerunner.policies.retention import read_retention

@@ -7,8 +7,7 @@ in that plan, and planned again over the files that are left.
 from __future__ import annotations
 
 from lakerunner.query.engine import QueryEngine
-from lakerunner.query.explanation import Explanation, SegmentVerdict
+from lakerunner.query.explanation import Explanation, QueryStats, SegmentVerdict
 from lakerunner.query.result import Result
-from lakerunner.query.stats import QueryStats
 
 __all__ = ["Explanation", "QueryEngine", "QueryStats", "Result", "SegmentVerdict"]

@@ -9,9 +9,9 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakerunner.compute.native_stores import SharedCopies
 from lakerunner.compute.segment_files import SegmentFiles
 from lakerunner.compute.session import Session, find_native
-from lakerunner.compute.shared_copies import SharedCopies
 from lakerunner.compute.turns import Allowance, Turns
 from lakerunner.compute.worker import WorkerPool, WorkerSession
 from lakerunner.compute.worker.messages import WorkerSettings

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakerunner.errors import CursorError
-from lakerunner.query.column_text import text
+from lakerunner.query.writing import text
 from lakerunner.schema.ids import hash_text, mix64
 
 if TYPE_CHECKING:

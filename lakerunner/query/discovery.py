@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from lakerunner.errors import ConfigurationError, did_you_mean
 from lakerunner.model.predicate import EVERYTHING, And, NotNull, StartsWith
 from lakerunner.model.times import isoformat
+from lakerunner.query.explanation import QueryStats
 from lakerunner.query.result import TableResult
 from lakerunner.query.scan import ScanQuery
-from lakerunner.query.stats import QueryStats
 from lakerunner.schema.arrays import TYPES, common_type, type_name
 from lakerunner.schema.attribute import OVERFLOW, RESOURCE, SCOPE
 from lakerunner.schema.tables import SERVICE, TABLES, table_spec

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from lakerunner.compute.weight import is_heavy_text
+from lakerunner.compute.hazards import is_heavy_text
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
@@ -18,10 +18,9 @@ from lakerunner.model.times import TimeRange
 from lakerunner.policies.retention import read_retention
 from lakerunner.query.backing import Backing
 from lakerunner.query.cursor import query_digest, read_cursor
-from lakerunner.query.deletable import read_condition
 from lakerunner.query.discovery import Discovery
 from lakerunner.query.explanation import Explanation, SegmentVerdict
-from lakerunner.query.hiding import Hiding, hiding, with_deletions
+from lakerunner.query.hiding import Hiding, hiding, read_condition, with_deletions
 from lakerunner.query.plan import Planner
 from lakerunner.query.promql import answering
 from lakerunner.query.promql.grid import read_grid
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
-    from lakerunner.compute.contract import QuerySession
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
+    from lakerunner.compute.wire import QuerySession
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.config import Config
     from lakerunner.model.predicate import Predicate

@@ -20,8 +20,8 @@ from lakerunner.query.cursor import Position, row_digests
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from lakerunner.compute.contract import Plan
     from lakerunner.compute.first_rows import FirstRows
+    from lakerunner.compute.wire import Plan
     from lakerunner.model.segment import Segment
 
     Read = Callable[[Plan, Sequence[Segment]], Generator[Any]]

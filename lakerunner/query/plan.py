@@ -17,13 +17,11 @@ from lakerunner.errors import (
 )
 from lakerunner.limits import CLOCK_SLACK_NS, ROUND_ROWS
 from lakerunner.model.times import TimeRange
-from lakerunner.query.bounds import hull, time_range, widen
-from lakerunner.query.exactness import inexact_column, rounded_columns
 from lakerunner.query.hiding import SEEN, Hiding, hiding, with_deletions
 from lakerunner.query.newest import Rounds, beyond, in_order, to_open, within
-from lakerunner.query.own_columns import refuse_unsent, with_own_columns
-from lakerunner.query.prune import Verdict, judge
-from lakerunner.query.scan_mode import choose_mode, mode_at_distance, share
+from lakerunner.query.prune import Verdict, inexact_column, judge, rounded_columns
+from lakerunner.query.query import refuse_unsent, with_own_columns
+from lakerunner.query.scan_mode import choose_mode, hull, mode_at_distance, share, time_range, widen
 from lakerunner.query.token_filters import Sought, rows_condition, wanted_sections
 from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES
@@ -32,18 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
-    from lakerunner.compute.contract import Plan, QuerySession
     from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.hidden import Hidden
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.segment_files import SegmentFiles
+    from lakerunner.compute.wire import Plan, QuerySession
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
     from lakerunner.policies.retention import RetentionRules
     from lakerunner.query.cursor import Position
-    from lakerunner.query.own_columns import OwnColumn
-    from lakerunner.query.query import Mention, Query
+    from lakerunner.query.query import Mention, OwnColumn, Query
     from lakerunner.query.token_filters import FilterReader
 
 _ATTEMPTS = 5

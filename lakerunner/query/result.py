@@ -18,11 +18,10 @@ from lakerunner.errors import (
     UnsupportedQueryError,
 )
 from lakerunner.query.cursor import write_cursor
+from lakerunner.query.explanation import QueryStats, html_table, text_table
 from lakerunner.query.newest import FirstRowsRun
 from lakerunner.query.plan import NO_CURSOR
 from lakerunner.query.plotting import draw
-from lakerunner.query.rendering import html_table, text_table
-from lakerunner.query.stats import QueryStats
 from lakerunner.query.writing import Form, write_rows
 
 if TYPE_CHECKING:
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from lakerunner.compute.contract import Plan
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
+    from lakerunner.compute.wire import Plan
     from lakerunner.model.report import Progress
     from lakerunner.model.segment import Segment
     from lakerunner.query.plan import QueryPlan

@@ -34,8 +34,8 @@ from lakerunner.schema.words import word_pattern
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from lakerunner.compute.contract import Plan, QuerySession
     from lakerunner.compute.table import Table
+    from lakerunner.compute.wire import Plan, QuerySession
     from lakerunner.model.predicate import Predicate, Value
 
 _ALL = TimeRange()

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import FilterSection, Segment, StatValue
-    from lakerunner.query.own_columns import OwnColumn
+    from lakerunner.query.query import OwnColumn
     from lakerunner.schema.patterns import Piece
     from lakerunner.store import ObjectStore
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST
 from lakerunner.model.commit import ColumnSummary
-from lakerunner.query.own_columns import own_columns
+from lakerunner.query.query import own_columns
 from lakerunner.schema.arrays import TYPES, common_type, type_name
 from lakerunner.schema.attribute import OVERFLOW, RESOURCE, SCOPE
 from lakerunner.schema.tables import SERVICE
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.segment import ColumnStats, Segment
-    from lakerunner.query.own_columns import OwnColumn
-    from lakerunner.query.query import Mention
+    from lakerunner.query.query import Mention, OwnColumn
     from lakerunner.schema.tables import TableSpec
 
 WITNESS = "__every_column__"

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from lakerunner.errors import SnapshotExpiredError
 from lakerunner.fencing import Fence
-from lakerunner.fencing.heights import heights, present_ns, reached_before
+from lakerunner.fencing.fence import heights, present_ns, reached_before
 from lakerunner.fencing.intents import superseded_intents, withdraw_intent
 from lakerunner.ingest.aside import organizations_of_lines, unlisted_lines
 from lakerunner.ingest.local_files import forgotten_notes
 from lakerunner.model.commit import EPOCH_BITS, incarnation_of
 from lakerunner.model.report import WorkReport
 from lakerunner.model.times import TimeRange
-from lakerunner.retain.orphans import collect_orphans
+from lakerunner.retain.retention import collect_orphans
 from lakerunner.retrying import retrying
 from lakerunner.tasks import Manner, Task, run_tasks
-from lakerunner.tasks.setbacks import old_setbacks
+from lakerunner.tasks.running import old_setbacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import replace
 
-from lakerunner.catalog.deletions import concerned, pending_deletions
+from lakerunner.catalog.change import concerned, pending_deletions
 from lakerunner.fencing import Fence
 from lakerunner.fencing.intents import withdraw_intent
 from lakerunner.model.commit import Commit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lakerunner.catalog.deletions import pending_deletions, proofs
+from lakerunner.catalog.change import pending_deletions, proofs
 from lakerunner.errors import SegmentError
 from lakerunner.fencing import Fence
 from lakerunner.limits import MEMORY_FLOOR_BYTES, ROLLUP_ROW_BYTES

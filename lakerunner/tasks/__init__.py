@@ -6,7 +6,6 @@ disappears from the catalog's picture by itself, so whatever breaks off is simpl
 
 from __future__ import annotations
 
-from lakerunner.tasks.running import Manner, run_tasks
-from lakerunner.tasks.task import Hold, Task
+from lakerunner.tasks.running import Hold, Manner, Task, run_tasks
 
 __all__ = ["Hold", "Manner", "Task", "run_tasks"]

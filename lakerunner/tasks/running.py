@@ -3,38 +3,251 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Sized
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeAlias, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from lakerunner.errors import (
     CatalogMismatchError,
     CommitConflictError,
     LakerunnerError,
     LeaseLostError,
+    ObjectNotFoundError,
     StoreError,
 )
 from lakerunner.executors import bounded_map, workers_of
-from lakerunner.fencing.heights import present_ns
-from lakerunner.limits import LEASE_SECONDS
+from lakerunner.fencing.fence import present_ns
+from lakerunner.fencing.identity import PREFIX
+from lakerunner.limits import (
+    LEASE_SECONDS,
+    SETBACK_KEPT_NS,
+    SETBACK_PAUSE_NS,
+    SETBACK_PAUSE_NS_MOST,
+)
 from lakerunner.model.report import ProgressEvent, Setback, WorkReport
+from lakerunner.model.times import isoformat
 from lakerunner.retrying import retrying
-from lakerunner.tasks.setbacks import forget_setback, is_due, note_setback, read_setbacks
-from lakerunner.tasks.task import LEASES, Hold, Task
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
+    from lakerunner.catalog.leases import Leases
     from lakerunner.model.report import Progress
     from lakerunner.scope import Scope
+    from lakerunner.store.base import ObjectStore
 
-_LOG = logging.getLogger(__name__)
+# What failed, how often, and when it is tried again: small objects of the lake.
+#
+# They lie in the lake and not in a process, for whoever comes next may be another machine: a task
+# that always fails is then tried by all of them together as rarely as by one. The only clock is the
+# store's, so a machine whose own clock is days off neither hurries nor waits.
+
+SETBACKS_PREFIX = f"{PREFIX}setbacks/"
+_SETBACK = msgspec.json.Decoder(Setback)
+
+
+def pause_ns(attempts: int) -> int:
+    """Nanoseconds from a failure to the next attempt: doubling, up to some hours.
+
+    Args:
+        attempts: How often it has failed in a row, at least once.
+
+    Example:
+        >>> [pause_ns(attempts) // 10**9 for attempts in (1, 2, 3, 500)]
+        [60, 120, 240, 21600]
+    """
+    doublings = min(attempts - 1, 32)  # beyond these the limit holds anyway
+    return min(SETBACK_PAUSE_NS << doublings, SETBACK_PAUSE_NS_MOST)
+
+
+def is_due(setback: Setback, now_ns: int) -> bool:
+    """Whether what failed may be tried again.
+
+    A failure that lies in the future was noted before the store's clock was set back: nobody knows
+    how long ago that was, so it is tried.
+
+    Example:
+        >>> failed = Setback("compact acme/logs/…", "store", "no room", failed_ns=100, next_ns=160)
+        >>> is_due(failed, 150), is_due(failed, 160), is_due(failed, 50)
+        (False, True, True)
+    """
+    return not setback.failed_ns <= now_ns < setback.next_ns
+
+
+def read_setbacks(store: ObjectStore, organization: str | None = None) -> dict[str, Setback]:
+    """What failed and has not succeeded since, by the name of its task.
+
+    One listing, and a small request for each.
+
+    Args:
+        store: The lake.
+        organization: Whose tasks; None for those of all.
+
+    Raises:
+        StoreError: The lake cannot be read.
+    """
+    prefix = SETBACKS_PREFIX if organization is None else f"{SETBACKS_PREFIX}{organization}/"
+    found: dict[str, Setback] = {}
+    for meta in store.list(prefix):
+        try:
+            said = _SETBACK.decode(store.get(meta.key).data)
+        except (ObjectNotFoundError, msgspec.MsgspecError):
+            continue  # it succeeded meanwhile; or nobody can read it, and the next failure mends it
+        due_ns = meta.modified_ns + pause_ns(max(said.attempts, 1))
+        found[said.task] = replace(said, failed_ns=meta.modified_ns, next_ns=due_ns)
+    return found
+
+
+def note_setback(store: ObjectStore, organization: str, setback: Setback) -> Setback:
+    """Note that a task failed; returns the same with its times, by the store's clock.
+
+    Two who note the same task at once count as one.
+
+    Raises:
+        StoreError: It could not be put.
+    """
+    key = _key(organization, setback.task)
+    failed_ns = store.put(key, msgspec.json.encode(setback)).modified_ns
+    return replace(setback, failed_ns=failed_ns, next_ns=failed_ns + pause_ns(setback.attempts))
+
+
+def forget_setback(store: ObjectStore, organization: str, task: str) -> None:
+    """Note that a task that had failed is done."""
+    store.delete(_key(organization, task))
+
+
+def old_setbacks(store: ObjectStore, now_ns: int) -> Iterable[str]:
+    """Keys of what failed so long ago that its task must be gone: nobody has tried it since."""
+    for meta in store.list(SETBACKS_PREFIX):
+        if meta.modified_ns < now_ns - SETBACK_KEPT_NS:
+            yield meta.key
+
+
+def _key(organization: str, task: str) -> str:
+    # A digest: names of tasks have characters that are no good in keys.
+    return f"{SETBACKS_PREFIX}{organization}/{blake2b(task.encode(), digest_size=16).hexdigest()}"
+
+
+# A piece of maintenance, and its lease for as long as somebody is at it.
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+_SHARE = 3  # a lease is renewed when a third of it has passed, so that two failures do no harm
+
+LEASES = "maintenance"
+"""The kind of all leases for tasks: tasks of different kinds must not change one window at once."""
+
+
+class Task(NamedTuple, Generic[T]):
+    """One window of one table of one organization, and what is to be done there.
+
+    Attributes:
+        kind: What is done: `compact`, `rollup`, `retain`, `delete`.
+        organization: Whose rows.
+        table: In which table the result lies.
+        window_start_ns: Start of the window that changes, in nanoseconds since the epoch.
+        payload: What its worker needs; it can be pickled.
+        part: What else tells it from others of the window, such as a resolution.
+
+    Example:
+        >>> Task("compact", "acme", "logs", 1767225600 * 10**9, payload=("s1", "s2")).name
+        'compact acme/logs/2026-01-01T00:00:00Z'
+    """
+
+    kind: str
+    organization: str
+    table: str
+    window_start_ns: int
+    payload: T
+    part: str = ""
+
+    @property
+    def place(self) -> str:
+        """What it changes: of tasks with the same place, of whatever kind, one runs at a time."""
+        part = f"/{self.part}" if self.part else ""
+        return f"{self.organization}/{self.table}/{isoformat(self.window_start_ns)}{part}"
+
+    @property
+    def name(self) -> str:
+        """Kind and place: the same task when it is tried again."""
+        return f"{self.kind} {self.place}"
+
+
+class Hold:
+    """Renews a lease that was taken, in a thread of its own, until the context ends.
+
+    A lease saves work and protects nothing: what a task did after it lost its lease is refused by
+    the catalog or was right. Safe to use from several threads.
+
+    Args:
+        leases: Of the catalog.
+        place: What is held; see `Task.place`.
+        owner: Who took it.
+        seconds: For how long each time.
+
+    Example:
+        >>> from lakerunner.catalog.leases import MemoryLeases
+        >>> leases = MemoryLeases()
+        >>> _ = leases.take(LEASES, ["acme/logs/7"], "worker-1", 60)
+        >>> with Hold(leases, "acme/logs/7", "worker-1", 60) as hold:
+        ...     hold.check()
+    """
+
+    def __init__(self, leases: Leases, place: str, owner: str, seconds: float) -> None:
+        self._leases = leases
+        self._place = place
+        self._owner = owner
+        self._seconds = seconds
+        self._lost = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lakerunner-lease", daemon=True)
+
+    def check(self) -> None:
+        """To be called between steps of the task: go on, or leave it to others.
+
+        Raises:
+            LeaseLostError: The lease ran out or somebody else has it.
+        """
+        if self._lost.is_set():
+            raise LeaseLostError(f"the lease of {self._place} was lost", task=self._place)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        self._thread.join()
+        try:
+            self._leases.release(LEASES, [self._place], self._owner)
+        except LakerunnerError as error:
+            _LOG.info("the lease of %s runs out by itself: %s", self._place, error)
+
+    def _renew(self) -> None:
+        until = time.monotonic() + self._seconds
+        while not self._over.wait(self._seconds / _SHARE):
+            begun = time.monotonic()
+            try:
+                kept = self._leases.renew(LEASES, [self._place], self._owner, self._seconds)
+            except LakerunnerError as error:
+                _LOG.warning("the lease of %s was not renewed: %s", self._place, error)
+                if time.monotonic() < until:
+                    continue
+                kept = []
+            if not kept:
+                self._lost.set()
+                return
+            until = begun + self._seconds
+
 
 Work: TypeAlias = "Callable[[Scope, Task[T], Hold], WorkReport]"
 """Does one task. Its scope is that of the task's organization.

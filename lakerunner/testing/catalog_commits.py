@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from lakerunner.catalog.deletions import pending_deletions
+from lakerunner.catalog.change import pending_deletions
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.commit import Commit, Snapshot
 from lakerunner.model.deletion import DELETIONS, Deletion

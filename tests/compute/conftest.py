@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakerunner.compute import Session
-from lakerunner.compute.file_union import FileUnion
-from lakerunner.compute.patched_plan import PatchedPlan
+from lakerunner.compute.mended_plan import PatchedPlan
+from lakerunner.compute.scans import FileUnion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

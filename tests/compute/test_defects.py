@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lakerunner.compute import Session, defects
-from lakerunner.compute.defects import PROBES, TESTED, Probe, answer_to, check_engine, failing
+from lakerunner.compute import Session, mended_plan
+from lakerunner.compute.mended_plan import PROBES, TESTED, Probe, answer_to, check_engine, failing
 from lakerunner.errors import ConfigurationError, LakerunnerError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def test_every_defect_is_one_and_is_put_right(
     session: Session, tmp_path: Path, probe: Probe
 ) -> None:
     """Where the first assertion fails, DataFusion has been mended, and our doing can go."""
-    over = defects.tables(tmp_path)
+    over = mended_plan.tables(tmp_path)
     try:
         untouched = answer_to(session, probe, over, mended=False)
     except LakerunnerError as error:
@@ -54,6 +54,6 @@ def test_a_release_that_is_wrong_is_refused(
 ) -> None:
     other = Probe("two is not two", "SELECT 2 AS two", "[(3,)]")
     broken = Probe("it fails", "SELECT nothing FROM logs", "[]")
-    monkeypatch.setattr(defects, "PROBES", (*PROBES, other, broken))
+    monkeypatch.setattr(mended_plan, "PROBES", (*PROBES, other, broken))
     with pytest.raises(ConfigurationError, match=r"datafusion 99.* \(two is not two; it fails\)"):
         check_engine(session, tmp_path, "99.0.0")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakerunner.compute import Allowance, ScanMode, Session, Table
-from lakerunner.compute.driving import drive
+from lakerunner.compute.turns import drive
 from lakerunner.errors import ForkedProcessError, QueryTimeoutError
 from lakerunner.limits import MIB
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lakerunner.compute import Recast, ScanMode, Session, Table, file_scan
-from lakerunner.compute.file_union import FileUnion
-from lakerunner.compute.patched_plan import PatchedPlan, Template, read_template
+from lakerunner.compute import Recast, ScanMode, Session, Table, scans
+from lakerunner.compute.mended_plan import PatchedPlan, Template, read_template
+from lakerunner.compute.scans import FileUnion
 from lakerunner.compute.wire import message_field, text_field, write_fields
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def test_the_union_is_taken_when_the_plan_cannot_be_patched(
     def broken(template: Template, name: str, files: object) -> bytes:
         return template.kept[:-1]
 
-    monkeypatch.setattr("lakerunner.compute.patched_plan.patch_scan", broken)
+    monkeypatch.setattr("lakerunner.compute.mended_plan.patch_scan", broken)
     made = Session()
     assert isinstance(made.file_scan, FileUnion)
     assert run(made, "SELECT count(*) AS c FROM logs", files)[0] == [{"c": 3000}]
@@ -253,7 +253,7 @@ def test_a_road_that_answers_wrongly_is_not_taken(
             rows = super().frame(name, schema, files, mode).to_arrow_table()
             return self._context.from_arrow(rows)
 
-    monkeypatch.setattr(file_scan, "PatchedPlan", Wrong)
+    monkeypatch.setattr(scans, "PatchedPlan", Wrong)
     made = Session()
     assert isinstance(made.file_scan, FileUnion)
     made.close()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from lakerunner.compute.json_scan import JsonColumn
+from lakerunner.compute.json_functions import JsonColumn
 from lakerunner.compute.session import Session
 
 if TYPE_CHECKING:

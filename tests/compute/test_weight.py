@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from lakerunner.compute import ScanMode, Session, Table
-from lakerunner.compute.weight import EXPANDING, is_heavy_text, pairs
+from lakerunner.compute.hazards import EXPANDING, is_heavy_text, pairs
 from lakerunner.query.sql.query import read_sql
 
 if TYPE_CHECKING:

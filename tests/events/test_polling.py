@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from lakerunner.errors import ConfigurationError, EventsUnavailableError, StoreUnavailableError
 from lakerunner.events.directory import DirectoryWatcher
-from lakerunner.events.opening import open_source
-from lakerunner.events.polling import PrefixPoller
+from lakerunner.events.polling import PrefixPoller, open_source
 from lakerunner.store import CountingStore, open_store
 from lakerunner.store.counting import WrapperStore
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore

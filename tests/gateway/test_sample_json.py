@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakerunner.gateway.sample_json import data_json, numbers_first
-from lakerunner.query.promql.rows import HISTOGRAM_TYPE
+from lakerunner.query.promql.answering import HISTOGRAM_TYPE
 
 STAMP = pa.timestamp("ns", "UTC")
 MS = 1_000_000

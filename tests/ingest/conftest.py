@@ -16,11 +16,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 import lakerunner
 from lakerunner.catalog import open_catalog
-from lakerunner.catalog.bucket import BucketCatalog, log
+from lakerunner.catalog.bucket import BucketCatalog, records
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.model.segment import Source, SourceState
-from lakerunner.retain.orphans import collect_orphans
+from lakerunner.retain.retention import collect_orphans
 from lakerunner.store import durable, open_store, remote
 from lakerunner.store.counting import WrapperStore
 from lakerunner.store.urls import locate
@@ -352,7 +352,7 @@ def worlds(
 ) -> Iterator[Worlds]:
     """Worlds over each catalog; a bucket's lie in memory, in a directory, and in S3 on moto."""
     monkeypatch.setattr(remote, "BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(log, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(records, "_FIRST_PAUSE_S", 0.001)
     # Processes die here, the system does not: what they wrote is there without being flushed, and
     # waiting for the disk was two thirds of the time. `tests/store` holds flushing to its word.
     monkeypatch.setattr(durable, "_flush", lambda _: None)

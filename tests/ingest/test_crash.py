@@ -24,7 +24,7 @@ from lakerunner.errors import (
 from lakerunner.ingest import Ingestor
 from lakerunner.model.config import Config
 from lakerunner.query import QueryEngine
-from lakerunner.retain.orphans import collect_orphans
+from lakerunner.retain.retention import collect_orphans
 from lakerunner.store.memory import MemoryStore
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyCatalog, FaultyStore, SimulatedCrash
 

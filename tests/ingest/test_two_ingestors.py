@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 import lakerunner
 from lakerunner.errors import LakerunnerError, StoreUnavailableError
 from lakerunner.model.config import Config
-from lakerunner.retain.orphans import collect_orphans
+from lakerunner.retain.retention import collect_orphans
 from lakerunner.testing.faults import Fault, FaultPlan, Ticket
 
 if TYPE_CHECKING:

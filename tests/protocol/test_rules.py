@@ -15,7 +15,7 @@ import pytest
 
 from lakerunner.catalog import admission
 from lakerunner.errors import LakerunnerError
-from lakerunner.fencing import Fence, heights, identity, intents
+from lakerunner.fencing import Fence, fence, identity, intents
 from lakerunner.testing.faults import FaultyCatalog
 from tests.protocol.workers import END, KILL, KINDS, Workers, catalogs
 
@@ -136,7 +136,7 @@ RULES = {
     ),
     "a catalog that stands below a height was set back": Rule(
         6,
-        lambda: everywhere(heights.heights, lambda *_, **__: []),
+        lambda: everywhere(fence.heights, lambda *_, **__: []),
         [
             ("copy", END),
             ("first", END),

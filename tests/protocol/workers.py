@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.catalog.bucket import BucketCatalog
-from lakerunner.catalog.bucket.log import LOG_PREFIX
+from lakerunner.catalog.bucket.records import LOG_PREFIX
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.catalog.postgres import PostgresCatalog
 from lakerunner.catalog.sqlite import SqliteCatalog

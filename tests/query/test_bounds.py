@@ -20,7 +20,7 @@ from lakerunner.model.predicate import (
     Predicate,
 )
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange
-from lakerunner.query.bounds import NO_TIME, hull, time_range, widen
+from lakerunner.query.scan_mode import NO_TIME, hull, time_range, widen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

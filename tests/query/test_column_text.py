@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakerunner.query.column_text import CELL_CHARACTERS, cells, flat, json_lines
+from lakerunner.query.writing import CELL_CHARACTERS, cells, flat, json_lines
 
 UTC_NS = pa.timestamp("ns", "UTC")
 

@@ -8,7 +8,7 @@ import pytest
 
 from lakerunner.errors import QueryLimitError
 from lakerunner.limits import QUERY_LISTED_VALUES, QUERY_PLANNED_CHARS
-from lakerunner.query.sql.long_lists import without_long_lists
+from lakerunner.query.sql.query import without_long_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ import pytest
 
 import lakerunner
 from lakerunner.errors import ConfigurationError
+from lakerunner.query.explanation import QueryStats
 from lakerunner.query.plotting import picture_of
 from lakerunner.query.result import TableResult
-from lakerunner.query.stats import QueryStats
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import pytest
 
 import lakerunner
 from lakerunner.errors import QueryExecutionError, QuerySyntaxError
-from lakerunner.query.sql.rewriting import Rewritten, rewrite
 from lakerunner.query.sql.same_names import cast_edits, name_edits
+from lakerunner.query.sql.tokens import Rewritten, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from lakerunner.scope import Scope
 from lakerunner.store.memory import MemoryStore
 from lakerunner.store.urls import open_store
 from lakerunner.tasks import Manner
-from lakerunner.tasks.setbacks import note_setback, read_setbacks
+from lakerunner.tasks.running import note_setback, read_setbacks
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_old_notes_of_failures_go(monkeypatch: pytest.MonkeyPatch) -> None:
     note_setback(world.store, "acme", Setback("compact acme/logs/x", "store", "no room"))
     collect(world.scope(), Manner())
     assert read_setbacks(world.store)
-    monkeypatch.setattr("lakerunner.tasks.setbacks.SETBACK_KEPT_NS", 0)
+    monkeypatch.setattr("lakerunner.tasks.running.SETBACK_KEPT_NS", 0)
     time.sleep(0.01)
     collect(world.scope(), Manner())
     assert not read_setbacks(world.store)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 import lakerunner
 from lakerunner.catalog.bucket import BucketCatalog
-from lakerunner.catalog.deletions import concerned, pending_deletions
+from lakerunner.catalog.change import concerned, pending_deletions
 from lakerunner.catalog.memory import MemoryCatalog
 from lakerunner.catalog.postgres import PostgresCatalog
 from lakerunner.errors import (

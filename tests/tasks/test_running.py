@@ -26,7 +26,8 @@ from lakerunner.model.report import Setback, WorkReport
 from lakerunner.scope import Scope
 from lakerunner.store.urls import open_store
 from lakerunner.tasks import Hold, Manner, Task, run_tasks
-from lakerunner.tasks.setbacks import (
+from lakerunner.tasks.running import (
+    LEASES,
     SETBACKS_PREFIX,
     is_due,
     note_setback,
@@ -34,7 +35,6 @@ from lakerunner.tasks.setbacks import (
     pause_ns,
     read_setbacks,
 )
-from lakerunner.tasks.task import LEASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

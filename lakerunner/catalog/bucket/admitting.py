@@ -15,9 +15,8 @@ from lakerunner.catalog.admission import (
     refuse_unfinished,
     settled,
 )
-from lakerunner.catalog.bucket.claims import Claim, Kind
+from lakerunner.catalog.bucket.claims import Claim, Kind, commit_digest, segment_digest
 from lakerunner.catalog.bucket.delta import condemned_claims
-from lakerunner.catalog.bucket.digests import commit_digest, segment_digest
 from lakerunner.catalog.bucket.records import (
     CommitRecord,
     CondemnRecord,

@@ -7,14 +7,126 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from lakerunner.catalog.bucket.digests import DigestIndex, split
-from lakerunner.catalog.bucket.parquet import open_file, write_table
+from lakerunner.catalog.ledger import digest
+from lakerunner.limits import REMOVED_GRACE_NS, ZSTD_LEVEL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+# Digests of what can be claimed once, and finding them in sorted arrays.
+
+
+def segment_digest(segment_id: str) -> bytes:
+    """The 16 bytes that stand for the id of a segment."""
+    return digest(b"segment", segment_id)
+
+
+def commit_digest(commit_id: str) -> bytes:
+    """The 16 bytes that stand for the id of a commit."""
+    return digest(b"commit", commit_id)
+
+
+def split(digests: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    r"""The two halves of each digest, as numbers.
+
+    Example:
+        >>> split([bytes(7) + b"\1" + bytes(8)])
+        (array([1], dtype=uint64), array([0], dtype=uint64))
+    """
+    pairs = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64).reshape(-1, 2)
+    return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+
+_FEW = 16
+"""So many times as many rows as digests that are asked for make these few."""
+
+
+class DigestIndex:
+    """Where digests stand among the rows of a part. Immutable; no digest occurs twice.
+
+    Args:
+        high: First half of each row's digest.
+        low: Second half.
+        in_order: The rows are sorted by digest already; otherwise they are, at first use.
+    """
+
+    def __init__(
+        self, high: NDArray[np.uint64], low: NDArray[np.uint64], *, in_order: bool = False
+    ) -> None:
+        self._high, self._low = high, low
+        self._sorted = (np.arange(len(high)), high, low) if in_order else None
+
+    def find(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The row of each digest, or -1."""
+        found = np.full(len(high), -1, dtype=np.int64)
+        if not len(self._high) or not len(high):
+            return found
+        if self._sorted is None and len(high) * _FEW < len(self._high):
+            return self._find_few(high, low)
+        order, sorted_high, sorted_low = self._sorted or self._sort()
+        at = np.searchsorted(sorted_high, high)
+        left = np.arange(len(high))
+        while len(left):
+            left = left[at[left] < len(sorted_high)]
+            left = left[sorted_high[at[left]] == high[left]]
+            same = sorted_low[at[left]] == low[left]
+            found[left[same]] = order[at[left[same]]]
+            left = left[~same]
+            at[left] += 1  # two digests that share their first half: look at the next row
+        return found
+
+    def _find_few(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
+        # To sort a million rows takes a second; to look each of them up among a few does not.
+        asked = np.sort(high)
+        at = np.searchsorted(asked, self._high)
+        at[at == len(asked)] = 0
+        rows = np.flatnonzero(asked[at] == self._high)
+        found = DigestIndex(self._high[rows], self._low[rows]).find(high, low)
+        return np.where(found >= 0, rows[found] if len(rows) else -1, -1)
+
+    def _sort(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
+        # Two threads may both come here; they store the same.
+        order = np.lexsort((self._low, self._high))
+        self._sorted = (order, self._high[order], self._low[order])
+        return self._sorted
+
+
+# Parquet files in memory, as parts are stored: with checksums, so that damage shows.
+
+
+def write_table(schema: pa.Schema, groups: Iterable[pa.Table]) -> bytes:
+    """A Parquet file of one row group for each table."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    ) as writer:
+        for group in groups:
+            writer.write_table(group, row_group_size=max(1, group.num_rows))
+    return bytes(sink.getvalue())
+
+
+def open_file(data: bytes, schema: pa.Schema) -> pq.ParquetFile:
+    """A Parquet file to read row groups from.
+
+    Raises:
+        pa.ArrowInvalid: It is damaged, or has other columns.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    if not file.schema_arrow.equals(schema):
+        names = file.schema_arrow.names
+        raise pa.ArrowInvalid(f"columns {names} where {schema.names} belong")
+    return file
+
 
 COMMIT_IDS = 1_000_000
 """Commits whose ids are remembered, the last ones of the lake. Costs 25 bytes of a writer's memory
@@ -182,3 +294,71 @@ def _in_order(
 ) -> pa.Table:
     order = np.lexsort((low, high))
     return pa.table([high[order], low[order], kind[order], value[order]], schema=_SCHEMA)
+
+
+# Which commit was the last one at a time, as a part: for as long as the past can be read.
+
+_MOMENTS = pa.schema(
+    [
+        pa.field("before", pa.int64(), nullable=False),
+        pa.field("newest_ns", pa.int64(), nullable=False),
+    ]
+)
+
+_KEPT_NS = 4 * REMOVED_GRACE_NS
+"""Times that lie so long before the newest commit are forgotten when parts are merged."""
+
+Moment = tuple[int, int]
+"""The commit before one that is later than all before it, and the time of that one."""
+
+
+class MomentPart:
+    """Commits that were later than all before them, in their order. Immutable.
+
+    Args:
+        before: The commit before each.
+        newest_ns: Its time; only grows.
+    """
+
+    def __init__(self, before: NDArray[np.int64], newest_ns: NDArray[np.int64]) -> None:
+        self.before, self.newest_ns = before, newest_ns
+
+    @classmethod
+    def of(cls, moments: Sequence[Moment]) -> MomentPart:
+        """A part of new moments."""
+        before, newest_ns = np.array(moments, dtype=np.int64).reshape(-1, 2).T
+        return cls(before, newest_ns)
+
+    @classmethod
+    def decode(cls, data: bytes) -> MomentPart:
+        """Read what `encode` wrote; raises `pa.ArrowException` if it is something else."""
+        table = open_file(data, _MOMENTS).read()
+        return cls(*(table.column(name).to_numpy() for name in _MOMENTS.names))
+
+    def encode(self) -> bytes:
+        """The part as a Parquet file."""
+        return write_table(_MOMENTS, [pa.table([self.before, self.newest_ns], schema=_MOMENTS)])
+
+    def __len__(self) -> int:
+        return len(self.before)
+
+    def first_after(self, time_ns: int) -> int | None:
+        """The commit before the first one after a time; None if none of these is."""
+        index = int(np.searchsorted(self.newest_ns, time_ns, side="right"))
+        return int(self.before[index]) if index < len(self) else None
+
+    @staticmethod
+    def merge(parts: Sequence[MomentPart], *, oldest: bool) -> MomentPart:
+        """One part that says what these say together.
+
+        Args:
+            parts: From old to new.
+            oldest: There is no older part: what lies too long back is left out.
+        """
+        before, newest_ns = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in _MOMENTS.names
+        )
+        if oldest and len(before):
+            kept = newest_ns >= newest_ns[-1] - _KEPT_NS
+            before, newest_ns = before[kept], newest_ns[kept]
+        return MomentPart(before, newest_ns)

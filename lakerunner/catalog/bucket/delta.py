@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from lakerunner.catalog.bucket.claims import Claim
-from lakerunner.catalog.bucket.digests import commit_digest, segment_digest
+from lakerunner.catalog.bucket.claims import Claim, commit_digest, segment_digest
 from lakerunner.catalog.bucket.records import (
     CommitRecord,
     CondemnRecord,
@@ -22,9 +21,9 @@ from lakerunner.model.times import MAX_NS, MIN_NS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lakerunner.catalog.bucket.moments import Moment
+    from lakerunner.catalog.bucket.claims import Moment
     from lakerunner.catalog.bucket.records import Entry, TableChange
-    from lakerunner.catalog.columns import ColumnKey
+    from lakerunner.catalog.change import ColumnKey
     from lakerunner.model.segment import Rejection, Segment
 
 LIVE = MAX_NS

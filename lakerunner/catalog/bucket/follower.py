@@ -7,17 +7,16 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from lakerunner.catalog.bucket.checkpoints import Checkpoints
-from lakerunner.catalog.bucket.failures import DamagedCheckpointError
-from lakerunner.catalog.bucket.log import LOG_PREFIX, Log, numbered
 from lakerunner.catalog.bucket.parts import PartCache
+from lakerunner.catalog.bucket.records import LOG_PREFIX, DamagedCheckpointError, Log, numbered
 from lakerunner.catalog.bucket.state import State
 from lakerunner.errors import CatalogError, CatalogUnavailableError, ObjectNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lakerunner.catalog.bucket.log import Stored
-    from lakerunner.catalog.bucket.manifest import Manifest
+    from lakerunner.catalog.bucket.checkpoints import Manifest
+    from lakerunner.catalog.bucket.records import Stored
     from lakerunner.store.base import ObjectStore
 
 T = TypeVar("T")

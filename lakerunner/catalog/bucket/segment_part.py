@@ -10,10 +10,15 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
+from lakerunner.catalog.bucket.claims import (
+    DigestIndex,
+    open_file,
+    segment_digest,
+    split,
+    write_table,
+)
 from lakerunner.catalog.bucket.delta import LIVE, PURGED
-from lakerunner.catalog.bucket.digests import DigestIndex, segment_digest, split
-from lakerunner.catalog.bucket.failures import DamagedCheckpointError
-from lakerunner.catalog.bucket.parquet import open_file, write_table
+from lakerunner.catalog.bucket.records import DamagedCheckpointError
 from lakerunner.limits import ZSTD_LEVEL
 from lakerunner.model.segment import decode_segment, encode_segment
 from lakerunner.model.times import MAX_NS, MIN_NS

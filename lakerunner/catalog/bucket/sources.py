@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from lakerunner.catalog.bucket.failures import DamagedCheckpointError
+from lakerunner.catalog.bucket.records import DamagedCheckpointError
 from lakerunner.catalog.ledger import (
     ANY_SIZE,
     DIGEST_BYTES,

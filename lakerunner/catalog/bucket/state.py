@@ -5,12 +5,11 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.catalog.bucket.claims import Claim, Kind
+from lakerunner.catalog.bucket.checkpoints import Manifest, Totals
+from lakerunner.catalog.bucket.claims import Claim, Kind, commit_digest, split
 from lakerunner.catalog.bucket.delta import LIVE, PURGED, Delta, TableDelta
-from lakerunner.catalog.bucket.digests import commit_digest, split
-from lakerunner.catalog.bucket.manifest import Manifest, Totals
 from lakerunner.catalog.bucket.segment_part import PartStack
-from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.change import summarise_counts
 from lakerunner.errors import SnapshotExpiredError
 from lakerunner.model.commit import Snapshot
 from lakerunner.model.segment import SourceState
@@ -20,11 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lakerunner.catalog.base import Place
+    from lakerunner.catalog.bucket.checkpoints import TableManifest
     from lakerunner.catalog.bucket.delta import TableKey
-    from lakerunner.catalog.bucket.log import Stored
-    from lakerunner.catalog.bucket.manifest import TableManifest
-    from lakerunner.catalog.bucket.parts import PartCache
-    from lakerunner.catalog.bucket.rejection_part import Reasons
+    from lakerunner.catalog.bucket.parts import PartCache, Reasons
+    from lakerunner.catalog.bucket.records import Stored
     from lakerunner.model.segment import Rejection, Segment
     from lakerunner.model.times import TimeRange
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lakerunner.catalog.bucket.follower import Follower
-    from lakerunner.catalog.bucket.pending import Handed
+    from lakerunner.catalog.bucket.rivals import Handed
     from lakerunner.catalog.bucket.state import State
     from lakerunner.model.commit import Commit
     from lakerunner.store.base import ObjectStore

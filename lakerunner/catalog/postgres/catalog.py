@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, LiteralString
 
@@ -19,22 +20,27 @@ from lakerunner.catalog.admission import (
     settled,
 )
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
-from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.change import summarise_counts
+from lakerunner.catalog.leases import KEPT_SECONDS, Leases
 from lakerunner.catalog.ledger import ANY_SIZE, MERGED_AT_ONCE, RECENT
-from lakerunner.catalog.postgres.address import read_address
-from lakerunner.catalog.postgres.applying import apply_commit, forget_sources
-from lakerunner.catalog.postgres.failures import translate
-from lakerunner.catalog.postgres.leases import PostgresLeases
-from lakerunner.catalog.postgres.ledger import TAKEN, digests_of, pack_ledger
-from lakerunner.catalog.postgres.lookup import ASIDE, identities, states_of
-from lakerunner.catalog.postgres.pool import Pool
-from lakerunner.catalog.postgres.standing import (
+from lakerunner.catalog.postgres.applying import (
     HEAD,
     LOCK_HEAD,
     add_condemned,
+    apply_commit,
+    forget_sources,
     head_of,
     write_head,
 )
+from lakerunner.catalog.postgres.ledger import (
+    ASIDE,
+    TAKEN,
+    digests_of,
+    identities,
+    pack_ledger,
+    states_of,
+)
+from lakerunner.catalog.postgres.pool import Pool, read_address, translate
 from lakerunner.errors import CatalogError
 from lakerunner.model.commit import Head, Snapshot
 from lakerunner.model.segment import Rejection, decode_segment
@@ -43,10 +49,89 @@ from lakerunner.model.times import MAX_NS, MIN_NS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lakerunner.catalog.leases import Leases
     from lakerunner.model.commit import Commit
     from lakerunner.model.segment import Segment, Source, SourceState
     from lakerunner.model.times import TimeRange
+
+# Leases for work in a table, taken by whoever locks the row first.
+
+# A row can only be skipped if it is there. Rows that nobody took or gave back go when they are old.
+_SWEEP: LiteralString = """
+    DELETE FROM leases WHERE (kind, key) IN (
+        SELECT kind, key FROM leases WHERE expires < now() - %(kept)s
+        ORDER BY expires LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
+
+_OFFER: LiteralString = """
+    INSERT INTO leases (kind, key, expires)
+    SELECT %(kind)s::text, key, clock_timestamp()
+    FROM unnest(%(keys)s::text[]) AS asked (key)
+    WHERE NOT EXISTS (
+        SELECT FROM leases WHERE leases.kind = %(kind)s AND leases.key = asked.key OFFSET 0)
+    ORDER BY key
+    ON CONFLICT DO NOTHING"""
+
+# The candidates are tried one after the other, in their order, until there are enough: only those
+# that are taken are ever locked.
+_TAKE: LiteralString = """
+    WITH free AS MATERIALIZED (
+        SELECT found.key
+        FROM unnest(%(keys)s::text[]) AS asked (key)
+        CROSS JOIN LATERAL (
+            SELECT key FROM leases
+            WHERE leases.kind = %(kind)s AND leases.key = asked.key
+                AND (owner IS NULL OR expires <= clock_timestamp())
+            FOR UPDATE SKIP LOCKED) AS found
+        LIMIT %(limit)s)
+    UPDATE leases SET owner = %(owner)s, expires = clock_timestamp() + %(time)s
+    WHERE kind = %(kind)s AND key = ANY (ARRAY (SELECT key FROM free))
+    RETURNING key"""
+
+_RENEW: LiteralString = """
+    UPDATE leases SET expires = clock_timestamp() + %(time)s
+    WHERE kind = %(kind)s AND key = ANY(%(keys)s::text[]) AND owner = %(owner)s
+    RETURNING key"""
+
+_RELEASE: LiteralString = """
+    DELETE FROM leases
+    WHERE kind = %(kind)s AND key = ANY(%(keys)s::text[]) AND owner = %(owner)s"""
+
+
+class PostgresLeases(Leases):
+    """Leases among all who open the same catalog, by the clock of the server.
+
+    Args:
+        pool: The connections of the catalog, which closes them.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def take(
+        self, kind: str, keys: Sequence[str], owner: str, seconds: float, *, limit: int = 1
+    ) -> list[str]:
+        """Offer what is new, then take the first rows that nobody holds or has locked."""
+        wanted = list(dict.fromkeys(keys))
+        values = {"kind": kind, "keys": wanted, "owner": owner, "time": timedelta(seconds=seconds)}
+        self._pool.execute(_SWEEP, {"kept": timedelta(seconds=KEPT_SECONDS)})
+        self._pool.execute(_OFFER, values)
+        taken = {key for (key,) in self._pool.execute(_TAKE, values | {"limit": limit})}
+        return [key for key in wanted if key in taken]
+
+    def renew(self, kind: str, keys: Sequence[str], owner: str, seconds: float) -> list[str]:
+        """Move the end of the owner's leases."""
+        values = {
+            "kind": kind,
+            "keys": list(keys),
+            "owner": owner,
+            "time": timedelta(seconds=seconds),
+        }
+        kept = {key for (key,) in self._pool.execute(_RENEW, values)}
+        return [key for key in dict.fromkeys(keys) if key in kept]
+
+    def release(self, kind: str, keys: Sequence[str], owner: str) -> None:
+        """Delete the owner's rows."""
+        self._pool.execute(_RELEASE, {"kind": kind, "keys": list(keys), "owner": owner})
+
 
 # A segment that starts at or before the last instant asked for ends at most the longest extent
 # later. With that upper bound the walk over `max_ns` has two ends; without it, it would go on to

@@ -3,26 +3,102 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import weakref
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, LiteralString, TypeAlias
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeAlias
+from urllib.parse import quote, unquote
 
 import psycopg
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from lakerunner.catalog.postgres.failures import translate
 from lakerunner.catalog.postgres.schema import prepare, require_current
-from lakerunner.errors import CatalogError, CatalogUnavailableError
+from lakerunner.errors import (
+    CatalogError,
+    CatalogUnavailableError,
+    CommitUnknownError,
+    ConfigurationError,
+)
 from lakerunner.limits import CATALOG_BUSY_MS, CATALOG_CONNECT_S, CATALOG_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lakerunner.catalog.postgres.address import Address
-
     Link: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+# From PostgreSQL's error codes to lakerunner's errors: what a handler would do about each.
+
+_BUSY = f"was busy for longer than {CATALOG_BUSY_MS} ms"
+
+_MAY_PASS = {
+    "57014": _BUSY,
+    "55P03": _BUSY,
+    "25P03": f"heard nothing from this process for {CATALOG_BUSY_MS} ms in a transaction",
+    "25006": "is read-only; is it a standby?",
+    "40": "was undone by the server for another one's sake",
+    "53": "has no more room, memory or connections to give",
+    "57": "is shutting down or starting up",
+    "58": "failed to read or write its disk",
+    "08": "lost the connection",
+}
+"""By the whole code or by its class, which are its first two characters."""
+
+_STAYS = {
+    "42501": "does not let this user do that; grant it, or let its owner open the catalog first",
+    "42P01": "does not have the tables it should have; were they dropped?",
+    "42703": "does not have the columns it should have; were its tables altered?",
+    "3F": "does not have the tables it should have; was the schema dropped?",
+    "XX": "is damaged; restore a backup or rebuild the catalog from the segments",
+}
+
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "not permitted to log in",
+    "permission denied for database",
+)
+"""What a server that works says to a stranger. The client library reports no code for these."""
+
+
+def translate(error: psycopg.Error, address: Address, *, committing: bool = False) -> CatalogError:
+    """The error to raise in place of psycopg's own.
+
+    Args:
+        error: What psycopg raised.
+        address: The catalog, for the message.
+        committing: The connection broke while the reply to COMMIT was awaited, so nobody can tell
+            whether the transaction is part of the catalog.
+    """
+    code = error.sqlstate or ""
+    detail = " ".join((error.diag.message_primary or str(error)).split())
+    for secret in address.secrets:
+        detail = detail.replace(secret, "***")
+    context = {"url": address.url, "postgres": code or type(error).__name__}
+    if committing:
+        return CommitUnknownError(
+            f"catalog {address.url} did not answer to a commit: {detail}", **context
+        )
+    if what := _MAY_PASS.get(code) or _MAY_PASS.get(code[:2]):
+        return CatalogUnavailableError(f"catalog {address.url} {what}: {detail}", **context)
+    if what := _STAYS.get(code) or _STAYS.get(code[:2]):
+        return CatalogError(f"catalog {address.url} {what} ({detail})", **context)
+    if code or not _is_of_connection(error):
+        return CatalogError(f"catalog {address.url} failed: {detail}", **context)
+    if any(words in detail for words in _REFUSALS):
+        return CatalogError(f"catalog {address.url} refused the connection: {detail}", **context)
+    return CatalogUnavailableError(f"catalog {address.url} cannot be reached: {detail}", **context)
+
+
+def _is_of_connection(error: psycopg.Error) -> bool:
+    # Only the client library itself raises this class without a code of the server.
+    return type(error).__name__ in {"OperationalError", "ConnectionTimeout"}
+
 
 _SETTINGS: LiteralString = """
     SELECT set_config('search_path', quote_ident(%(schema)s), false),
@@ -272,3 +348,123 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+# Where a catalog lives, read from a URL whose password is never shown.
+
+_SCHEMA = "lakerunner"
+_NAME_BYTES = 63
+"""Bytes of a name in PostgreSQL; it would cut longer ones in silence."""
+
+_HOST = r"(?:\[[^\]@/?#]*\]|[^@/:?#,\[\]]*)(?::\d*)?"
+_URL = re.compile(
+    r"(?P<scheme>postgres(?:ql)?)://"
+    r"(?:(?P<user>[^:@/?#]*)(?::(?P<password>[^@/?#]*))?@)?"
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)"
+    r"(?:/(?P<database>[^/?#@]*))?"
+    r"(?:\?(?P<query>.*))?"
+)
+
+_SECRET = frozenset({"password", "sslpassword"})
+_DEFAULTS = {
+    "application_name": "lakerunner",
+    "connect_timeout": str(CATALOG_CONNECT_S),
+    # A server that vanishes without a word is noticed in a minute and not in two hours.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+
+
+class Address(NamedTuple):
+    """A schema in a database, and how to connect to it.
+
+    Attributes:
+        location: The URL as it was given, with its password if it has one.
+        url: The URL without it, for people.
+        schema: The schema that holds the tables.
+        conninfo: What the client library is given.
+        secrets: What no message may hold.
+    """
+
+    location: str
+    url: str
+    schema: str
+    conninfo: str
+    secrets: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Address({self.url!r})"
+
+
+def read_address(location: str) -> Address:
+    """Read `postgresql://user:password@host:port/database?schema=name&…`.
+
+    Everything but `schema` has the meaning that PostgreSQL's own client library gives it; what is
+    left out comes from its environment variables and its password file.
+
+    Raises:
+        ConfigurationError: It is no such URL, or an option is unknown. No message repeats any part
+            of a URL that could not be taken apart: it may be a piece of the password.
+
+    Example:
+        >>> address = read_address("postgresql://acme:s3cret@db.acme.example/lakes?schema=eu")
+        >>> address.schema, address
+        ('eu', Address('postgresql://acme@db.acme.example/lakes?schema=eu'))
+    """
+    match = _URL.fullmatch(location)
+    if match is None:
+        raise ConfigurationError(
+            "this is no PostgreSQL URL; write postgresql://user@host:5432/database?schema=name, "
+            "and inside a password %40 for @, %2F for /, %3F for ? and %23 for #"
+        )
+    query = [part.partition("=")[::2] for part in (match["query"] or "").split("&") if part]
+    options = {unquote(name): unquote(value) for name, value in query}
+    schema = _checked(options.pop("schema", _SCHEMA))
+    if match["password"]:
+        options.setdefault("password", unquote(match["password"]))
+    secrets = tuple(options[name] for name in sorted(_SECRET & options.keys()) if options[name])
+    hosts = [host.rpartition(":") if _has_port(host) else (host, "", "")
+             for host in match["hosts"].split(",")]  # fmt: skip
+    parts = {
+        "user": unquote(match["user"] or ""),
+        "dbname": unquote(match["database"] or ""),
+        "host": ",".join(unquote(host.strip("[]")) for host, _, _ in hosts),
+        "port": ",".join(port for _, _, port in hosts) if any(p for _, _, p in hosts) else "",
+    }
+    settings = _DEFAULTS | {name: value for name, value in parts.items() if value} | options
+    try:
+        conninfo = make_conninfo("", **settings)
+    except ProgrammingError:
+        unknown = ", ".join(sorted(options.keys() - _SECRET))
+        raise ConfigurationError(
+            f"PostgreSQL knows not all of these options of the catalog's URL: {unknown}"
+        ) from None
+    return Address(location, _shown(match, query), schema, conninfo, secrets)
+
+
+def _has_port(host: str) -> bool:
+    return ":" in host.rpartition("]")[2]
+
+
+def _shown(match: re.Match[str], query: list[tuple[str, str]]) -> str:
+    user = f"{match['user']}@" if match["user"] else ""
+    database = f"/{match['database']}" if match["database"] else ""
+    kept = "&".join(f"{n}={v}" for n, v in query if unquote(n) not in _SECRET)
+    return f"postgresql://{user}{match['hosts']}{database}{'?' if kept else ''}{kept}"
+
+
+def _checked(schema: str) -> str:
+    if (
+        not schema
+        or "\0" in schema
+        or len(schema.encode()) > _NAME_BYTES
+        or schema.startswith("pg_")
+        or schema == "information_schema"
+    ):
+        raise ConfigurationError(
+            f"{quote(schema)!r} cannot be the schema of a catalog; "
+            f"take a name of 1 to {_NAME_BYTES} bytes that PostgreSQL does not keep for itself",
+            schema=schema,
+        )
+    return schema

@@ -19,7 +19,7 @@ from lakerunner.catalog.admission import (
     settled,
 )
 from lakerunner.catalog.base import ALL_TIME, PAGE, Catalog, Place
-from lakerunner.catalog.columns import summarise_counts
+from lakerunner.catalog.change import summarise_counts
 from lakerunner.catalog.leases import KEPT_SECONDS, Leases
 from lakerunner.catalog.ledger import ANY_SIZE, MERGED_AT_ONCE, RECENT, pack
 from lakerunner.catalog.sqlite.applying import (

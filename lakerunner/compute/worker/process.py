@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakerunner.compute.driving import check_cancelled
+from lakerunner.compute.turns import check_cancelled
 from lakerunner.compute.worker.messages import BATCH, Ask, Ended, Ready, receive, send
 from lakerunner.errors import QueryExecutionError, QueryLimitError
 from lakerunner.limits import MIB, WORKER_CANCEL_SECONDS, WORKER_WATCH_SECONDS

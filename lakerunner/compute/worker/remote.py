@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakerunner.compute.execution import ScanMetrics
+from lakerunner.compute.planned import ScanMetrics
 from lakerunner.compute.worker.messages import Ask, Ended, RemoteQuery, Step
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from lakerunner.compute.contract import Plan
     from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
     from lakerunner.compute.turns import Allowance
+    from lakerunner.compute.wire import Plan
     from lakerunner.compute.worker.messages import Optimized
     from lakerunner.compute.worker.pool import WorkerPool
 

@@ -10,13 +10,11 @@ import pyarrow as pa
 from lakerunner.errors import QueryExecutionError
 from lakerunner.query.promql.annotations import go_number
 from lakerunner.query.promql.combining import combine
-from lakerunner.query.promql.histogram_text import texts_of
-from lakerunner.query.promql.histograms import Hint
+from lakerunner.query.promql.histograms import Hint, texts_of
 from lakerunner.query.promql.labels import NAME, LabelColumn, Labels
-from lakerunner.query.promql.over_time import run_quantiles
+from lakerunner.query.promql.over_time import group_sums, run_quantiles
 from lakerunner.query.promql.rates import with_histograms
 from lakerunner.query.promql.series import Vector
-from lakerunner.query.promql.sums import group_sums
 from lakerunner.query.promql.syntax import Aggregation, quote
 
 if TYPE_CHECKING:

@@ -9,24 +9,16 @@ import numpy as np
 from lakerunner.errors import QueryExecutionError
 from lakerunner.query.promql.aggregate import aggregate
 from lakerunner.query.promql.annotations import Annotations
-from lakerunner.query.promql.binary import (
-    Operands,
-    apply,
-    compute,
-    set_operation,
-    vectors,
-)
+from lakerunner.query.promql.binary import Operands, apply, compute, set_operation, vectors
 from lakerunner.query.promql.calls import INSTANT_CALLS
-from lakerunner.query.promql.checks import type_of
-from lakerunner.query.promql.extended import Extended, smoothed_instant
+from lakerunner.query.promql.checks import FUNCTIONS, type_of
 from lakerunner.query.promql.grid import SUMMED, Grid, Read, Scope, reads
-from lakerunner.query.promql.histogram_calls import HISTOGRAM_CALLS
 from lakerunner.query.promql.histograms import Hint
+from lakerunner.query.promql.instants import HISTOGRAM_CALLS, MATH
 from lakerunner.query.promql.labels import NAME
-from lakerunner.query.promql.pieces import lone_selector
-from lakerunner.query.promql.range_calls import RANGE_CALLS
+from lakerunner.query.promql.range_calls import RANGE_CALLS, Extended, smoothed_instant
 from lakerunner.query.promql.rates import Notes
-from lakerunner.query.promql.series import Samples, Vector
+from lakerunner.query.promql.series import Samples, Vector, Windows, instant, pick
 from lakerunner.query.promql.syntax import (
     COMPARISONS,
     SETS,
@@ -43,13 +35,13 @@ from lakerunner.query.promql.syntax import (
     Text,
     Unary,
     ValueType,
+    children,
     unwrap,
 )
-from lakerunner.query.promql.windows import Windows, instant, pick
 from lakerunner.schema.arrays import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +49,64 @@ if TYPE_CHECKING:
     from lakerunner.query.promql.summed import Summed
 
     Value = Vector | NDArray[np.float64] | str
+
+# Which parts of an expression can be evaluated for some series after the others.
+#
+# That is so where each series of the result comes of one series of one selector alone. An
+# aggregation
+# needs all of them, and so does what looks for partners or pairs; but what it aggregates may do
+# with
+# less. So the samples of a million series never are in memory at once: only the values at the
+# steps.
+
+_OF_ONE_SERIES = frozenset(MATH) | {"clamp", "clamp_max", "clamp_min", "round", "timestamp"}
+_OF_ONE_RANGE = frozenset(
+    name for name, one in FUNCTIONS.items() if ValueType.MATRIX in one.args
+) - {"absent_over_time"}
+
+
+def lone_selector(node: Node) -> tuple[Matcher, ...] | None:
+    """The conditions of the only selector of a node that takes each series by itself; else None.
+
+    Example:
+        >>> from lakerunner.query.promql.parser import parse
+        >>> [str(one) for one in lone_selector(parse("-(rate(m[5m]) * 2)"))]
+        ['__name__="m"']
+        >>> lone_selector(parse("sum(m)")), lone_selector(parse("m / m"))
+        (None, None)
+    """
+    match node:
+        case Selector() | Range(selector=Selector()):
+            selector = node.selector if isinstance(node, Range) else node
+            return selector.matchers
+        case Parens(expr=expr) | Unary(expr=expr):
+            return lone_selector(expr)
+        case Binary() if ValueType.SCALAR in (type_of(node.left), type_of(node.right)):
+            return _only(node)
+        case Call(name=name) if name in _OF_ONE_SERIES | _OF_ONE_RANGE:
+            return _only(node)
+    return None
+
+
+def _only(node: Node) -> tuple[Matcher, ...] | None:
+    """Of the parts of a node, one has a selector, and takes each series by itself."""
+    parts = [child for child in children(node) if any(selectors(child))]
+    return lone_selector(parts[0]) if len(parts) == 1 else None
+
+
+def selectors(node: Node) -> Iterator[Selector]:
+    """All selectors of an expression, in the order of the text."""
+    if isinstance(node, Selector):
+        yield node
+    for child in children(node):
+        yield from selectors(child)
+
+
+def undivided(node: Node) -> bool:
+    """Whether some selector of an expression is read as a whole, all of its series at once."""
+    if isinstance(node, Range) or (isinstance(node, Call) and node.name == "info"):
+        return True  # what `info` adds is looked for among all series that have it
+    return lone_selector(node) is None and any(map(undivided, children(node)))
 
 
 class SeriesSource(Protocol):

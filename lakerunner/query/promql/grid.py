@@ -11,9 +11,8 @@ import numpy as np
 
 from lakerunner.errors import ConfigurationError, QueryExecutionError, QueryLimitError
 from lakerunner.model.times import to_nanoseconds
-from lakerunner.query.promql.durations import compute_duration
 from lakerunner.query.promql.labels import NAME
-from lakerunner.query.promql.lexer import duration_seconds, number_value
+from lakerunner.query.promql.lexer import compute_duration, duration_seconds, number_value
 from lakerunner.query.promql.syntax import (
     AtBound,
     Call,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lakerunner.query.promql.annotations import go_number
 from lakerunner.schema.arrays import expand
 
 if TYPE_CHECKING:
@@ -292,3 +293,26 @@ def _divided(buckets: Buckets, divisor: NDArray[np.float64], gone: NDArray[np.bo
     kept = ~gone[buckets.row]
     row = buckets.row[kept]
     return Buckets(row, buckets.number[kept], buckets.amount[kept] / divisor[row])
+
+
+# Native histograms as Prometheus writes them in text.
+
+
+def texts_of(source: Histograms) -> Sequence[str]:
+    """Each histogram with its count, its sum and all buckets that hold anything."""
+    buckets = all_buckets(source)
+    ends = np.searchsorted(buckets.row, np.arange(source.size + 1))
+    texts = []
+    for number in range(source.size):
+        parts = [
+            f"count:{go_number(float(source.amount[number]))}",
+            f"sum:{go_number(float(source.sum[number]))}",
+        ]
+        for at in range(ends[number], ends[number + 1]):
+            lower, upper = float(buckets.lower[at]), float(buckets.upper[at])
+            opening = "[" if lower < 0 else "("
+            closing = ")" if upper < 0 else "]"
+            span = f"{opening}{go_number(lower)},{go_number(upper)}{closing}"
+            parts.append(f"{span}:{go_number(float(buckets.amount[at]))}")
+        texts.append("{" + ", ".join(parts) + "}")
+    return texts

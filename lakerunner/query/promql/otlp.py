@@ -7,7 +7,19 @@ https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetric
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from lakerunner.model.times import TimeRange
+from lakerunner.schema.attribute import RECORD, RESOURCE
+from lakerunner.schema.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lakerunner.model.segment import Segment
+    from lakerunner.query.promql.grid import Read
+    from lakerunner.query.promql.syntax import Matcher
 
 TARGET_INFO = "target_info"
 """The metric that has the attributes of each resource as labels."""
@@ -166,3 +178,169 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "summary": (Part("", "quantile"), Part("_sum", "sum"), Part("_count", "count")),
 }
 """What becomes of each type of metric."""
+
+
+# What the catalog tells of a selector: which rows can fulfil its conditions, said in SQL.
+
+NAME = "__name__"
+_NS_PER_MS = 1_000_000
+
+
+class Known(NamedTuple):
+    """What the catalog tells of a selector.
+
+    Attributes:
+        where: Conditions on rows, in SQL.
+        keys: The key of each attribute column, as it was sent.
+        narrow: They leave few rows but those of the series that are wanted.
+    """
+
+    where: list[str]
+    keys: dict[str, str]
+    narrow: bool
+
+
+def conditions(read: Read, segments: Sequence[Segment], *, resource: bool) -> Known | None:
+    """What the catalog tells of a selector; None where no row can fulfil it."""
+    names = candidates(segments, read.matchers)
+    if not segments or names == ():
+        return None
+    keys = attribute_keys(segments)
+    where = [is_one_of("metric_name", names)] if names else []
+    told = pushed(read.matchers, segments, keys, resource=resource)
+    narrow = names is not None and len(told) == sum(one.name != NAME for one in read.matchers)
+    return Known(where + told, keys, narrow)
+
+
+def candidates(segments: Iterable[Segment], matchers: Sequence[Matcher]) -> tuple[str, ...] | None:
+    """The metrics, as they were sent, that may have the name a selector asks for.
+
+    Returns:
+        Their names; None where the catalog cannot tell.
+    """
+    wanted = [one.value for one in matchers if one.name == NAME and one.op == "="]
+    names: set[str] = set()
+    units: set[str] = set()
+    for segment in segments:
+        for column, found in (("metric_name", names), ("unit", units)):
+            stats = segment.columns.get(column)
+            if stats is None:
+                continue
+            if stats.values is None:
+                return None
+            found.update(stats.values)
+    if not wanted or "target_info" in wanted:
+        return None
+    return tuple(
+        sorted(
+            name for name in names if all(_may_be_called(name, one, units | {""}) for one in wanted)
+        )
+    )
+
+
+def _may_be_called(name: str, wanted: str, units: Iterable[str]) -> bool:
+    plain = metric_name(Stream(name, "", "", monotonic=False))
+    if not (wanted.startswith(plain) or plain.endswith(("_total", "_ratio", "total", "ratio"))):
+        return False
+    for unit in units:
+        for kind, parts in PARTS.items():
+            for monotonic in (False, True):
+                base = metric_name(Stream(name, kind, unit, monotonic))
+                if any(f"{base}{part.suffix}" == wanted for part in parts):
+                    return True
+    return False
+
+
+def attribute_keys(segments: Iterable[Segment]) -> dict[str, str]:
+    """The key of each attribute of points and resources, as it was sent, by column."""
+    keys: dict[str, str] = {}
+    canonical = set(TABLES["metrics"].schema.names) - {"resource_service_name"}
+    for segment in segments:
+        for column, stats in segment.columns.items():
+            if column in canonical or column in keys:
+                continue
+            for prefix in (RESOURCE, RECORD):
+                if column.startswith(prefix):
+                    keys[column] = stats.key or column.removeprefix(prefix)
+    if "resource_service_name" in keys:
+        keys["resource_service_name"] = "service.name"
+    return keys
+
+
+def pushed(
+    matchers: Sequence[Matcher],
+    segments: Iterable[Segment],
+    keys: dict[str, str],
+    *,
+    resource: bool,
+) -> list[str]:
+    """Conditions on labels as conditions on columns, as far as that loses nothing."""
+    text = dict.fromkeys(keys, True)
+    for segment in segments:
+        for column in keys:
+            stats = segment.columns.get(column)
+            if stats is not None and stats.type != "string":
+                text[column] = False
+    conditions = []
+    for one in matchers:
+        if one.op != "=" or not one.value or one.name in (NAME, "le", "quantile"):
+            continue
+        wanted = _values(one, keys, resource=resource)
+        places = Counter(
+            RESOURCE if column.startswith(RESOURCE) else RECORD
+            for column, key in keys.items()
+            if column in wanted and label_name(key) == one.name
+        )
+        if not wanted:
+            conditions.append("false")
+        elif all(text[column] for column in wanted) and max(places.values(), default=1) == 1:
+            equal = [is_one_of(quoted(column), values) for column, values in wanted.items()]
+            conditions.append(f"({' OR '.join(equal)})")
+    return conditions
+
+
+def _values(matcher: Matcher, keys: dict[str, str], *, resource: bool) -> dict[str, list[str]]:
+    """What each attribute may be, by column, of which at least one must be, for a label to match.
+
+    `job` is made of two attributes with a slash between them, and either may have one itself.
+    """
+    wanted = {
+        column: [matcher.value]
+        for column, key in keys.items()
+        if label_name(key) == matcher.name and (resource or not column.startswith(RESOURCE))
+    }
+    source = {"job": SERVICE_NAME, "instance": SERVICE_INSTANCE}.get(matcher.name)
+    for column, key in keys.items():
+        if key == source and column.startswith(RESOURCE):
+            pieces = matcher.value.split("/") if matcher.name == "job" else [matcher.value]
+            wanted[column] = ["/".join(pieces[first:]) for first in range(len(pieces))]
+    return wanted
+
+
+def span_of(after_ms: int, until_ms: int) -> TimeRange:
+    """The times after one moment and up to another, in milliseconds, as a half-open range."""
+    return TimeRange((after_ms + 1) * _NS_PER_MS, (until_ms + 1) * _NS_PER_MS)
+
+
+def within(span: TimeRange) -> str:
+    """That a row lies within a time range."""
+    start, end = (
+        f"arrow_cast({ns}, 'Timestamp(Nanosecond, Some(\"UTC\"))')"
+        for ns in (span.start_ns, span.end_ns)
+    )
+    return f"timestamp >= {start} AND timestamp < {end}"
+
+
+def is_one_of(column: str, values: Sequence[str]) -> str:
+    """That a column has one of some texts."""
+    return f"{column} IN ({', '.join(map(literal, values))})"
+
+
+def quoted(column: str) -> str:
+    """A column's name as SQL writes it."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"

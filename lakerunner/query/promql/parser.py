@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from lakerunner.query.promql.checks import check
-from lakerunner.query.promql.functions import AGGREGATIONS, FUNCTIONS
+from lakerunner.query.promql.checks import AGGREGATIONS, FUNCTIONS, check
 from lakerunner.query.promql.selectors import SelectorParser
 from lakerunner.query.promql.syntax import (
     COMPARISONS,

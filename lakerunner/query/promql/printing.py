@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakerunner.errors import QuerySyntaxError
-from lakerunner.query.promql.checks import type_of
-from lakerunner.query.promql.functions import FUNCTIONS
+from lakerunner.query.promql.checks import FUNCTIONS, type_of
 from lakerunner.query.promql.labels import NAME
 from lakerunner.query.promql.syntax import (
     Aggregation,

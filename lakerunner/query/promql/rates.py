@@ -14,16 +14,16 @@ import numpy as np
 from lakerunner.query.promql.combining import Combined, combine, detect_resets, equal
 from lakerunner.query.promql.histograms import Hint, Histograms
 from lakerunner.query.promql.labels import NAME
+from lakerunner.query.promql.over_time import run_sums
 from lakerunner.query.promql.series import NO_HISTOGRAM, Samples, Vector, by_series
-from lakerunner.query.promql.sums import run_sums
 from lakerunner.schema.arrays import expand
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakerunner.query.promql.annotations import Annotations
+    from lakerunner.query.promql.series import Windows
     from lakerunner.query.promql.syntax import Place
-    from lakerunner.query.promql.windows import Windows
 
 _THRESHOLD = 1.1
 """A gap of more than this many usual distances is taken for the end of the series."""

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import QueryLimitError
-from lakerunner.query.promql.conditions import conditions, quoted, span_of, within
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Read
 from lakerunner.query.promql.labels import Labels
+from lakerunner.query.promql.otlp import conditions, quoted, span_of, within
 from lakerunner.query.promql.point_columns import Points, milliseconds, run_starts
 from lakerunner.query.promql.points import (
     COLUMNS_OF,

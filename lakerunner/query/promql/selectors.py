@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakerunner.query.promql.durations import DurationParser
+from lakerunner.query.promql.lexer import DurationParser
 from lakerunner.query.promql.syntax import Matcher, Node, Place, Selector, quote
 
 if TYPE_CHECKING:

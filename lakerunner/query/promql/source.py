@@ -6,11 +6,11 @@ import math
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.catalog.deletions import pending_deletions
+from lakerunner.catalog.change import pending_deletions
 from lakerunner.compute.turns import refuse_stopped
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.rollup import choose_exact, tier_settings
-from lakerunner.query.promql.conditions import span_of, within
+from lakerunner.query.promql.otlp import span_of, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

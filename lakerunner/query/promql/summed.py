@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lakerunner.query.promql.histograms import Histograms
+from lakerunner.query.promql.over_time import run_reduce, run_sums
 from lakerunner.query.promql.point_columns import milliseconds
 from lakerunner.query.promql.rates import Growth, note_counters
-from lakerunner.query.promql.series import NO_HISTOGRAM, Samples, Vector, by_series, constant
-from lakerunner.query.promql.sums import run_reduce, run_sums
-from lakerunner.query.promql.windows import Windows
+from lakerunner.query.promql.series import (
+    NO_HISTOGRAM,
+    Samples,
+    Vector,
+    Windows,
+    by_series,
+    constant,
+)
 from lakerunner.schema.arrays import numbers
 from lakerunner.tiers.exact import began_again, read_exact
 

@@ -10,8 +10,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from lakerunner.query.sql.rewriting import Edit
-from lakerunner.query.sql.tokens import Kind
+from lakerunner.query.sql.tokens import Edit, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

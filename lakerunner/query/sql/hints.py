@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from lakerunner.query.own_columns import read_own_name
+from lakerunner.query.query import read_own_name
 from lakerunner.query.sql.foreign import EQUIVALENTS
 from lakerunner.query.sql.tokens import Kind, tokens
 from lakerunner.schema.tables import TABLES

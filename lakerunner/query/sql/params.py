@@ -16,8 +16,7 @@ import pyarrow as pa
 
 from lakerunner.errors import QuerySyntaxError
 from lakerunner.limits import QUERY_LISTED_VALUES
-from lakerunner.query.sql.rewriting import Edit
-from lakerunner.query.sql.tokens import Kind
+from lakerunner.query.sql.tokens import Edit, Kind
 from lakerunner.schema.arrays import TIMESTAMP
 
 if TYPE_CHECKING:

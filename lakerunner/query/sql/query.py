@@ -11,36 +11,190 @@ from __future__ import annotations
 import itertools
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lakerunner.errors import QuerySyntaxError, UnsupportedQueryError
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakerunner.errors import QueryLimitError, QuerySyntaxError, UnsupportedQueryError
+from lakerunner.limits import (
+    QUERY_CHAIN,
+    QUERY_LISTED_VALUES,
+    QUERY_PLANNED_CHARS,
+    QUERY_TEXT_CHARS,
+)
 from lakerunner.query.query import Mention, Query
 from lakerunner.query.sql import same_names
-from lakerunner.query.sql.accessors import accessor_edits
-from lakerunner.query.sql.clauses import cast_edits, list_edits, refuse_ignored
-from lakerunner.query.sql.clock import clock_edits
-from lakerunner.query.sql.complexity import refuse_deep
-from lakerunner.query.sql.expansion import refuse_expansion
+from lakerunner.query.sql.clauses import cast_edits, clock_edits, list_edits, refuse_ignored
+from lakerunner.query.sql.expansion import accessor_edits, refuse_expansion, with_searches
 from lakerunner.query.sql.foreign import foreign_edits
-from lakerunner.query.sql.frames import read_tables
 from lakerunner.query.sql.hints import explained
-from lakerunner.query.sql.long_lists import without_long_lists
 from lakerunner.query.sql.params import bind
-from lakerunner.query.sql.rewriting import Rewritten, rewrite
 from lakerunner.query.sql.same_names import is_about_names, name_edits
-from lakerunner.query.sql.search import with_searches
-from lakerunner.query.sql.tokens import Kind, tokens
+from lakerunner.query.sql.tokens import Kind, Rewritten, read_tables, rewrite, tokens
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from lakerunner.compute.contract import Plan, QuerySession
     from lakerunner.compute.table import Table
+    from lakerunner.compute.wire import Plan, QuerySession
     from lakerunner.errors import QueryError
     from lakerunner.model.commit import Snapshot
     from lakerunner.query.sql.params import Params
     from lakerunner.query.sql.tokens import Token
+
+# Refuse texts whose parse tree is so deep that to walk it would exhaust the stack.
+#
+# DataFusion bounds how deep parentheses may nest, but a chain such as `a AND b AND c …` is a tree
+# as
+# deep as the chain is long, and some thousands of links end the process.
+
+_DEEPER, _DEEP = frozenset({"interval", "explain"}), 10
+"""Words whose repetition costs the parser more stack than others, and how many they count for."""
+
+# Literals, quoted names and comments are passed over; a comment that is not closed counts as words.
+_TOKEN = re.compile(
+    r"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<comma>,)"
+    r"|(?P<link>\w+|[^\w\s'\"(\[{)\]},]+)",
+    re.DOTALL,
+)
+
+
+def refuse_deep(text: str) -> None:
+    """Refuse a text that is longer, or chains more words, than any query needs.
+
+    Words and operators are counted between the commas of one list. Lists themselves may be long:
+    they are no deeper for it.
+
+    Raises:
+        UnsupportedQueryError: It is too long, or chains more than `limits.QUERY_CHAIN` words.
+
+    Example:
+        >>> refuse_deep("SELECT " + ", ".join(["1"] * 50_000))
+        >>> refuse_deep("SELECT " + " + ".join(["1"] * 50_000))
+        Traceback (most recent call last):
+        ...
+        lakerunner.errors.UnsupportedQueryError: the query chains more than 5,000 words
+    """
+    if len(text) <= QUERY_CHAIN:
+        return  # a word is at least a character
+    if len(text) > QUERY_TEXT_CHARS:
+        raise UnsupportedQueryError(f"the query has more than {QUERY_TEXT_CHARS:,} characters")
+    links = [0]
+    for token in _TOKEN.finditer(text):
+        match token.lastgroup:
+            case "link":
+                links[-1] += _DEEP if token["link"].lower() in _DEEPER else 1
+                if links[-1] > QUERY_CHAIN:
+                    raise UnsupportedQueryError(
+                        f"the query chains more than {QUERY_CHAIN:,} words", query=text
+                    )
+            case "comma":
+                links[-1] = 0
+            case "open":
+                links[-1] += 1
+                links.append(0)
+            case "close" if len(links) > 1:
+                links.pop()
+
+
+# Long lists in `IN (…)`: read as a table, because DataFusion plans each value by itself.
+#
+# That takes 50 to 100 microseconds a value, while nothing else of the query moves. So values are
+# taken out of the text, and what is left of it must be short enough to plan.
+
+_FEW = QUERY_LISTED_VALUES
+_NUMBERS = r"\s*-?\d{1,18}\s*(?:,\s*-?\d{1,18}\s*)"
+_TEXTS = r"\s*'[^']*'\s*(?:,\s*'[^']*'\s*)"
+_LIST = re.compile(
+    rf"\bIN\s*\((?:(?P<numbers>{_NUMBERS}{{{_FEW},}}+)|(?P<texts>{_TEXTS}{{{_FEW},}}+))\)",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(r"'([^']*)'")
+_AFTER = re.compile(
+    r"[\s)]*(?:$|;|(?:AND|OR|GROUP|ORDER|LIMIT|HAVING|UNION|EXCEPT|INTERSECT)\b)", re.IGNORECASE
+)
+_TABLE = 'IN (SELECT "value" FROM "${}")'
+_OR = re.compile(r"\bOR\b", re.IGNORECASE)
+_UNSURE = ("--", "/*", "$", "`")
+
+
+class ShortText(NamedTuple):
+    """A query without its long lists.
+
+    Attributes:
+        text: What is left.
+        values: The lists, by the names that stand for them in the text, without the `$`.
+    """
+
+    text: str
+    values: dict[str, Any]
+
+
+def without_long_lists(text: str) -> ShortText:
+    """Take long lists of integers or texts out of a query.
+
+    A list is left where it is if it may be part of a text or a comment, or where a table would mean
+    something else than a list: in what is selected, and before IS. So are all of a query with an OR
+    in it, of which DataFusion makes joins that are not known to be right.
+
+    Args:
+        text: One SQL statement.
+
+    Raises:
+        QueryLimitError: What is left is longer than `limits.QUERY_PLANNED_CHARS`.
+
+    Example:
+        >>> numbers = ", ".join(map(str, range(3000)))
+        >>> short = without_long_lists(f"SELECT * FROM logs WHERE attr_n IN ({numbers})")
+        >>> short.text
+        'SELECT * FROM logs WHERE attr_n IN (SELECT "value" FROM "$list_0")'
+        >>> len(short.values["list_0"])
+        3000
+    """
+    if len(text) <= 2 * _FEW:
+        return ShortText(text, {})
+    pieces: list[str] = []
+    values: dict[str, Any] = {}
+    position = 0
+    for match in _lists(text):
+        name = f"list_{len(values)}"
+        values[name] = _values(match)
+        pieces += [text[position : match.start()], _TABLE.format(name)]
+        position = match.end()
+    short = "".join([*pieces, text[position:]])
+    if values and _OR.search(short):
+        short, values = text, {}
+    if len(short) > QUERY_PLANNED_CHARS:
+        raise QueryLimitError(
+            f"the query has {len(short):,} characters beside long lists, and at most "
+            f"{QUERY_PLANNED_CHARS:,} are planned: bind lists by params, or ingest them as rows",
+            limit="QUERY_PLANNED_CHARS",
+        )
+    return ShortText(short, values)
+
+
+def _lists(text: str) -> Iterator[re.Match[str]]:
+    quotes = {"'": 0, '"': 0}
+    position = 0
+    for match in _LIST.finditer(text):
+        before = text[position : match.start()]
+        position = match.end()
+        if any(one in before for one in _UNSURE):
+            return
+        for quote in quotes:
+            quotes[quote] += before.count(quote)
+        outside = not any(count % 2 for count in quotes.values())
+        if outside and _AFTER.match(text, match.end()):
+            yield match
+
+
+def _values(match: re.Match[str]) -> Any:
+    if match["numbers"] is not None:
+        return pc.utf8_trim_whitespace(pa.array(match["numbers"].split(","))).cast(pa.int64())
+    return pa.array(_ITEM.findall(match["texts"]), pa.string())
+
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CLOCK = frozenset(

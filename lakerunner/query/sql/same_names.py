@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lakerunner.query.sql.rewriting import Edit, Rewritten
-from lakerunner.query.sql.tokens import Kind, tokens
+from lakerunner.query.sql.tokens import Edit, Kind, Rewritten, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,7 +60,7 @@ def cast_edits(text: str) -> list[Edit]:
         text: The query.
 
     Example:
-        >>> from lakerunner.query.sql.rewriting import rewrite
+        >>> from lakerunner.query.sql.tokens import rewrite
         >>> rewrite(text := "SELECT CAST(a AS INT), t.b::INT", cast_edits(text)).text
         'SELECT CASE WHEN 1=1 THEN CAST(a AS INT) END, CASE WHEN 2=2 THEN t.b::INT END'
     """

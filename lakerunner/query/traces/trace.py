@@ -16,8 +16,8 @@ from lakerunner.schema.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lakerunner.query.explanation import QueryStats
     from lakerunner.query.result import Result
-    from lakerunner.query.stats import QueryStats
 
 
 class Trace(TableResult):

@@ -10,8 +10,7 @@ import zstandard
 
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.checkpoints import CHECKPOINTS_PREFIX, HINT_KEY, PARTS_PREFIX
-from lakerunner.catalog.bucket.log import LOG_PREFIX, numbered
-from lakerunner.catalog.bucket.records import FORMAT_VERSION
+from lakerunner.catalog.bucket.records import FORMAT_VERSION, LOG_PREFIX, numbered
 from lakerunner.errors import (
     CatalogError,
     CatalogUnavailableError,

@@ -12,7 +12,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from lakerunner.catalog import Catalog
 from lakerunner.catalog.base import ALL_TIME, PAGE
-from lakerunner.catalog.bucket import BucketCatalog, log
+from lakerunner.catalog.bucket import BucketCatalog, records
 from lakerunner.errors import CatalogUnavailableError, CommitUnknownError, StoreUnavailableError
 from lakerunner.store import open_store
 from lakerunner.testing.catalog_fixture import A, B, ids
@@ -37,7 +37,7 @@ CALLS = ["", "store.put", "store.get", "store.list"]
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "_FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(records, "_FIRST_PAUSE_S", 0.0)
 
 
 class Insistent(Catalog):

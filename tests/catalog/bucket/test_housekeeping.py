@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lakerunner.catalog.bucket import BucketCatalog
-from lakerunner.catalog.bucket.checkpoints import CHECKPOINTS_PREFIX, PARTS_PREFIX
-from lakerunner.catalog.bucket.log import LOG_PREFIX, numbered
-from lakerunner.catalog.bucket.manifest import FANOUT, merge_from
+from lakerunner.catalog.bucket.checkpoints import (
+    CHECKPOINTS_PREFIX,
+    FANOUT,
+    PARTS_PREFIX,
+    merge_from,
+)
+from lakerunner.catalog.bucket.records import LOG_PREFIX, numbered
 from lakerunner.errors import CommitConflictError
 from lakerunner.store import PutMode
 from lakerunner.store.counting import WrapperStore

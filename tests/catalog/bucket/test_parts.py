@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 
 from lakerunner.catalog.bucket import BucketCatalog, claims
-from lakerunner.catalog.bucket.claims import Claim, ClaimPart, Kind
-from lakerunner.catalog.bucket.digests import DigestIndex, split
+from lakerunner.catalog.bucket.claims import Claim, ClaimPart, DigestIndex, Kind, split
 from lakerunner.errors import CommitConflictError
 from lakerunner.testing.catalog_fixture import A
 from lakerunner.testing.values import make_commit, make_segment

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lakerunner.catalog.bucket import BucketCatalog
-from lakerunner.catalog.bucket.log import LOG_PREFIX
+from lakerunner.catalog.bucket.records import LOG_PREFIX
 from lakerunner.store.counting import Counts
 from lakerunner.testing.catalog_fixture import A, ids
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source

@@ -10,8 +10,8 @@ import pytest
 
 from lakerunner.catalog.bucket import BucketCatalog
 from lakerunner.catalog.bucket.checkpoints import PENDING_PREFIX
-from lakerunner.catalog.bucket.log import LOG_PREFIX
-from lakerunner.catalog.bucket.pending import Pending
+from lakerunner.catalog.bucket.records import LOG_PREFIX
+from lakerunner.catalog.bucket.rivals import Pending
 from lakerunner.errors import CommitConflictError, CommitUnknownError, StoreUnavailableError
 from lakerunner.testing.catalog_fixture import A, ids
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore

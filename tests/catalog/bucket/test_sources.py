@@ -10,8 +10,8 @@ from hypothesis import given
 
 from lakerunner.catalog.bucket import BucketCatalog, sources
 from lakerunner.catalog.bucket.checkpoints import PARTS_PREFIX
-from lakerunner.catalog.bucket.failures import DamagedCheckpointError
 from lakerunner.catalog.bucket.parts import ByteCache
+from lakerunner.catalog.bucket.records import DamagedCheckpointError
 from lakerunner.catalog.bucket.sources import RunWriter, SourceLedger, SourceRun
 from lakerunner.catalog.ledger import source_digest
 from lakerunner.errors import CommitConflictError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from lakerunner.catalog.postgres.address import read_address
+from lakerunner.catalog.postgres.pool import read_address
 from lakerunner.errors import ConfigurationError
 
 SECRET = "s3cr3t"  # noqa: S105 - an example

@@ -14,8 +14,8 @@ from lakerunner.catalog import ledger
 from lakerunner.catalog.ledger import ANY_SIZE, HEADS
 from lakerunner.catalog.postgres import PostgresCatalog
 from lakerunner.catalog.postgres import catalog as postgres_catalog
-from lakerunner.catalog.postgres.address import read_address
 from lakerunner.catalog.postgres.ledger import PostgresShelf
+from lakerunner.catalog.postgres.pool import read_address
 from lakerunner.catalog.postgres.schema import STEPS, prepare
 from lakerunner.errors import CommitConflictError
 from lakerunner.model.segment import SourceState
@@ -138,7 +138,7 @@ def test_an_older_schema_keeps_its_sources(url: str) -> None:
         name = sql.Identifier(address.schema)
         connection.execute(sql.SQL("SET search_path = {}").format(name))
         prepare(connection, address.schema, "old", STEPS[:4])
-        from lakerunner.catalog.postgres.lookup import identities  # noqa: PLC0415
+        from lakerunner.catalog.postgres.ledger import identities  # noqa: PLC0415
 
         for number, one in enumerate(sources):
             values = {key: value[0] for key, value in identities([one]).items()}

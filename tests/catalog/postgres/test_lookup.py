@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from lakerunner.catalog.postgres import PostgresCatalog
-from lakerunner.catalog.postgres.lookup import fold
+from lakerunner.catalog.postgres.ledger import fold
 from lakerunner.model.commit import Commit
 from lakerunner.model.segment import Source, SourceState
 from lakerunner.testing.strategies import TEXT

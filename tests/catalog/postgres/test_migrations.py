@@ -13,7 +13,7 @@ from psycopg import sql
 import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.catalog.postgres import PostgresCatalog
-from lakerunner.catalog.postgres.address import read_address
+from lakerunner.catalog.postgres.pool import read_address
 from lakerunner.catalog.postgres.schema import STEPS, prepare
 from lakerunner.errors import CatalogError, CatalogVersionError, ConfigurationError
 from lakerunner.testing.catalog_fixture import ids

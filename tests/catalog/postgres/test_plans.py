@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lakerunner.catalog.postgres import (
-    PostgresCatalog,
-    applying,
-    catalog,
-    leases,
-    ledger,
-    lookup,
-)
+from lakerunner.catalog.postgres import PostgresCatalog, applying, catalog, ledger
 from lakerunner.model.times import TimeRange
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
 
@@ -42,16 +35,16 @@ PLANS = [
             ("ledger_blocks_pkey", "number number"),
         ],
     ),
-    (lookup.ASIDE, [("rejections_by_source", "bucket key etag")]),
-    (lookup.SEGMENTS, [("segments_pkey", "id")]),
+    (ledger.ASIDE, [("rejections_by_source", "bucket key etag")]),
+    (ledger.SEGMENTS, [("segments_pkey", "id")]),
     (
         applying._CLEAR_REJECTIONS,
         [("rejections_by_source", "bucket key etag"), ("rejections_pkey", "number")],
     ),
-    (leases._TAKE, [("leases_pkey", "kind key"), ("leases_pkey", "kind key")]),
-    (leases._OFFER, [("leases_pkey", "kind key")]),
-    (leases._RENEW, [("leases_pkey", "kind key")]),
-    (leases._SWEEP, [("leases_expired", "expires"), ("leases_pkey", "kind key")]),
+    (catalog._TAKE, [("leases_pkey", "kind key"), ("leases_pkey", "kind key")]),
+    (catalog._OFFER, [("leases_pkey", "kind key")]),
+    (catalog._RENEW, [("leases_pkey", "kind key")]),
+    (catalog._SWEEP, [("leases_expired", "expires"), ("leases_pkey", "kind key")]),
 ]
 BIG = {"segments", "ledger_recent", "ledger_blocks", "rejections", "leases"}
 NAME = re.compile(r"(\w+) (?:=|<=|>=|<|>) ")
