@@ -91,6 +91,12 @@ def long_line(megabytes: int) -> Iterable[bytes]:
     yield b'"}\n{"message":"after"}\n'
 
 
+def broken_lines(count: int) -> Iterable[bytes]:
+    yield b'{"message":"before"}\n'
+    yield from (b"{broken line %d %s\n" % (number, b"x" * 80) for number in range(count))
+    yield b'{"message":"after"}\n'
+
+
 def array(count: int) -> Iterable[bytes]:
     yield b"["
     yield from (b'{"message":"user %d came","n":%d},\n' % (n, n) for n in range(count - 1))
@@ -197,6 +203,10 @@ CASES = (
     Case(
         "line.jsonl", "a JSON line between two, MB", long_line, 60, 300, lambda _: 2,
         "line 2: a record of more than",
+    ),
+    Case(
+        "broken.jsonl", "broken JSON lines between two", broken_lines, 400_000, 10**6,
+        lambda _: 2, "lines 2, 3",
     ),
     Case("array.json", "a JSON array of elements", array, 300_000, 6 * 10**6, same),
     Case("wide.csv", "rows of a CSV of 5,002 columns", wide_csv, 700, 4000, same),

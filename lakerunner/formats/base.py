@@ -118,6 +118,11 @@ class Format(Protocol):
             InputError: The object is broken.
         """
 
+    def split_again(
+        self, payload: bytes, limit: int, longest: int = OBJECT_BYTES
+    ) -> Iterator[Part]:
+        """Cut the data of a part into smaller parts, as it was cut before; see `split`."""
+
     def signal(self, payload: bytes) -> Signal | None:
         """Which signal a payload carries, judged by its content; None when that does not tell."""
 

@@ -82,7 +82,15 @@ def _text_sample(payload: bytes) -> pa.Table:
 
 
 _JSON = RecordFormat(
-    "json", split_json, read_json_lines, looks_like_json, _json_sample, measure_json
+    "json",
+    split_json,
+    read_json_lines,
+    looks_like_json,
+    _json_sample,
+    measure_json,
+    # Whatever the layout of an object, each record of a part has a line of its own: to look at a
+    # part anew would take lines that are broken for a document without an end.
+    splitter_again=split_lines,
 )
 _LOGFMT = RecordFormat(
     "logfmt", split_lines, read_logfmt, looks_like_logfmt, _logfmt_sample, measure_logfmt

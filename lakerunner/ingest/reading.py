@@ -290,7 +290,7 @@ def fitting(
             yield FittingPart(part, measure)
             continue
         limit = smaller_limit(len(part.data), cost, room)
-        pieces = _within(part, chosen.split([part.data], limit, config.record_bytes))
+        pieces = _within(part, chosen.split_again(part.data, limit, config.record_bytes))
         whole = len(part.data)
         del part  # its bytes must not stay while its pieces are decoded
         for piece in pieces:

@@ -75,6 +75,12 @@ class OtlpJson:
         del signal
         return Measure(len(payload), payload.count(b"{"))
 
+    def split_again(
+        self, payload: bytes, limit: int, longest: int = OBJECT_BYTES
+    ) -> Iterator[Part]:
+        """Cut the data of a part once more; see `Format.split_again`."""
+        return self.split([payload], limit, longest)
+
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the first field that only one signal has; see `Format.signal`.
 

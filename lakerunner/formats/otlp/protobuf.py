@@ -74,6 +74,12 @@ class OtlpProtobuf:
             return Measure(len(payload), count_points(payload))
         return Measure(len(payload), count_records(payload))
 
+    def split_again(
+        self, payload: bytes, limit: int, longest: int = OBJECT_BYTES
+    ) -> Iterator[Part]:
+        """Cut the data of a part once more; see `Format.split_again`."""
+        return self.split([payload], limit, longest)
+
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the first record; see `Format.signal`."""
         return recognise_signal(first_message(payload))

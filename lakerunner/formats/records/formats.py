@@ -202,6 +202,7 @@ class RecordFormat:
         lines: Records are lines of text, to be taken apart by patterns.
         apart: Each payload is read by itself in any case.
         mapping: What the user says of the records.
+        splitter_again: Cuts parts once more, where these are not cut as objects are.
     """
 
     name: str
@@ -214,6 +215,7 @@ class RecordFormat:
     lines: bool = False
     apart: bool = False
     mapping: SourceMapping | None = None
+    splitter_again: Callable[[Iterable[bytes], int, int], Iterator[Part]] | None = None
 
     def mapped(self, mapping: SourceMapping) -> RecordFormat:
         """The same format, reading by a mapping; see `Format.mapped`.
@@ -248,6 +250,12 @@ class RecordFormat:
         if wrapped or may_be_wrapped(payload):
             return found._replace(rows=found.rows + found.values)  # elements become rows
         return found
+
+    def split_again(
+        self, payload: bytes, limit: int, longest: int = OBJECT_BYTES
+    ) -> Iterator[Part]:
+        """Cut the data of a part once more; see `Format.split_again`."""
+        return (self.splitter_again or self.splitter)([payload], limit, longest)
 
     def signal(self, payload: bytes) -> Signal | None:
         """Judge by the names of the fields; see `Format.signal`."""

@@ -8,7 +8,6 @@ finds them, so an array of any size streams.
 from __future__ import annotations
 
 import re
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -52,16 +51,27 @@ def split_json(blocks: Iterable[bytes], limit: int, longest: int = OBJECT_BYTES)
         [(b' {"a": 1} \n', 1), (b'{"a": [2,3]}\n', 3)]
     """
     source = iter(blocks)
-    head = bytearray()
+    head, block = bytearray(), b""
     for block in source:
         head += block
         if len(head) >= _HEAD and not _first_line_is_open(head, longest):
             break
-    rest = chain([bytes(head)], source)
-    if _is_lines(bytes(head[: max(_HEAD, head.find(b"\n") + 1)].removeprefix(BOM))):
+    lines = _is_lines(bytes(head[: max(_HEAD, head.find(b"\n") + 1)].removeprefix(BOM)))
+    rest = _handed_on(head, source)
+    del head, block
+    if lines:
         yield from split_lines(rest, limit, longest)
     else:
         yield from _split_documents(rest, limit, longest)
+
+
+def _handed_on(head: bytearray, source: Iterator[bytes]) -> Iterator[bytes]:
+    """What was read already, then the rest; nothing of it stays behind."""
+    read = bytes(head)
+    head.clear()
+    yield read
+    del read
+    yield from source
 
 
 def _first_line_is_open(head: bytearray, longest: int) -> bool:

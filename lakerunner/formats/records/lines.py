@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lakerunner.errors import ErrorCode, ObjectTooLargeError
 from lakerunner.formats.base import Part, too_long
-from lakerunner.limits import OBJECT_BYTES
+from lakerunner.limits import MIB, OBJECT_BYTES
 from lakerunner.schema.tables import SetAside
 from lakerunner.schema.text import repair_utf8
 
@@ -196,6 +196,9 @@ def set_aside(lines: Lines, reasons: Iterable[tuple[int, str]]) -> tuple[SetAsid
     )
 
 
+_STEP_BYTES = MIB
+
+
 class LongLines:
     r"""Takes lines that are too long out of a stream; their newlines stay, so numbers hold.
 
@@ -238,8 +241,11 @@ class LongLines:
                     return
                 self._dropping = False
             room = self._longest - len(self._begun)
-            # All lines are short enough if each step from newline to newline is.
-            end = block.rfind(b"\n", start, start + room + 1) + 1
+            # All lines are short enough if each step from newline to newline is. Steps are small
+            # where lines allow it: a block may be a whole object, and is not to be held twice.
+            step = min(room, _STEP_BYTES)
+            end = block.rfind(b"\n", start, start + step + 1) + 1
+            end = end or block.rfind(b"\n", start + step, start + room + 1) + 1
             if not end and len(block) - start > room:
                 self._found.append(self._line)
                 self._begun.clear()
