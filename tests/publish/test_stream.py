@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lakerunner.publish.writing import MadeSegment
 
 HOUR_NS = 3600 * 10**9
-GROUP_ROWS = 3000
+GROUP_ROWS = 3 * 4096  # whole pages
 CONFIG = Config(attempts=2, backoff_seconds=0.001)
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 import lakerunner
 from lakerunner.errors import QueryError
-from lakerunner.model.predicate import IsIn, Like, Matches, Or
+from lakerunner.model.predicate import HasWord, IsIn, Like, Matches, Or
 from lakerunner.model.segment import ColumnStats, FilterSection
 from lakerunner.query.prune import judge
 from lakerunner.query.token_filters import FilterReader, Sought, rows_condition, wanted_sections
@@ -107,7 +107,7 @@ def test_a_chunk_is_read_once_for_each_segment(tmp_path: Path) -> None:
     for one in segments:
         store.put(one.key, data)
     reader = FilterReader(store)
-    sought = Sought((IsIn("attr_user", ("nobody",)),), TABLES["logs"].texts, {})
+    sought = Sought((HasWord("body", "nobody"),), TABLES["logs"].texts, {})
     store.reset()
     found = wanted_sections(sought, segments, reader)
     assert set(found.sections.values()) == {0}

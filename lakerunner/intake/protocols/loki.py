@@ -59,6 +59,9 @@ class _Push(msgspec.Struct):
     streams: list[_Stream]
 
 
+_PUSHES = msgspec.json.Decoder(_Push)
+
+
 def take_push(sent: Sent) -> Taken:
     """Read a push.
 
@@ -89,7 +92,7 @@ LOKI = Protocol(
 
 def _read_json(body: bytes) -> pa.Table:
     try:
-        streams = msgspec.json.decode(body, type=_Push).streams
+        streams = _PUSHES.decode(body).streams
     except (msgspec.DecodeError, RecursionError) as error:
         raise CorruptObjectError(f"the body is no push: {error}") from error
     lengths = [len(one.values) for one in streams]

@@ -32,9 +32,9 @@ def admin(server: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
 
 
 def terminate(admin: psycopg.Connection[Any], condition: str = "true") -> int:
-    """End the server's side of all connections of catalogs that fit; returns how many."""
+    """End the server's side of all connections that fit, and wait for it; returns how many."""
     query = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
         f" WHERE application_name = 'lakerunner' AND {condition}"
     )
     return len(admin.execute(query).fetchall())
