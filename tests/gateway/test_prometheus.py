@@ -315,11 +315,19 @@ def test_values_of_a_label_with_an_escaped_name(keys: Keys) -> None:
             assert asked(client, keys, "label/U__a_2e_b/values") == []
 
 
+def test_a_subquery_that_does_not_fit_in_memory(client: TestClient, keys: Keys) -> None:
+    query = "quantile_over_time(0.5, {__name__=~'.+'}[5m:1ms])"
+    params: dict[str, Any] = {"query": query, "start": START, "end": START + 300, "step": "0.1"}
+    answer = client.get("/api/v1/query_range", params=params, headers=keys.acme)
+    assert answer.status_code != 200
+    assert "query_memory_bytes" in answer.json()["error"]
+
+
 def test_who_hangs_up_ends_the_evaluation(lake: Lake, keys: Keys) -> None:
     settings = {"access": {"keys": [kept for _, kept in KEYS.values()]}}
     made = app(lake, settings)
-    # Without an end that would take minutes.
-    query = "quantile_over_time(0.5, {__name__=~'.+'}[5m:1ms])"
+    # Without an end that would take half a minute, in many small parts: 3,000 runs of 300 a series.
+    query = "quantile_over_time(0.5, {__name__=~'.+'}[5m:1s])"
     text = urlencode({"query": query, "start": START, "end": START + 300, "step": "0.1"})
     sent: list[Any] = []
 

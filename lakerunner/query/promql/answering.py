@@ -19,7 +19,7 @@ from lakerunner.query.promql.labels import NAME, Labels
 from lakerunner.query.promql.otlp import Stream, conditions, metric_name, span_of, within
 from lakerunner.query.promql.parser import parse
 from lakerunner.query.promql.points import NUMBER_COLUMNS
-from lakerunner.query.promql.reading import Metrics
+from lakerunner.query.promql.reading import BYTES_PER_CELL, Metrics
 from lakerunner.query.promql.series import NO_HISTOGRAM
 from lakerunner.query.promql.summed import BUCKET_COLUMNS
 from lakerunner.query.promql.syntax import Selector, ValueType
@@ -214,8 +214,6 @@ def _filled(buckets: Buckets, size: int) -> tuple[NDArray[np.int64], pa.ListArra
 
 _FAR_MS = 9_000_000_000_000
 """Beyond the last nanosecond that a time can have, about; far enough from where numbers end."""
-_BYTES_PER_CELL = 64
-"""A sample of one series at one step, with what functions keep beside it."""
 
 KINDS = {
     ValueType.SCALAR: "scalar",
@@ -413,7 +411,7 @@ def answer(text: str, grid: Grid, reader: Reader) -> SampleResult:
     started = time.perf_counter()
     node = parse(text)
     metrics = Metrics(reader, reads(node, grid))
-    steps = min(len(grid.times), reader.memory_bytes // (_BYTES_PER_CELL * max(metrics.series, 1)))
+    steps = min(len(grid.times), reader.memory_bytes // (BYTES_PER_CELL * max(metrics.series, 1)))
     if undivided(node):
         steps = metrics.steps(max(steps, 1), grid.step_ms)
     answers = [evaluate(text, node, part, metrics) for part in grid.parts(max(steps, 1))]

@@ -128,6 +128,10 @@ class SeriesSource(Protocol):
         """It does not: from now on `summed` says None."""
         ...
 
+    def refuse_steps(self, several: Sequence[Read], steps: int) -> None:
+        """Raise an error if values of these series at so many times do not fit in memory."""
+        ...
+
     def go_on(self) -> None:
         """Raise an error if nobody waits for the answer any more, or its time is over."""
         ...
@@ -332,7 +336,13 @@ class Evaluator:
                 length = self.scope.length_ms(inner.length)
                 return Windows.over(self.read(selector.matchers), ends, length)
             case Subquery():
-                at = self.scope.inner_times(inner, times)
+                inner_times = self.scope.inner_times(inner, times)
+                seen = {one.matchers for one in selectors(inner.expr)}
+                several = [read for matchers, read in self._reads.items() if matchers in seen]
+                self._source.refuse_steps(several, len(inner_times))
+                at = np.arange(
+                    inner_times.start, inner_times.stop, inner_times.step, dtype=np.int64
+                )
                 ends = self.scope.moved(times, inner.moment)
                 length = self.scope.length_ms(inner.length)
                 if not len(at):

@@ -159,15 +159,18 @@ class Scope:
             at = round(float(moment.at) * 1000)
         return np.full(len(times), at - offset, dtype=np.int64)
 
-    def inner_times(self, node: Subquery, times: NDArray[np.int64]) -> NDArray[np.int64]:
-        """When the expression of a subquery is evaluated: at multiples of its step."""
+    def inner_times(self, node: Subquery, times: NDArray[np.int64]) -> range:
+        """When the expression of a subquery is evaluated: at multiples of its step.
+
+        There may be more than fit in memory.
+        """
         length = self.length_ms(node.length)
         step = self.grid.subquery_step_ms
         if node.step is not None:
             step = self.length_ms(node.step)
         ends = self.moved(times, node.moment)
         first = (int(ends.min()) - length) // step * step + step
-        return np.arange(first, int(ends.max()) + 1, step, dtype=np.int64)
+        return range(first, int(ends.max()) + 1, step)
 
 
 def _spans(
@@ -202,8 +205,9 @@ def _spans(
         case Subquery():
             inner = scope.inner_times(node, ends)
             if len(inner):
-                step = int(inner[1] - inner[0]) if len(inner) > 1 else 0
-                yield from _spans(node.expr, inner[[0, -1]], scope, step)
+                step = inner.step if len(inner) > 1 else 0
+                both = np.array([inner[0], inner[-1]], dtype=np.int64)
+                yield from _spans(node.expr, both, scope, step)
         case Call(name="info"):
             yield from _spans(node.args[0], ends, scope, step_ms)
             first = int(ends.min()) - scope.grid.lookback_ms

@@ -44,6 +44,9 @@ _BYTES_PER_LISTED = 2048
 """About what a point takes while it becomes a sample, or samples, by the kind of its series: a
 number, or one with buckets or quantiles."""
 
+BYTES_PER_CELL = 64
+"""A sample of one series at one step, with what functions keep beside it."""
+
 _BYTES_PER_RUN = 256
 """About what a bucket takes while it becomes a run, or two."""
 
@@ -117,9 +120,7 @@ class Metrics:
     @property
     def series(self) -> int:
         """How many series the selector with the most of them reads."""
-        found = [sum(len(s.labels) for s in one.selected) for one in self._streams.values()]
-        found += [len(one.samples.labels) for one in self._summed.values()]
-        return max(found, default=0)
+        return max(map(self._series_of, (*self._streams, *self._summed)), default=0)
 
     def steps(self, steps: int, step_ms: int) -> int:
         """Of so many steps, how many can be evaluated at once so that all samples fit in memory.
@@ -160,6 +161,32 @@ class Metrics:
         """Read the points of a selector after all."""
         del self._summed[read.matchers]
         self._streams[read.matchers] = self._find(self._wanted[read.matchers])
+
+    def refuse_steps(self, several: Sequence[Read], steps: int) -> None:
+        """Refuse to evaluate a subquery whose values do not fit in memory.
+
+        Args:
+            several: The selectors of its expression.
+            steps: How many times it is evaluated at.
+
+        Raises:
+            QueryLimitError: There are too many.
+        """
+        series = max((self._series_of(one.matchers) for one in several), default=1)
+        size = steps * max(series, 1) * BYTES_PER_CELL
+        if size > self._reader.memory_bytes:
+            raise QueryLimitError(
+                f"a subquery is evaluated for {series:,} series at {steps:,} times, which takes "
+                f"about {size:,} bytes, more than the {self._reader.memory_bytes:,} of "
+                "query_memory_bytes: make its step longer, or its range shorter, ask for fewer "
+                "series, or raise query_memory_bytes",
+                limit="query_memory_bytes",
+            )
+
+    def _series_of(self, matchers: tuple[Matcher, ...]) -> int:
+        if matchers in self._summed:
+            return len(self._summed[matchers].samples.labels)
+        return sum(len(one.labels) for one in self._streams[matchers].selected)
 
     def go_on(self) -> None:
         """See `Reader.go_on`."""

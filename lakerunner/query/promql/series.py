@@ -264,7 +264,8 @@ def by_step(matrix: NDArray[np.bool_]) -> NDArray[np.bool_]:
 # Which samples each step sees: the last one for an instant, a run of them for a range.
 
 _KEY_BITS = 62
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
+"""What is looked up or laid out at once; between two of them a query can be stopped."""
 
 
 def positions(samples: Samples, times: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -286,7 +287,9 @@ def positions(samples: Samples, times: NDArray[np.int64]) -> NDArray[np.int64]:
     offsets = np.clip(times - base, -1, span) + 1
     found = np.empty((series, len(times)), dtype=np.int64)
     block = max(1, (1 << (_KEY_BITS - bits)) - 1) if bits < _KEY_BITS else 1
+    block = min(block, max(1, _CHUNK // len(times)))
     for first in range(0, series, block):
+        refuse_stopped()
         last = min(series, first + block)
         begin, end = samples.offsets[first], samples.offsets[last]
         within = samples.series[begin:end] - first if first else samples.series[begin:end]

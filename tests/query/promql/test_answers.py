@@ -368,6 +368,17 @@ def test_where_samples_are_needed_at_once_the_limit_says_so(lake: Lake, text: st
     assert caught.value.context["limit"] == "query_memory_bytes"
 
 
+@pytest.mark.parametrize(
+    "text", ["sum_over_time(m_total[1h:1s])", "last_over_time(vector(1)[90y:1ms])"]
+)
+def test_a_subquery_of_too_many_times_is_refused(lake: Lake, text: str) -> None:
+    counters(lake, 12, 40)
+    small = lake._queries._metrics()._replace(memory_bytes=1 << 20)
+    with pytest.raises(QueryLimitError, match="step longer") as caught:
+        answer(text, Grid(390_000, 390_000), small)
+    assert caught.value.context["limit"] == "query_memory_bytes"
+
+
 def test_the_same_moment_in_two_segments_has_one_winner(lake: Lake) -> None:
     values = (3.0, 7.0, 5.0)
     put(lake, point("a", "gauge", 0, value=values[0]), point("b", "gauge", 0, value=values[2]))
