@@ -261,7 +261,8 @@ def check_attributes(table: pa.Table, records: list[tuple[Any, Any, Any]]) -> No
         owners = zip(PREFIXES, (by_resource.resource, by_scope.scope, span), strict=True)
         for prefix, owner in owners:
             for pair in owner.attributes:
-                sent.setdefault((prefix, pair.key), []).append(pair.value)
+                if pair.value.WhichOneof("value"):
+                    sent.setdefault((prefix, pair.key), []).append(pair.value)
         for place, values in sent.items():
             cells = held.pop(place, [None])
             assert len(cells) == len(values)

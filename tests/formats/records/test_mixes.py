@@ -159,9 +159,13 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     try:
-        return (
-            repr(float(value)) if not isinstance(value, int) or abs(value) < 2**53 else str(value)
-        )
+        whole = int(value) if isinstance(value, int | str) else 0
+    except ValueError:
+        whole = 0
+    if abs(whole) >= 2**53:
+        return str(whole)
+    try:
+        return repr(float(value))
     except (TypeError, ValueError):
         return str(value)
 
