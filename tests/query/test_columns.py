@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -124,15 +123,16 @@ def test_describe_shows_every_column(lake: Any) -> None:
     assert not [name for name in rows if name.startswith("__")]
 
 
-def test_thousands_of_attributes_do_not_slow_other_queries(make_lake: Callable[..., Any]) -> None:
+def test_thousands_of_attributes_are_not_in_the_way(
+    make_lake: Callable[..., Any],
+) -> None:
     lake = make_lake()
     kept = {f"attr_{n:04}": [n] for n in range(400)}
     beyond = {f"attr_{n:04}": ("int64", [str(n)]) for n in range(400, 5000)}
     for hour in range(3):
         lake.add({"timestamp": [START + hour * HOUR], **kept}, overflow=beyond)
     lake.one("SELECT count(*) FROM logs")
-    started = time.perf_counter()
     text = "SELECT attr_0007 + attr_4321 FROM logs WHERE attr_0007 = 7 AND attr_4999 = 4999"
     assert lake.rows(text)[0].popitem()[1] == 4328
-    assert time.perf_counter() - started < 1
+    assert "attr_0008" not in lake.engine.explain(text).physical_plan
     assert len(lake.engine.sql("SELECT * FROM logs").schema.names) < 500
