@@ -108,6 +108,18 @@ def data_points(metrics: Any) -> list[Points]:
     return [points for points in found if len(points.values)] or found[:1]
 
 
+def have_points(metrics: Any) -> Any:
+    """Which metrics have points, as booleans.
+
+    Args:
+        metrics: Struct array of `Metric`.
+    """
+    found = np.zeros(len(metrics), bool)
+    for kind in KINDS:
+        found |= np.diff(metrics.field(kind).field("data_points").offsets.to_numpy()) > 0
+    return found
+
+
 def stack(parts: Sequence[Mapping[str, Any]], lengths: Sequence[int]) -> dict[str, Any]:
     """Put the columns of several kinds below each other; NULL where a kind lacks a column.
 
@@ -332,7 +344,7 @@ def decode_metrics(batch: Any, fallback_ns: Any) -> Decoded:
     Raises:
         CorruptObjectError: A nested value cannot be decoded.
     """
-    streams = spread(batch, "scope_metrics", "metrics", _RESERVED)
+    streams = spread(batch, "scope_metrics", "metrics", _RESERVED, have_points)
     parts = data_points(streams.records)
     owners = np.concatenate([part.metrics for part in parts])
     origin = pass_down(streams, owners)

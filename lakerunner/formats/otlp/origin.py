@@ -19,6 +19,8 @@ from lakerunner.schema.attribute import RECORD, RESOURCE, SCOPE, AttributeColumn
 from lakerunner.schema.text import json_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lakerunner.schema.attribute import OverflowPairs
 
 
@@ -40,7 +42,13 @@ class Origin(NamedTuple):
     payload: Any
 
 
-def spread(batch: Any, scopes: str, records: str, reserved: frozenset[str]) -> Origin:
+def spread(
+    batch: Any,
+    scopes: str,
+    records: str,
+    reserved: frozenset[str],
+    bearing: Callable[[Any], Any] | None = None,
+) -> Origin:
     """Take a batch of export requests apart down to its records.
 
     Args:
@@ -48,10 +56,14 @@ def spread(batch: Any, scopes: str, records: str, reserved: frozenset[str]) -> O
         scopes: Name of the list of scopes inside a resource message: `scope_logs`.
         records: Name of the list of records inside a scope message: `log_records`.
         reserved: Column names that no attribute may have.
+        bearing: Which records have rows of their own, as booleans of a struct array of records;
+            those that have none are left out. None if each record is a row.
     """
     payload_of, resources = children(batch.column(0))
     resource_of, scope_messages = children(resources.field(scopes))
     scope_of, leaves = children(scope_messages.field(records))
+    if bearing is not None and not (kept := bearing(leaves)).all():
+        scope_of, leaves = scope_of[kept], leaves.filter(pa.array(kept))
     resource_of_record = resource_of[scope_of]
     resource, scope = resources.field("resource"), scope_messages.field("scope")
     per_resource = {
@@ -74,16 +86,31 @@ def spread(batch: Any, scopes: str, records: str, reserved: frozenset[str]) -> O
     cap = ATTRIBUTE_COLUMNS // 2
     attributes: dict[str, AttributeColumn] = {}
     overflow: list[OverflowPairs] = []
-    for lists, prefix, owner in (
+    for lists, prefix, owners in (
         (resource.field("attributes"), RESOURCE, resource_of_record),
         (scope.field("attributes"), SCOPE, scope_of),
     ):
-        table = pivot(lists, prefix, cap=cap, reserved=reserved)
+        having, owner = _having_records(owners, len(lists))
+        table = pivot(
+            lists if having is None else lists.take(having), prefix, cap=cap, reserved=reserved
+        )
         cap -= len(table.columns)
         attributes |= _spread_attributes(table, owner)
         if table.overflow is not None:
             overflow.append(_spread_overflow(table.overflow, owner))
     return Origin(leaves, columns, attributes, overflow, payload_of[resource_of_record])
+
+
+def _having_records(owners: Any, count: int) -> tuple[Any, Any]:
+    """Resources or scopes that have records, None for all, and whose each record is among these.
+
+    One without records must not name keys: a key of it may fold to the name of another's.
+    """
+    having = np.zeros(count, bool)
+    having[owners] = True
+    if having.all():
+        return None, owners
+    return pa.array(np.flatnonzero(having)), (np.cumsum(having) - 1)[owners].astype(np.int32)
 
 
 def pass_down(origin: Origin, owner: Any) -> Origin:

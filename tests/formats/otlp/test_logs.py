@@ -238,3 +238,21 @@ def test_a_batch_is_its_payloads_one_after_the_other(
     alone = [OtlpProtobuf().decode([one], Signal.LOGS, [FALLBACK]) for one in payloads]
     assert decoded.rows.tolist() == [len(entries(request)) for request in requests]
     assert written_rows(decoded.table) == [row for one in alone for row in written_rows(one.table)]
+
+
+def test_a_resource_without_records_names_no_key_of_another_payload() -> None:
+    def payload(key: str, records: int) -> bytes:
+        request = ExportLogsServiceRequest()
+        held = request.resource_logs.add()
+        held.resource.attributes.add(key=key).value.string_value = "held"
+        scope = held.scope_logs.add()
+        scope.scope.attributes.add(key=key).value.string_value = "held"
+        for _ in range(records):
+            scope.log_records.add().body.string_value = "line"
+        return request.SerializeToString()
+
+    payloads = [payload("a;b", 0), payload("a:b", 1)]
+    both = OtlpProtobuf().decode(payloads, Signal.LOGS, [FALLBACK] * 2).table
+    alone = OtlpProtobuf().decode(payloads[1:], Signal.LOGS, [FALLBACK]).table
+    assert both.schema == alone.schema
+    assert both.equals(alone)

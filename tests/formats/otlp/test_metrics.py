@@ -385,3 +385,23 @@ def test_a_batch_holds_the_points_of_all_its_payloads(otlp_parts: Any, data: st.
     assert decoded.rows.tolist() == [len(entries(request)) for request in sent]
     rows = [row for one in alone for row in written_rows(one.table)]
     assert sorted(map(repr, written_rows(decoded.table))) == sorted(map(repr, rows))
+
+
+def test_a_metric_without_points_names_no_key_of_another_payload() -> None:
+    def payload(key: str, points: int) -> bytes:
+        request = ExportMetricsServiceRequest()
+        held = request.resource_metrics.add()
+        held.resource.attributes.add(key=key).value.string_value = "held"
+        scope = held.scope_metrics.add()
+        scope.scope.attributes.add(key=key).value.string_value = "held"
+        metric = scope.metrics.add(name="m")
+        metric.gauge.SetInParent()
+        for _ in range(points):
+            metric.gauge.data_points.add(as_int=1, time_unix_nano=5)
+        return request.SerializeToString()
+
+    payloads = [payload("a;b", 0), payload("a:b", 1), payload("a;b", 0)]
+    both = OtlpProtobuf().decode(payloads, Signal.METRICS, [FALLBACK] * 3)
+    alone = OtlpProtobuf().decode(payloads[1:2], Signal.METRICS, [FALLBACK])
+    assert both.rows.tolist() == [0, 1, 0]
+    assert both.table.equals(alone.table)
