@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import time_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -12,7 +13,7 @@ from lakerunner.compute.hazards import is_heavy_text
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
 from lakerunner.model.config import read_config
-from lakerunner.model.predicate import EVERYTHING, Compare
+from lakerunner.model.predicate import EVERYTHING
 from lakerunner.model.profile import check_organization
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.retention import read_retention
@@ -28,7 +29,7 @@ from lakerunner.query.promql.source import reader_of
 from lakerunner.query.result import Result
 from lakerunner.query.scan import ScanQuery
 from lakerunner.query.sql.query import read_sql
-from lakerunner.query.traces.trace import Trace, read_trace_id
+from lakerunner.query.traces.trace import Trace, find_trace
 from lakerunner.schema.tables import TABLES, table_spec
 from lakerunner.scope import Scope
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
     from lakerunner.compute.wire import QuerySession
-    from lakerunner.model.commit import Snapshot
+    from lakerunner.model.commit import ColumnSummary, Snapshot
     from lakerunner.model.config import Config
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.times import TimeLike
@@ -307,24 +308,11 @@ class QueryEngine:
             QueryError: As for `sql`.
             CatalogUnavailableError: The catalog cannot be read.
         """
-        wanted = read_trace_id(trace_id)
 
-        def rows(table: str, order: Sequence[str], *, only_sent: bool) -> Result:
-            known = self._catalog.snapshot(self._organization, table).columns
-            canonical = [
-                name for name in table_spec(table).schema.names if name in known or not only_sent
-            ]
-            sent = (name for name in sorted(known) if known[name].physical)
-            where = Compare("trace_id", "=", wanted)
-            return self.scan(table, [*canonical, *sent], where, time_range, order=order)
+        def known(table: str) -> Mapping[str, ColumnSummary]:
+            return self._catalog.snapshot(self._organization, table).columns
 
-        found = rows("spans", (), only_sent=True)
-        spans = found.to_arrow()
-
-        def logs() -> Result:
-            return rows("logs", ["timestamp"], only_sent=False)
-
-        return Trace(wanted, spans, found.stats, logs)
+        return find_trace(trace_id, known, partial(self.scan, time_range=time_range))
 
     def discovery(self) -> Discovery:
         """What there is to ask about: tables, columns, services, values; see `Discovery`."""

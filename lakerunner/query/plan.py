@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from lakerunner.compute.table import Recast, ScanMode, Table
+from lakerunner.compute.table import ScanMode, Table
 from lakerunner.errors import (
     QueryError,
     QueryExecutionError,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.first_rows import FirstRows
-    from lakerunner.compute.hidden import Hidden
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.wire import Plan, QuerySession
@@ -60,6 +59,7 @@ class TablePlan(NamedTuple):
     Attributes:
         name: Which.
         snapshot: Its state that the query sees.
+        view: Its columns.
         predicates: One for each scan of it; a row is needed if any is true.
         segments: What is left of it, by (min timestamp, id).
         mode: How it is scanned.
@@ -73,6 +73,7 @@ class TablePlan(NamedTuple):
 
     name: str
     snapshot: Snapshot
+    view: View
     predicates: tuple[Predicate, ...] = ()
     segments: tuple[Segment, ...] = ()
     mode: ScanMode = ScanMode.SWEEP
@@ -112,9 +113,6 @@ class TablePlan(NamedTuple):
             return kept
         reasons = dict.fromkeys(one.reason for one in verdicts)
         return Verdict(keep=False, reason=" and ".join(reasons) or "the query reads no row of it")
-
-
-_Items: TypeAlias = "tuple[tuple[str, Any], ...]"
 
 
 class QueryPlan(NamedTuple):
@@ -247,7 +245,7 @@ class Planner:
         )
         if query.without:
             tables = tuple(_without(one, query.without) for one in tables)
-        rounds = self._rounds(query, views, tables, scans, first, after)
+        rounds = self._rounds(query, tables, scans, first, after)
         if rounds is not None:
             return QueryPlan(rounds.plan, tables, 0.0, rounds)
         if after is not None:
@@ -255,7 +253,7 @@ class Planner:
         if looked is not None and not any(one.segments for one in tables) and not mention.clock:
             return QueryPlan(looked.mended(), tables, 0.0)
         for _ in range(_ATTEMPTS):
-            planned = query.build(self._session, [self._table(one, views) for one in tables])
+            planned = query.build(self._session, [table_of(one, self._files) for one in tables])
             if not mention.clock:
                 return QueryPlan(planned if known else planned.mended(looked), tables, 0.0)
             # The clock went on since the first plan. This one is frozen; what it needs must be a
@@ -318,7 +316,6 @@ class Planner:
     def _rounds(
         self,
         query: Query,
-        views: Mapping[str, View],
         tables: Sequence[TablePlan],
         scans: Sequence[Scan],
         first: FirstRows | None,
@@ -333,8 +330,8 @@ class Planner:
         others = [one._replace(segments=()) for one in tables if one.name != mine.name]
 
         def planned(segments: Sequence[Segment], times: TimeRange) -> Plan:
-            table = self._table(mine._replace(segments=tuple(segments)), views)
-            given = [table._replace(times=times), *(self._table(one, views) for one in others)]
+            table = table_of(mine._replace(segments=tuple(segments)), self._files)
+            given = [table._replace(times=times), *(table_of(one, self._files) for one in others)]
             return query.build(self._session, given)
 
         def build(segments: Sequence[Segment], times: TimeRange, whole: bool) -> Plan:  # noqa: FBT001 - of a callable
@@ -403,41 +400,21 @@ class Planner:
         """Every segment of a table that a query sees, needed or not."""
         return self._segments(plan, TimeRange())
 
-    def _table(self, plan: TablePlan, views: Mapping[str, View]) -> Table:
-        view = views[plan.name]
-        # One scan reads from one store: those of a bucket, and copies of them on the disk, are two.
-        distant = {one.id for one in plan.segments if self._files.is_distant(one)}
-        alike: dict[tuple[_Items, _Items, tuple[Hidden, ...], bool], list[str]] = {}
-        for segment in plan.segments:
-            types, named = view.own_types(segment), view.own_expressions(segment)
-            own = tuple(types.items()), tuple(named.items()), plan.hiding.of(segment)
-            key = (*own, segment.id in distant)
-            alike.setdefault(key, []).append(self._files.url(segment))
-        plain = next((key for key in alike if not key[0] and not key[2]), ((), (), (), False))
-        files = tuple(alike.pop(plain, ()))
-        recast = tuple(
-            Recast(tuple(urls), dict(types), dict(named), hidden)
-            for (types, named, hidden, _), urls in alike.items()
-        )
-        return Table(
-            plan.name,
-            view.schema,
-            files,
-            plan.mode,
-            view.computed,
-            recast,
-            view.named,
-            dict(plain[1]),
-            TABLES[plan.name].aliases,
-            view.numbers(plan.segments),
-            # Of files of other types it might be read otherwise than it is meant.
-            within="" if recast else rows_condition(plan.segments, plan.sections),
-        )
+
+def table_of(plan: TablePlan, files: SegmentFiles) -> Table:
+    """A table as it is scanned: the segments that are left of it, where they can be read.
+
+    Args:
+        plan: Of which there are any.
+        files: Where its segments are.
+    """
+    within = rows_condition(plan.segments, plan.sections)
+    return plan.view.table(plan.name, plan.segments, files, plan.mode, plan.hiding.of, within)
 
 
 def _unpruned(name: str, snapshot: Snapshot, view: View, hiding: Hiding) -> TablePlan:
     doubles = frozenset(name for name, kind in view.mixed.items() if kind == "double")
-    return TablePlan(name, snapshot, own=view.own, doubles=doubles, hiding=hiding)
+    return TablePlan(name, snapshot, view, own=view.own, doubles=doubles, hiding=hiding)
 
 
 def _refuse_inexact(plan: TablePlan, segments: Sequence[Segment]) -> None:

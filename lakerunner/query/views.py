@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST
+from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, Recast, Table
 from lakerunner.model.commit import ColumnSummary
 from lakerunner.query.query import own_columns
 from lakerunner.schema.arrays import TYPES, common_type, type_name
 from lakerunner.schema.attribute import OVERFLOW, RESOURCE, SCOPE
-from lakerunner.schema.tables import SERVICE
+from lakerunner.schema.tables import SERVICE, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from lakerunner.compute.hidden import Hidden
+    from lakerunner.compute.segment_files import SegmentFiles
+    from lakerunner.compute.table import ScanMode
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.segment import ColumnStats, Segment
     from lakerunner.query.query import Mention, OwnColumn
@@ -26,6 +29,8 @@ WITNESS = "__every_column__"
 """A column that no file has and no query names: a plan that reads it has a `*` in it."""
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+_Items: TypeAlias = "tuple[tuple[str, Any], ...]"
 
 _CASTS = {"int64": "Int64", "double": "Float64", "bool": "Boolean"}
 
@@ -74,6 +79,53 @@ class View(NamedTuple):
             for name, one in sorted(stats.items())
             if one is not None and not one.overflow and one.type != self.mixed[name]
         }
+
+    def table(
+        self,
+        name: str,
+        segments: Sequence[Segment],
+        files: SegmentFiles,
+        mode: ScanMode,
+        hidden: Callable[[Segment], tuple[Hidden, ...]],
+        within: str,
+    ) -> Table:
+        """The table over some segments, as it is scanned.
+
+        Args:
+            name: Which table.
+            segments: All of it that is read.
+            files: Where they are.
+            mode: How they are scanned.
+            hidden: What is not seen of the rows of a segment.
+            within: As `Table.within`.
+        """
+        # One scan reads from one store: those of a bucket, and copies of them on the disk, are two.
+        distant = {one.id for one in segments if files.is_distant(one)}
+        alike: dict[tuple[_Items, _Items, tuple[Hidden, ...], bool], list[str]] = {}
+        for segment in segments:
+            types, named = self.own_types(segment), self.own_expressions(segment)
+            own = tuple(types.items()), tuple(named.items()), hidden(segment)
+            alike.setdefault((*own, segment.id in distant), []).append(files.url(segment))
+        plain = next((key for key in alike if not key[0] and not key[2]), ((), (), (), False))
+        urls = tuple(alike.pop(plain, ()))
+        recast = tuple(
+            Recast(tuple(others), dict(types), dict(named), unseen)
+            for (types, named, unseen, _), others in alike.items()
+        )
+        return Table(
+            name,
+            self.schema,
+            urls,
+            mode,
+            self.computed,
+            recast,
+            self.named,
+            dict(plain[1]),
+            TABLES[name].aliases,
+            self.numbers(segments),
+            # Of files of other types it might be read otherwise than it is meant.
+            within="" if recast else within,
+        )
 
     def numbers(self, segments: Sequence[Segment]) -> frozenset[str]:
         """Columns of doubles of which no segment has a NaN: these have bounds everywhere."""

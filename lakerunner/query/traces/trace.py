@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakerunner.errors import ConfigurationError
+from lakerunner.model.predicate import Compare
 from lakerunner.query.result import TableResult
 from lakerunner.query.traces.tree import tree_of
 from lakerunner.query.traces.waterfall import waterfall_html, waterfall_text
 from lakerunner.schema.ids import hex_ids
-from lakerunner.schema.tables import TABLES
+from lakerunner.schema.tables import TABLES, table_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from lakerunner.model.commit import ColumnSummary
     from lakerunner.query.explanation import QueryStats
     from lakerunner.query.result import Result
 
@@ -78,6 +80,35 @@ def in_tree_order(spans: Any) -> Any:
     tree = tree_of(spans["span_id"], spans["parent_span_id"])
     depth = pa.array(tree.depth[tree.order], pa.int32())
     return spans.take(pa.array(tree.order, pa.int64())).append_column("depth", depth)
+
+
+def find_trace(
+    trace_id: str,
+    known: Callable[[str], Mapping[str, ColumnSummary]],
+    scan: Callable[..., Result],
+) -> Trace:
+    """Read the spans of a trace, and its logs when they are asked for.
+
+    Args:
+        trace_id: As hex digits, upper or lower case.
+        known: Which columns a table has.
+        scan: Reads columns of a table where a condition is true; takes an order, too.
+
+    Raises:
+        ConfigurationError: The id is empty.
+    """
+    wanted = read_trace_id(trace_id)
+
+    def rows(table: str, order: Sequence[str], *, only_sent: bool) -> Result:
+        columns = known(table)
+        canonical = table_spec(table).schema.names
+        kept = [name for name in canonical if name in columns or not only_sent]
+        sent = (name for name in sorted(columns) if columns[name].physical)
+        return scan(table, [*kept, *sent], Compare("trace_id", "=", wanted), order=order)
+
+    found = rows("spans", (), only_sent=True)
+    spans = found.to_arrow()
+    return Trace(wanted, spans, found.stats, lambda: rows("logs", ["timestamp"], only_sent=False))
 
 
 def read_trace_id(text: str) -> str:
