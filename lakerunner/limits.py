@@ -192,6 +192,17 @@ ROUND_ROWS: Final = 100_000
 """Rows in order of time that a query may ask for and still be answered segment by segment, from the
 newest or the oldest. They are held in memory; more are sorted by DataFusion, which can spill."""
 
+QUERY_DRAFTS: Final = 256
+"""Texts of queries of which an engine keeps what was found out about them before any file: what
+they ask of which columns. Some 100 KB each."""
+
+BRIEF_ROWS: Final = 1_000_000
+"""Rows of the segments that a query reads up to which it may run in the thread that asks for it,
+without a change of threads, if it joins nothing: it can be stopped only when it has ended."""
+
+BRIEF_BYTES: Final = 64 * MIB
+"""Bytes of these segments."""
+
 FOOTER_CACHE_BYTES: Final = 256 * MIB
 """Bytes of Parquet footers and statistics that a query engine keeps between queries."""
 

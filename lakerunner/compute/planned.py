@@ -21,9 +21,14 @@ from lakerunner.compute.first_rows import FirstRowsPlan, find_first_rows
 from lakerunner.compute.hazards import find_hazards, pairs
 from lakerunner.compute.mended_plan import PlanMender
 from lakerunner.compute.scans import find_scans, scanned_files
-from lakerunner.compute.turns import Allowance, Pull, drive, refuse_stopped
+from lakerunner.compute.turns import (
+    Allowance,
+    Pull,
+    check_cancelled,
+    drive,
+    refuse_stopped,
+)
 from lakerunner.errors import UnsupportedQueryError
-from lakerunner.limits import INLINE_PAIRS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
@@ -61,6 +66,7 @@ class Execution:
         text: The query, for messages.
         allowance: Turns and time of this run; None for no limits.
         places: Which columns of the plan the batches have; None means all.
+        brief: So little is to be done that whoever asks does it.
     """
 
     def __init__(
@@ -70,8 +76,11 @@ class Execution:
         text: str,
         allowance: Allowance | None = None,
         places: list[int] | None = None,
+        *,
+        brief: bool = False,
     ) -> None:
         self._frame = frame
+        self._brief = brief
         self._places = places
         self._text = text
         self._allowance = Allowance("", text=text) if allowance is None else allowance
@@ -99,13 +108,21 @@ class Execution:
 
             try:
                 while not pull.ended:
-                    for batch in self._turn(pull, watch):
+                    for batch in self._now(pull, watch) if self._brief else self._turn(pull, watch):
                         kept = batch if self._places is None else batch.select(self._places)
                         yield _as_schema(kept, self.schema)
                 if counts:
                     self._allowance.read(self.metrics().bytes, ended=True)
             finally:
                 pull.drop()
+
+    def _now(self, pull: Pull, watch: Callable[[], None]) -> list[Any]:
+        with self._allowance.turn():
+            check_cancelled()
+            watch()
+            found = pull.now()
+            self._allowance.left()
+            return found
 
     def _turn(
         self, work: Callable[[], Awaitable[Any]], watch: Callable[[], None] | None = None
@@ -237,7 +254,6 @@ class PlannedQuery:
         schema: Arrow schema of the plan, if it is not what the frame says.
 
     Attributes:
-        schema: Arrow schema of its result.
         text: The query.
     """
 
@@ -255,17 +271,34 @@ class PlannedQuery:
     ) -> None:
         self._context = context
         self._optimum: LogicalPlan | None = None
+        self._known: Any = None  # the schema of that
         self._frame = frame
         self._dynamic = dynamic
         self._tables = tables
         self._computed = computed
         self.text = text
         self._choose = places
-        schema = frame.schema() if schema is None else schema
-        self._places = places(schema.names) if places is not None else None
+        self._given = schema
+
+    @cached_property
+    def _places(self) -> list[int] | None:
+        return None if self._choose is None else self._choose(self._whole_schema.names)
+
+    @cached_property
+    def _whole_schema(self) -> Any:
+        return self._frame.schema() if self._given is None else self._given
+
+    @cached_property
+    def schema(self) -> Any:
+        """Arrow schema of its result.
+
+        Raises:
+            UnsupportedQueryError: A column has a time zone that there is not.
+        """
+        whole = self._whole_schema
         if self._places is not None:
-            schema = pa.schema([schema.field(place) for place in self._places])
-        self.schema: Any = plain_schema(schema)
+            whole = pa.schema([whole.field(place) for place in self._places])
+        return plain_schema(whole)
 
     def optimized(self) -> PlannedQuery:
         """The same query with all constants computed: the clock stands still from here on.
@@ -320,7 +353,8 @@ class PlannedQuery:
         if not hazards:
             # Not before it is optimized does a plan know the types of its result: of a union of
             # integers and floats it says that they are integers.
-            same = self._planned(self._frame, schema=self._schema_of(plan))
+            known = self._schema_of(plan) if self._known is None else self._known
+            same = self._planned(self._frame, schema=known)
             same._optimum = plan  # noqa: SLF001 - another query, of this class
             return same
         try:
@@ -334,11 +368,18 @@ class PlannedQuery:
         """Whether a draft is free of hazards, and so is this; its optimized plan is ours then."""
         if not isinstance(draft, PlannedQuery) or any(one.recast for one in self._tables):
             return False
-        plan = draft._optimized_plan()  # noqa: SLF001 - another query, of this class
-        if find_hazards(plan, draft._tables, self._schema_of):  # noqa: SLF001 - as above
+        if not draft._is_sound:  # noqa: SLF001 - another query, of this class
             return False
-        self._optimum = plan
+        self._optimum = draft._optimum  # noqa: SLF001 - as above
+        self._known = draft._known  # noqa: SLF001 - as above
         return True
+
+    @cached_property
+    def _is_sound(self) -> bool:
+        """Whether it has no hazards: asked of drafts, which are planned once for many queries."""
+        plan = self._optimized_plan()
+        self._known = self._schema_of(plan)
+        return not find_hazards(plan, self._tables, self._schema_of)
 
     def _schema_of(self, plan: LogicalPlan) -> Any:
         return self._context.create_dataframe_from_logical_plan(plan).schema()
@@ -390,23 +431,25 @@ class PlannedQuery:
             *(self._context, frame, self.text, self._tables, self._computed, choose)
         )
 
-    def stalls(self, rows: Mapping[str, int]) -> bool:
-        """Whether its joins may meet so many pairs of rows that other queries would stand still.
+    def pairs(self, rows: Mapping[str, int]) -> float:
+        """How many pairs of rows its joins may meet: for so long other queries may stand still.
 
         Args:
             rows: Rows by table.
         """
         with planning_failures(self.text):
             plan = self._optimum or self._frame.optimized_logical_plan()
-            return pairs(plan, rows) > INLINE_PAIRS
+            return pairs(plan, rows)
 
-    def execute(self, allowance: Allowance | None = None) -> Execution:
+    def execute(self, allowance: Allowance | None = None, *, brief: bool = False) -> Execution:
         """Start a run. Nothing is read before the first batch is asked for.
 
         Args:
             allowance: Turns and time of this run; None for no limits.
+            brief: It will take so little that no other thread need wait for it: it is not looked at
+                while it works.
         """
-        return Execution(self._copy(), self.schema, self.text, allowance, self._places)
+        return Execution(self._copy(), self.schema, self.text, allowance, self._places, brief=brief)
 
     def frozen(self) -> bytes | None:
         """The plan as bytes for `Session.thawed`; None where DataFusion cannot write it."""

@@ -456,6 +456,27 @@ class Pull:
             size += batch.nbytes
         return found
 
+    def now(self) -> list[Any]:
+        """The next batches, taken in this thread; they cannot be waited for in another then.
+
+        Raises:
+            ForkedProcessError: This process was forked from one that had run queries.
+        """
+        refuse_fork()
+        if not self.started:
+            self._stream = self._start()
+            self.started = True
+        found: list[Any] = []
+        size = 0
+        while len(found) < _AHEAD_BATCHES and size < _AHEAD_BYTES and not self.ended:
+            batch = next(self._stream, None)
+            if batch is None:
+                self.ended = True
+            else:
+                found.append(batch.to_pyarrow())
+                size += found[-1].nbytes
+        return found
+
     def drop(self) -> None:
         """Let go of the stream: what still runs for it ends."""
         self._stream = None

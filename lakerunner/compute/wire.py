@@ -142,13 +142,11 @@ class Run(Protocol):
 
 
 class Plan(Protocol):
-    """A query that is understood; `PlannedQuery` is one in this process.
+    """A query that is understood; `PlannedQuery` is one in this process."""
 
-    Attributes:
-        schema: Arrow schema of its result.
-    """
-
-    schema: Any
+    @property
+    def schema(self) -> Any:
+        """Arrow schema of its result."""
 
     def optimized(self) -> Plan:
         """The same query with all constants computed."""
@@ -171,11 +169,11 @@ class Plan(Protocol):
     def whole(self) -> Plan:
         """The same without order and limit."""
 
-    def stalls(self, rows: Mapping[str, int]) -> bool:
-        """Whether other queries of this process may stand still while it runs."""
+    def pairs(self, rows: Mapping[str, int]) -> float:
+        """Pairs of rows that it meets while other queries of this process may stand still."""
 
-    def execute(self, allowance: Allowance | None = None) -> Run:
-        """Start a run."""
+    def execute(self, allowance: Allowance | None = None, *, brief: bool = False) -> Run:
+        """Start a run; of one that is brief, in the thread that asks for its rows."""
 
     def physical_text(self) -> str:
         """The physical plan as text."""

@@ -17,6 +17,7 @@ from lakerunner.compute.worker import WorkerPool, WorkerSession
 from lakerunner.compute.worker.messages import WorkerSettings
 from lakerunner.errors import ConfigurationError
 from lakerunner.limits import WORKER_NICE, WORKER_SPARE_BYTES
+from lakerunner.query.drafts import Drafts
 from lakerunner.query.token_filters import FilterReader
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class Backing:
 
     Attributes:
         filters: Reads token filters.
+        drafts: Of queries of the session in this process.
     """
 
     def __init__(self, store: ObjectStore, config: Config) -> None:
         self._store = store
         self._config = config
         self.filters = FilterReader(store)
+        self.drafts = Drafts()
         self._lock = threading.RLock()
         self._session: Session | None = None
         self._files: SegmentFiles | None = None

@@ -12,6 +12,7 @@ import msgspec
 from lakerunner.compute.hazards import is_heavy_text
 from lakerunner.discretion import Discretion
 from lakerunner.errors import ConfigurationError
+from lakerunner.limits import INLINE_PAIRS
 from lakerunner.model.config import read_config
 from lakerunner.model.predicate import EVERYTHING
 from lakerunner.model.profile import check_organization
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.times import TimeLike
     from lakerunner.query.cursor import Position
+    from lakerunner.query.drafts import Drafts
     from lakerunner.query.plan import QueryPlan
     from lakerunner.query.promql.answering import SampleResult
     from lakerunner.query.promql.grid import StepLike
@@ -410,25 +412,26 @@ class QueryEngine:
     ) -> tuple[QueryPlan, Planner, SegmentFiles]:
         isolation = self._config.query_isolation
         files = self._backing.files()
-        heavy = isolation == "auto" and is_heavy_text(query.text, query.mention.words, _TABLES)
-        if isolation != "process" and not heavy:
-            session = self._backing.session()
-            planner = self._planner(session)
+        heavy = is_heavy_text(query.text, query.mention.words, _TABLES)
+        if isolation != "process" and not (heavy and isolation == "auto"):
+            planner = self._planner(self._backing.session(), self._backing.drafts)
             with allowance.turn():
                 plan = planner.plan(query, after, states)
                 # A scan, or the first rows of a table, do not meet pairs of rows.
                 simple = query.needs() is not None or plan.rounds is not None
-                heavy = isolation == "auto" and not simple and plan.planned.stalls(plan.rows)
-            if not heavy:
+                pairs = 0.0 if simple else plan.planned.pairs(plan.rows)
+            if isolation != "auto" or pairs <= INLINE_PAIRS:
                 allowance.left()
-                return plan, planner, files
+                brief = not (heavy or pairs or "over" in query.mention.words)
+                return plan._replace(brief=brief), planner, files
         remote = self._backing.worker_session(allowance)
         planner = self._planner(remote)
         return planner.plan(query, after, states), planner, files
 
-    def _planner(self, session: QuerySession) -> Planner:
+    def _planner(self, session: QuerySession, drafts: Drafts | None = None) -> Planner:
         files, filters = self._backing.files(), self._backing.filters
-        return Planner(session, files, self._catalog, self._organization, self._rules, filters)
+        scope = self._catalog, self._organization, self._rules
+        return Planner(session, files, *scope, filters, drafts)
 
     def condition(self, table: str, where: str) -> dict[str, str]:
         """Read a condition that rows of a table shall be deleted by; see `query.deletable`.

@@ -17,13 +17,13 @@ from lakerunner.errors import (
 )
 from lakerunner.limits import CLOCK_SLACK_NS, ROUND_ROWS
 from lakerunner.model.times import TimeRange
+from lakerunner.query.drafts import draft
 from lakerunner.query.hiding import SEEN, Hiding, hiding, with_deletions
 from lakerunner.query.newest import Rounds, beyond, in_order, to_open, within
 from lakerunner.query.prune import Verdict, inexact_column, judge, rounded_columns
 from lakerunner.query.query import refuse_unsent, with_own_columns
 from lakerunner.query.scan_mode import choose_mode, hull, mode_at_distance, share, time_range, widen
 from lakerunner.query.token_filters import Sought, rows_condition, wanted_sections
-from lakerunner.query.views import WITNESS, View, table_view, without_witness
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from lakerunner.model.segment import Segment
     from lakerunner.policies.retention import RetentionRules
     from lakerunner.query.cursor import Position
+    from lakerunner.query.drafts import Drafts
     from lakerunner.query.query import Mention, OwnColumn, Query
     from lakerunner.query.token_filters import FilterReader
+    from lakerunner.query.views import View
 
 _ATTEMPTS = 5
 
@@ -48,9 +50,6 @@ NO_CURSOR = (
     "a cursor goes on with the rows of one table in order of time: the query needs ORDER BY "
     "timestamp, or timestamp DESC, with nothing else in it, a LIMIT (or limit=), and no OFFSET"
 )
-
-_FEW_COLUMNS = 64
-"""Up to so many columns are always in the view: cheaper than to look twice when there is a `*`."""
 
 
 class TablePlan(NamedTuple):
@@ -124,12 +123,14 @@ class QueryPlan(NamedTuple):
         seconds: How long planning took.
         rounds: How it is answered from some of the segments, if it can be; `planned` is then the
             first of the plans.
+        brief: It makes no more of its rows than there are, so over few files it is soon done.
     """
 
     planned: Plan
     tables: tuple[TablePlan, ...]
     seconds: float
     rounds: Rounds | None = None
+    brief: bool = False
 
     @property
     def schema(self) -> Any:
@@ -168,6 +169,7 @@ class Planner:
         organization: Whose rows are seen; no others ever are.
         rules: How long rows are kept: older ones are not seen, whether they are gone or not.
         filters: Reads the token filters of their segments.
+        drafts: Those of the session, if it keeps any.
     """
 
     def __init__(
@@ -178,6 +180,7 @@ class Planner:
         organization: str,
         rules: RetentionRules,
         filters: FilterReader,
+        drafts: Drafts | None = None,
     ) -> None:
         self._session = session
         self._filters = filters
@@ -185,6 +188,7 @@ class Planner:
         self._catalog = catalog
         self._organization = organization
         self._rules = rules
+        self._drafts = drafts
 
     def plan(
         self, query: Query, after: Position | None, states: Mapping[str, Snapshot]
@@ -233,9 +237,12 @@ class Planner:
         snapshots: Mapping[str, Snapshot],
         after: Position | None,
     ) -> QueryPlan:
-        scans = query.needs()
-        known = scans is not None
-        views, scans, first, looked = self._look(query, mention, snapshots, scans)
+        known = query.needs() is not None
+        if self._drafts is None:
+            drafted = draft(query, mention, snapshots, self._session)
+        else:
+            drafted = self._drafts.of(query, mention, snapshots, self._session)
+        views, scans, first, looked = drafted
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         expired = hiding(self._organization, self._rules, snapshots)
         hidden = {name: one._replace(wanted=query.times) for name, one in expired.items()}
@@ -266,52 +273,6 @@ class Planner:
         raise QueryExecutionError(
             "the time moves on faster than the query is planned", query=query.text
         )
-
-    def _look(
-        self,
-        query: Query,
-        mention: Mention,
-        snapshots: Mapping[str, Snapshot],
-        needs: Sequence[Scan] | None,
-    ) -> tuple[dict[str, View], Sequence[Scan], FirstRows | None, Plan | None]:
-        """Plan over no files: which columns are read, what every scan asks for, which rows come.
-
-        The plan comes too, if it is what runs where no file is left.
-        """
-        every = {
-            name: mention.describes or len(snapshot.columns) <= _FEW_COLUMNS
-            for name, snapshot in snapshots.items()
-        }
-        while True:
-            views = {
-                name: table_view(TABLES[name], snapshot, mention, every=every[name])
-                for name, snapshot in snapshots.items()
-            }
-            if needs is not None:
-                views = {name: without_witness(view) for name, view in views.items()}
-                return views, needs, None, None
-            tables = [
-                Table(
-                    name,
-                    view.with_names(),
-                    (),
-                    ScanMode.SWEEP,
-                    view.computed,
-                    aliases=TABLES[name].aliases,
-                )
-                for name, view in views.items()
-            ]
-            drafted = query.build(self._session, tables)
-            planned = drafted.optimized()
-            scans = planned.scans()
-            starred = {scan.table for scan in scans if WITNESS in scan.columns}
-            if not starred:
-                first = planned.first_rows() if len(scans) == 1 and not mention.clock else None
-                # Columns of own names are among all others in it, where a `*` would show them.
-                plain = not any(view.named for view in views.values())
-                views = {name: without_witness(view) for name, view in views.items()}
-                return views, scans, first, drafted if plain else None
-            every |= dict.fromkeys(starred, True)
 
     def _rounds(
         self,

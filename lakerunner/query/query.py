@@ -14,7 +14,7 @@ from lakerunner.schema.attribute import RECORD, RESOURCE, SCOPE, column_name, ot
 from lakerunner.schema.tables import SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
@@ -80,6 +80,13 @@ class Query(ABC):
         """What it asks of its tables, if it knows: then it is planned once, and run as planned.
 
         Of a query that joins, aggregates or asks for the time, only a plan can tell.
+        """
+        return None
+
+    def identity(self) -> Hashable | None:
+        """What is equal of two queries that ask the same of tables of the same columns.
+
+        None of one that may ask something else next time, as by the clock.
         """
         return None
 

@@ -17,6 +17,7 @@ from lakerunner.errors import (
     QueryLimitError,
     UnsupportedQueryError,
 )
+from lakerunner.limits import BRIEF_BYTES, BRIEF_ROWS
 from lakerunner.query.cursor import write_cursor
 from lakerunner.query.explanation import QueryStats, html_table, text_table
 from lakerunner.query.newest import FirstRowsRun
@@ -185,7 +186,7 @@ class Result:
     ) -> Generator[Any]:
         """Run a plan over some segments."""
         with self._files.held(segments, self._plan.columns) as held:
-            execution = plan.execute(allowance)
+            execution = plan.execute(allowance, brief=self._is_brief(segments))
             held.listed = execution.listed
             try:
                 yield from execution
@@ -196,6 +197,14 @@ class Result:
                     bytes_read=self._stats.bytes_read + read.bytes,
                     rows_scanned=self._stats.rows_scanned + read.rows,
                 )
+
+    def _is_brief(self, segments: Sequence[Segment]) -> bool:
+        return (
+            self._plan.brief
+            and self._files.native is None
+            and sum(one.rows for one in segments) <= BRIEF_ROWS
+            and sum(one.bytes for one in segments) <= BRIEF_BYTES
+        )
 
     def __len__(self) -> int:
         """Rows, where all of them are there: after `to_arrow`, and of what languages reckon.

@@ -122,11 +122,16 @@ class RemotePlan:
         """See `PlannedQuery.scans`; of an optimized query only."""
         return list(self._scans)
 
-    def stalls(self, rows: Mapping[str, int]) -> bool:  # noqa: ARG002 - as the contract has it
-        """Whether other queries may stand still: never, whatever it is, in a process of its own."""
-        return False
+    def pairs(self, rows: Mapping[str, int]) -> float:  # noqa: ARG002 - as the contract has it
+        """None that others wait for, whatever it is, in a process of its own."""
+        return 0.0
 
-    def execute(self, allowance: Allowance | None = None) -> RemoteExecution:
+    def execute(
+        self,
+        allowance: Allowance | None = None,
+        *,
+        brief: bool = False,  # noqa: ARG002 - as the contract has it
+    ) -> RemoteExecution:
         """Start a run. No worker is taken before the first batch is asked for."""
         run = self._allowance.again() if allowance is None else allowance
         return RemoteExecution(self._pool, run, self._query, self.schema)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import itertools
 import re
 from contextlib import suppress
+from copy import copy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -18,7 +20,9 @@ import pyarrow.compute as pc
 
 from lakerunner.errors import QueryLimitError, QuerySyntaxError, UnsupportedQueryError
 from lakerunner.limits import (
+    INLINE_TEXT_CHARS,
     QUERY_CHAIN,
+    QUERY_DRAFTS,
     QUERY_LISTED_VALUES,
     QUERY_PLANNED_CHARS,
     QUERY_TEXT_CHARS,
@@ -35,7 +39,7 @@ from lakerunner.query.sql.tokens import Kind, Rewritten, read_tables, rewrite, t
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from lakerunner.compute.table import Table
     from lakerunner.compute.wire import Plan, QuerySession
@@ -252,6 +256,12 @@ class SqlQuery(Query):
             query=text,
         )
 
+    def identity(self) -> Hashable | None:
+        """Its text, as written and as planned, where it has no values and does not ask the time."""
+        if self.values or self.mention.clock or len(self.text) > INLINE_TEXT_CHARS:
+            return None
+        return self.text, self.rewritten.text, self.limit
+
     def explained(self, error: QueryError, snapshots: Mapping[str, Snapshot]) -> QueryError:
         """Map places back to the text as it was written, and say what may have been meant."""
         return explained(self.rewritten.restored(error), snapshots)
@@ -284,6 +294,25 @@ def read_sql(
         >>> sorted(mention.words), mention.clock
         (['count', 'from', 'logs', 'now', 'select', 'timestamp', 'where'], True)
     """
+    if not params and not tables and len(text) <= INLINE_TEXT_CHARS:
+        known = _read_alone(text, limit)
+        if not known.mention.clock:
+            return copy(known)  # for what is asked of it now
+    return _read(text, params, now_ns, limit, tables)
+
+
+@lru_cache(QUERY_DRAFTS)
+def _read_alone(text: str, limit: int | None) -> SqlQuery:
+    return _read(text, None, None, limit, None)
+
+
+def _read(
+    text: str,
+    params: Params | None,
+    now_ns: int | None,
+    limit: int | None,
+    tables: Mapping[str, Any] | None,
+) -> SqlQuery:
     refuse_deep(text)
     short = without_long_lists(text)
     text = short.text
