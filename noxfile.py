@@ -97,9 +97,23 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into `site/`; any broken link or reference fails."""
+    """Build the site into `site/`, with its notebooks; a broken link, a failing cell fails."""
     install(session, "docs")
-    # The theme advertises its successor on every build; the variable is its own off switch.
+    session.install("-e.[notebook]")
+    build_site(session)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Build the site, look at it in a headless browser and write docs/pictures; needs Chromium."""
+    install(session, "pictures")
+    session.install("-e.[notebook]")
+    build_site(session)
+    session.run("python", "docs_build/pictures.py")
+
+
+def build_site(session: nox.Session) -> None:
+    """MkDocs; its theme advertises its successor on every build, unless told not to."""
     session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
 
 

@@ -311,9 +311,10 @@ class Asking(Closable):
         """The columns of a table: those that it always has, then attributes.
 
         Returns:
-            `column`; `key`, the attribute as it was sent; `of`, which is `resource`, `scope` or
-            `record` of attributes; `type`, under which it is read; `types` that segments have;
-            `segments` that have it; `nulls`, rows in which it is NULL; `examples`, some values.
+            `column`; `type`, under which it is read; `nulls`, rows in which it is NULL; `examples`,
+            some of its values as text, where the catalog knows any; `key`, the attribute as it was
+            sent; `of`, which is `resource`, `scope` or `record` of attributes; `types` that
+            segments have; `segments` that have it.
 
         Raises:
             ConfigurationError: There is no such table.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import struct
 import tomllib
 import types
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 import lakerunner
+from docs_build.site import changes
 from lakerunner import limits
 from lakerunner.cli.app import app
 from lakerunner.errors import ErrorCode
@@ -201,3 +203,25 @@ def test_each_rule_on_deletion_names_tests_that_are_there() -> None:
     there = {name for place in places for name in re.findall(r"def (test_\w+)", place.read_text())}
     assert named
     assert not named - there
+
+
+def test_changes_are_listed_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "index.md").write_text("# Changes\n")
+    (tmp_path / "b.added.md").write_text("Words are\nfound.\n")
+    (tmp_path / "a.added.md").write_text("A bucket.\n")
+    (tmp_path / "c.fixed.md").write_text("No loss.\n")
+    listed = changes(tmp_path)
+    assert listed == "\n## Added\n\n- A bucket.\n- Words are found.\n\n## Fixed\n\n- No loss.\n"
+
+
+def test_pictures_are_shown_and_of_a_sensible_size() -> None:
+    pages = "".join(page.read_text() for page in PAGES)
+    pictures = sorted((DOCS / "pictures").glob("*.png"))
+    assert len(pictures) >= 6
+    for path in pictures:
+        data = path.read_bytes()
+        width, height = struct.unpack(">II", data[16:24])
+        assert data[1:4] == b"PNG"
+        assert max(width, height) <= 1280, path
+        assert len(data) <= 200_000, path
+        assert f"pictures/{path.name}" in pages

@@ -14,7 +14,7 @@ from lakerunner.model.signal import Signal
 if TYPE_CHECKING:
     import pytest
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "guides" / "notebook.ipynb"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "notebooks" / "bucket-to-plot.ipynb"
 LINES = 10
 """Lines of code that may lie between the bucket and the plot."""
 
@@ -34,7 +34,8 @@ def test_the_notebook_goes_from_a_bucket_to_a_plot(
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     shown = [dict(output.data) for cell in cells for output in cell.outputs if "data" in output]
     plots = [one for one in shown if "vegaEmbed" in str(one)]
-    assert len(plots) == 1
+    assert len(plots) == 2
+    assert any('"rect"' in str(one) for one in plots)  # the heat map
     tables = [one["text/html"] for one in shown if "text/html" in one]
     assert any("checkout" in one and "<small>" in one for one in tables)
     assert any("background:" in one for one in tables)  # the waterfall

@@ -52,6 +52,8 @@ def _said(value: object) -> str:
             text = f"{value:,}"
         case float():
             text = f"{value:,.3f}"
+        case dict():
+            text = ", ".join(f"{name}: {_said(one)}" for name, one in value.items())
         case tuple() | list():
             more = f", … ({len(value):,} in all)" if len(value) > _ITEMS else ""
             text = ", ".join(map(str, value[:_ITEMS])) + more

@@ -42,9 +42,9 @@ _TABLES_SCHEMA = pa.schema(
 )
 _COLUMNS_SCHEMA = pa.schema(
     [
-        *(("column", pa.string()), ("key", pa.string()), ("of", pa.string())),
-        *(("type", pa.string()), ("types", pa.list_(pa.string())), ("segments", pa.int64())),
-        *(("nulls", pa.int64()), ("examples", pa.list_(pa.string()))),
+        *(("column", pa.string()), ("type", pa.string()), ("nulls", pa.int64())),
+        *(("examples", pa.list_(pa.string())), ("key", pa.string()), ("of", pa.string())),
+        *(("types", pa.list_(pa.string())), ("segments", pa.int64())),
     ]
 )
 
@@ -82,10 +82,10 @@ class Discovery(NamedTuple):
         """The columns of a table, those first that every table of its kind has.
 
         Returns:
-            `column`; `key`, the attribute as it was sent; `of`, which is `resource`, `scope` or
-            `record` of attributes; `type`, under which it is read; `types` that segments have;
-            `segments` that have it; `nulls`, rows in which it is NULL (NULL itself in a table of
-            more than 2,000 segments); `examples`, some of its values as text.
+            `column`; `type`, under which it is read; `nulls`, rows in which it is NULL (NULL itself
+            in a table of more than 2,000 segments); `examples`, some of its values as text, where
+            the catalog knows any; `key`, the attribute as it was sent; `of`, which is `resource`,
+            `scope` or `record` of attributes; `types` that segments have; `segments` that have it.
         """
         spec, found = table_spec(table), self._snapshot(table)
         keys = self._keys(spec.name, found)
@@ -104,7 +104,7 @@ class Discovery(NamedTuple):
             added = seen_columns.get(name, _Added())
             nulls = None if found.segments > _LOOKED_AT else found.rows - added.filled
             of = _of(name) if key else None
-            rows.append((name, key, of, kind, types, count, nulls, list(added.examples)))
+            rows.append((name, kind, nulls, list(added.examples), key, of, types, count))
         return _listed(rows, _COLUMNS_SCHEMA)
 
     def _added_up(self, table: str, found: Snapshot) -> dict[str, _Added]:

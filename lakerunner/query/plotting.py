@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import ConfigurationError, MissingExtraError, did_you_mean
+from lakerunner.model.times import isoformat
 from lakerunner.printable import printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,16 @@ _POINTS = 4_900
 
 _X, _Y, _NAME = "x", "y", "series"
 
+_COLOURS = {
+    **dict.fromkeys(("TRACE", "DEBUG"), "#9aa5b1"),
+    **dict.fromkeys(("INFO", "NOTICE"), "#4c78a8"),
+    **dict.fromkeys(("WARN", "WARNING"), "#f2a33c"),
+    **dict.fromkeys(("ERROR", "FATAL"), "#d64550"),
+}
+"""Of levels, which mean the same in every picture."""
+
+_DAY_MS = 86_400_000
+
 
 class Picture(NamedTuple):
     """What is drawn.
@@ -30,21 +41,23 @@ class Picture(NamedTuple):
         x: What `x` is called.
         y: What `y` is called.
         note: What is left out.
+        up: Of a heat map, what `series` is called: it runs upwards, and `y` is a colour.
     """
 
     rows: pa.Table
     x: str
     y: str
     note: str
+    up: str = ""
 
 
 def draw(table: pa.Table, *, x: str | None = None, y: str | None = None) -> alt.Chart:
-    """Draw an answer: lines over time where there is a time, else bars.
+    """Draw an answer: lines over time where there is a time, else bars or a heat map.
 
     Args:
         table: The rows.
         x: The column along which it is drawn; see `picture_of`.
-        y: The column that is drawn.
+        y: The column that is drawn; of texts, those that run upwards in a heat map.
 
     Raises:
         MissingExtraError: Altair is not installed.
@@ -57,22 +70,62 @@ def draw(table: pa.Table, *, x: str | None = None, y: str | None = None) -> alt.
             "plot() needs Altair: pip install 'lakerunner[notebook]'", missing="altair"
         ) from error
     picture = picture_of(table, x=x, y=y)
+    chart = alt.Chart(picture.rows, title=alt.Title("", subtitle=picture.note))
+    drawn: alt.Chart = (_heat_map if picture.up else _lines_or_bars)(alt, chart, picture)
+    return drawn
+
+
+def _lines_or_bars(alt: Any, chart: Any, picture: Picture) -> Any:
     over_time = pa.types.is_timestamp(picture.rows.schema.field(_X).type)
     several = pc.count_distinct(picture.rows[_NAME]).as_py() > 1
-    chart = alt.Chart(picture.rows, title=alt.Title("", subtitle=picture.note))
     marked = chart.mark_line(interpolate="linear") if over_time else chart.mark_bar()
     horizontal = (
-        alt.X(f"{_X}:T", title=picture.x, scale=alt.Scale(type="utc"))
-        if over_time
-        else alt.X(f"{_X}:N", title=picture.x, sort=None)
+        _time_axis(alt, picture) if over_time else alt.X(f"{_X}:N", title=picture.x, sort=None)
     )
-    drawn: alt.Chart = marked.encode(
+    return marked.encode(
         horizontal,
         alt.Y(f"{_Y}:Q", title=picture.y),
-        color=alt.Color(f"{_NAME}:N", title=None) if several else alt.value("#4c78a8"),
+        color=_colours(alt, picture) if several else alt.value("#4c78a8"),
         tooltip=[_NAME, _X, _Y],
     ).properties(width=640, height=280)
-    return drawn
+
+
+def _time_axis(alt: Any, picture: Picture) -> Any:
+    """Hours of 24 and the day where all is of one: the axes of Vega have hours of 12, and none."""
+    bounds = pc.min_max(picture.rows[_X].cast(pa.int64())).as_py()
+    first, last = bounds["min"] or 0, bounds["max"] or 0
+    title = f"{picture.x} (UTC)"
+    shown = "%H:%M:%S" if last - first < _DAY_MS // 72 else "%H:%M"
+    if first // _DAY_MS == last // _DAY_MS:
+        title = f"{picture.x}, {isoformat(first * 1_000_000)[:10]} (UTC)"
+    elif last - first > 2 * _DAY_MS:
+        shown = "%Y-%m-%d"
+    axis = alt.Axis(format=shown, labelOverlap=True, labelSeparation=8)
+    return alt.X(f"{_X}:T", title=title, scale=alt.Scale(type="utc"), axis=axis)
+
+
+def _colours(alt: Any, picture: Picture) -> Any:
+    names = sorted(picture.rows[_NAME].unique().to_pylist())
+    if not _COLOURS.keys() >= {*names}:
+        return alt.Color(f"{_NAME}:N", title=None)
+    names.sort(key=[*_COLOURS].index)
+    scale = alt.Scale(domain=names, range=[_COLOURS[name] for name in names])
+    return alt.Color(f"{_NAME}:N", title=None, scale=scale)
+
+
+def _heat_map(alt: Any, chart: Any, picture: Picture) -> Any:
+    over_time = pa.types.is_timestamp(picture.rows.schema.field(_X).type)
+    unit = {"timeUnit": "utcyearmonthdatehoursminutesseconds"} if over_time else {"sort": None}
+    return (
+        chart.mark_rect()
+        .encode(
+            alt.X(f"{_X}:O", title=picture.x, **unit),
+            alt.Y(f"{_NAME}:N", title=picture.up),
+            alt.Color(f"{_Y}:Q", title=picture.y),
+            tooltip=[_NAME, _X, _Y],
+        )
+        .properties(width=640, height=alt.Step(24))
+    )
 
 
 def picture_of(table: pa.Table, *, x: str | None = None, y: str | None = None) -> Picture:
@@ -80,13 +133,15 @@ def picture_of(table: pa.Table, *, x: str | None = None, y: str | None = None) -
 
     Along runs the first column of times, or else the first of text. Drawn are the first column of
     numbers and, where no column of text tells series apart, all others beside it. The texts of a
-    row name its series. Twenty series are drawn at most, those with the largest values, and of very
-    many rows every so many.
+    row name its series. Where there is no time, and more than one column of text, the texts make a
+    heat map, in which the first runs along and the others upwards; so does `y` if it is a column of
+    text, over times as well. Twenty series are drawn at most, those with the largest values, and of
+    very many rows every so many.
 
     Args:
         table: The rows.
         x: The column along which it is drawn.
-        y: The column of numbers that is drawn.
+        y: The column of numbers that is drawn, or of texts that run upwards.
 
     Raises:
         ConfigurationError: There are no numbers, nothing along which they could be drawn, or no
@@ -97,12 +152,15 @@ def picture_of(table: pa.Table, *, x: str | None = None, y: str | None = None) -
             hint = did_you_mean(name, table.schema.names)
             raise ConfigurationError(f"plot: there is no column '{name}'{hint}", setting=name)
     along = x or _first(table, pa.types.is_timestamp) or _first(table, pa.types.is_string)
-    numbers = [one for one in _numeric(table) if one != along] if y is None else [y]
+    upwards = y is not None and pa.types.is_string(table.schema.field(y).type)
+    numbers = [one for one in _numeric(table) if one != along] if y is None or upwards else [y]
     if along is None or not numbers or y == along:
         raise ConfigurationError(
             "plot needs a column of numbers, and one of times or texts along which they are drawn"
         )
     texts = [one.name for one in table.schema if pa.types.is_string(one.type) and one.name != along]
+    if upwards:
+        texts = [one for one in texts if one == y]
     drawn = numbers[:1] if texts else numbers
     label = _names(table, texts)
     is_text = pa.types.is_string(table.schema.field(along).type)
@@ -114,7 +172,8 @@ def picture_of(table: pa.Table, *, x: str | None = None, y: str | None = None) -
     rows = pa.concat_tables(parts)
     rows = rows.filter(pc.and_(pc.is_finite(rows[_Y]), rows[_X].is_valid()))
     rows, note = _bounded(rows)
-    return Picture(rows, along, drawn[0] if len(drawn) == 1 else "value", note)
+    up = " ".join(texts) if upwards or (is_text and texts and y is None) else ""
+    return Picture(rows, along, drawn[0] if len(drawn) == 1 else "value", note, up)
 
 
 def _bounded(rows: pa.Table) -> tuple[pa.Table, str]:

@@ -297,11 +297,14 @@ class Result:
         """The answer as a picture, which a notebook shows: an Altair chart to go on with.
 
         Lines over time where there is a column of times, one for each series that the texts of a
-        row tell apart; otherwise bars. See `lakerunner.query.plotting.picture_of`.
+        row tell apart; otherwise bars, and a heat map where two columns of texts have a number. See
+        `lakerunner.query.plotting.picture_of`. `.save("rows.png")` of what is returned writes it to
+        a file, without a browser.
 
         Args:
             x: The column along which it is drawn; chosen if not given.
-            y: The column of numbers that is drawn; chosen if not given.
+            y: The column of numbers that is drawn, chosen if not given; or one of texts, which then
+                run upwards in a heat map.
 
         Raises:
             MissingExtraError: Altair is not installed.

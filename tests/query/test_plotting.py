@@ -45,6 +45,21 @@ def test_without_times_there_are_bars() -> None:
     assert picture.rows["x"].to_pylist() == ["INFO", "\\x1b[31m"]
 
 
+def test_texts_along_and_upwards_make_a_heat_map(tmp_path: Path) -> None:
+    table = pa.table({"job": ["a", "b"], "level": ["INFO", None], "t": TIMES[:2], "n": [7, 5]})
+    picture = picture_of(table.drop(["t"]))
+    assert (picture.x, picture.y, picture.up) == ("job", "n", "level")
+    assert picture.rows["series"].to_pylist() == ["INFO", ""]
+    over_time = picture_of(table, y="job")
+    assert (over_time.x, over_time.y, over_time.up) == ("t", "n", "job")
+    assert picture_of(table).up == ""  # lines, where there is a time
+    for shown in (table.drop(["t"]), table):
+        chart = TableResult(shown, QueryStats()).plot(y="level")
+        assert chart.to_dict()["mark"]["type"] == "rect"
+        chart.save(str(tmp_path / "heat.png"))
+        assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_what_is_too_much_to_see_is_left_out_and_said() -> None:
     series = [f"s{n:03d}" for n in range(50) for _ in range(200)]
     times = pa.array([at for _ in range(50) for at in range(200)], pa.timestamp("s", "UTC"))
