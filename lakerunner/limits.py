@@ -102,6 +102,10 @@ for a dozen columns."""
 FILTER_CACHE_BYTES: Final = 128 * MIB
 """Bytes of token filters that a query engine keeps between queries."""
 
+STREAM_CACHE_BYTES: Final = 128 * MIB
+"""Bytes of names and labels of series that a query engine keeps between PromQL queries, and not
+more than a quarter of `query_memory_bytes`: about 150 for each series of a selector."""
+
 FILTER_RANGES: Final = 16
 """Ranges of rows that a query is told to look at, where token filters leave only parts of segments.
 Each is compared with every row of the pages that are read."""

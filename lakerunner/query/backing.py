@@ -6,8 +6,9 @@ import shutil
 import tempfile
 import threading
 import weakref
+from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lakerunner.compute.native_stores import SharedCopies
 from lakerunner.compute.segment_files import SegmentFiles
@@ -16,13 +17,64 @@ from lakerunner.compute.turns import Allowance, Turns
 from lakerunner.compute.worker import WorkerPool, WorkerSession
 from lakerunner.compute.worker.messages import WorkerSettings
 from lakerunner.errors import ConfigurationError
-from lakerunner.limits import WORKER_NICE, WORKER_SPARE_BYTES
+from lakerunner.limits import STREAM_CACHE_BYTES, WORKER_NICE, WORKER_SPARE_BYTES
 from lakerunner.query.drafts import Drafts
 from lakerunner.query.token_filters import FilterReader
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from lakerunner.model.config import Config
     from lakerunner.store.base import ObjectStore
+
+_Value = TypeVar("_Value")
+
+
+class Recent(Generic[_Value]):
+    """Values that were used most recently. May be used from several threads at once.
+
+    Args:
+        bound_bytes: Memory that they may take together.
+
+    Example:
+        >>> kept = Recent[str](10)
+        >>> kept.put("a", "first", 6)
+        >>> kept.put("b", "second", 6)
+        >>> kept.get("a"), kept.get("b")
+        (None, 'second')
+    """
+
+    def __init__(self, bound_bytes: int) -> None:
+        self._bound = bound_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[_Value, int]] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: Hashable) -> _Value | None:
+        """A value that was put; None if it is not there any more."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None
+            self._kept.move_to_end(key)
+            return found[0]
+
+    def put(self, key: Hashable, value: _Value, size: int) -> None:
+        """Keep a value of some bytes, instead of others that were not used for longer."""
+        with self._lock:
+            self._drop(key)
+            self._kept[key] = value, size
+            self._size += size
+            while self._size > self._bound:
+                self._drop(next(iter(self._kept)))
+
+    def drop(self, key: Hashable) -> None:
+        """Forget a value."""
+        with self._lock:
+            self._drop(key)
+
+    def _drop(self, key: Hashable) -> None:
+        self._size -= self._kept.pop(key, (None, 0))[1]
 
 
 class Backing:
@@ -39,6 +91,7 @@ class Backing:
     Attributes:
         filters: Reads token filters.
         drafts: Of queries of the session in this process.
+        streams: What PromQL knows of streams of metrics.
     """
 
     def __init__(self, store: ObjectStore, config: Config) -> None:
@@ -46,6 +99,7 @@ class Backing:
         self._config = config
         self.filters = FilterReader(store)
         self.drafts = Drafts()
+        self.streams: Recent[Any] = Recent(min(STREAM_CACHE_BYTES, config.query_memory_bytes // 4))
         self._lock = threading.RLock()
         self._session: Session | None = None
         self._files: SegmentFiles | None = None

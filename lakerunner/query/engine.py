@@ -347,9 +347,10 @@ class QueryEngine:
     def _metrics(self, timeout: float | None = None, text: str = "") -> Reader:
         return reader_of(
             *(self._catalog, self._organization, self._config),
-            lambda query, states: self.run(read_sql(query), timeout=timeout, states=states),
-            lambda query, states: self._explain(read_sql(query), states=states),
+            lambda query, states: self.run(query, timeout=timeout, states=states),
+            lambda query, states: self._explain(query, states=states),
             self._backing.allowance(self._organization, timeout, text),
+            self._backing.streams,
         )
 
     def explain(

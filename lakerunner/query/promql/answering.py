@@ -306,8 +306,8 @@ def describe_metrics(reader: Reader, span: TimeRange) -> TableResult:
     """
     started = time.perf_counter()
     columns = ("metric_name", "metric_type", "unit", "description", "temporality", "is_monotonic")
-    result = reader.ask(f"SELECT DISTINCT {', '.join(columns)} FROM metrics WHERE {within(span)}")  # noqa: S608 - names
-    found = result.to_arrow()
+    text = f"SELECT DISTINCT {', '.join(columns)} FROM metrics WHERE {within(span)}"  # noqa: S608 - names
+    found, result = reader.read(text)
     names = [
         metric_name(Stream(row[0] or "", row[1] or "", row[2] or "", monotonic=bool(row[3])))
         for row in zip(
@@ -343,7 +343,7 @@ def find_series(
     until_ms = min(-(-span.end_ns // _NS_PER_MS), _FAR_MS) - 1
     wanted = [Read(_matchers_of(text), after_ms, until_ms) for text in texts]
     wanted = wanted or [Read((), after_ms, until_ms)]
-    metrics = Metrics(reader, wanted)
+    metrics = Metrics(reader, wanted, listed=True)
     found = [metrics.labels(read, bounds=bounds) for read in wanted]
     labels = found[0]
     for other in found[1:]:
@@ -370,7 +370,7 @@ def find_exemplars(text: str, span: TimeRange, reader: Reader) -> TableResult:
     until_ms = min(-(-span.end_ns // _NS_PER_MS), _FAR_MS) - 1
     several = dict.fromkeys(one.matchers for one in selectors(parse(text)))
     wanted = [Read(matchers, after_ms, until_ms, latest=True) for matchers in several]
-    metrics = Metrics(reader, wanted)
+    metrics = Metrics(reader, wanted, listed=True)
     labels, parts = Labels(0), [pa.table({"exemplars": pa.array([], EXEMPLAR_TYPE)})]
     for read in wanted:
         found = metrics.exemplars(read)

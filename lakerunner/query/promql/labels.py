@@ -64,6 +64,9 @@ class Labels:
         self.columns = {
             name: column for name, column in (columns or {}).items() if column.codes.any()
         }
+        # They are asked for again and again, and for the labels that queries keep, by each query.
+        self._groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._order: NDArray[np.int64] | None = None
 
     @classmethod
     def from_texts(cls, size: int, texts: Mapping[str, pa.Array]) -> Labels:
@@ -122,8 +125,13 @@ class Labels:
 
         Returns:
             The group of each series, numbered in order of first appearance; and the first series of
-            each group.
+            each group. Both are to be read only.
         """
+        if self._groups is None:
+            self._groups = self._grouped()
+        return self._groups
+
+    def _grouped(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         key = np.zeros(self.size, dtype=np.int64)
         width = 1
         for name in sorted(self.columns):
@@ -141,7 +149,15 @@ class Labels:
         return rank[group], first[order].astype(np.int64)
 
     def order(self) -> NDArray[np.int64]:
-        """The series sorted as Prometheus sorts label sets: by name, then value, label by label."""
+        """The series sorted as Prometheus sorts label sets: by name, then value, label by label.
+
+        To be read only.
+        """
+        if self._order is None:
+            self._order = self._sorted()
+        return self._order
+
+    def _sorted(self) -> NDArray[np.int64]:
         names = sorted(self.columns, key=str.encode)
         keys: list[NDArray[np.int64]] = []
         rest = np.zeros(self.size, dtype=bool)

@@ -336,6 +336,11 @@ def is_one_of(column: str, values: Sequence[str]) -> str:
     return f"{column} IN ({', '.join(map(literal, values))})"
 
 
+def one_of_series(ids: Iterable[int]) -> str:
+    """That a point is one of some series."""
+    return f"series_id IN ({', '.join(map(str, ids))})"
+
+
 def quoted(column: str) -> str:
     """A column's name as SQL writes it."""
     return '"' + column.replace('"', '""') + '"'

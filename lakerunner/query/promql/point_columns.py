@@ -53,6 +53,27 @@ class Points(NamedTuple):
         """int64: how long each run is."""
         return np.diff(np.append(self.starts, self.table.num_rows))
 
+    @classmethod
+    def concat(cls, parts: Sequence[Points]) -> Points:
+        """The runs of several, one after the other; there is at least one."""
+        sizes = np.cumsum([0, *(one.table.num_rows for one in parts)])
+        starts = [one.starts + size for one, size in zip(parts, sizes, strict=False)]
+        whole = pa.concat_tables([one.table for one in parts])
+        return cls(whole, np.concatenate(starts), np.concatenate([one.stream for one in parts]))
+
+    def latest(self) -> Points:
+        """The last point of each run; all points where the times of one do not ascend.
+
+        Points of one millisecond stay, for the largest of them counts.
+        """
+        time = milliseconds(self.table["timestamp"])
+        turns = time[1:] <= time[:-1]
+        turns[self.starts[1:] - 1] = False
+        if turns.any():
+            return self
+        last = self.starts + self.lengths - 1
+        return Points(self.table.take(pa.array(last)), np.arange(len(last)), self.stream)
+
     def where(self, runs: NDArray[np.bool_]) -> Points:
         """Some of the runs."""
         if runs.all():
@@ -163,3 +184,9 @@ def milliseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
     array = one_chunk(column).cast(pa.int64())
     result: NDArray[np.int64] = numbers(array, np.int64) // _NS_PER_MS
     return result
+
+
+def latest_rows(points: pa.Table) -> pa.Table:
+    """The points of a table that `Points.latest` leaves."""
+    starts = run_starts(np.asarray(points["series_id"]))
+    return Points(points, starts, starts).latest().table

@@ -31,6 +31,7 @@ HINT_SHIFT = 8
 """Where in `flags` the `Hint` of a native histogram lies that came from Prometheus: two bits."""
 
 _HINT_MASK = 3
+_KEY_BITS = 62
 
 NUMBER_COLUMNS = ("series_id", "timestamp", "start_timestamp", "value", "flags")
 """What is read of points that are numbers."""
@@ -173,10 +174,11 @@ def _merged(
         begin, end = end, end + len(chunk)
         time[begin:end] = milliseconds(chunk)
     starts, lengths = points.starts, points.lengths
-    turns = np.flatnonzero(time[1:] <= time[:-1])
-    if not np.isin(turns + 1, starts, assume_unique=True).all():
+    turns = time[1:] <= time[:-1]
+    turns[starts[1:] - 1] = False
+    if turns.any():
         return None
-    order = np.lexsort((time[starts], series))
+    order = _order_of_runs(series, time[starts])
     its, begins, ends = series[order], time[starts[order]], time[(starts + lengths - 1)[order]]
     if not ((its[1:] > its[:-1]) | (begins[1:] > ends[:-1])).all():
         return None
@@ -200,6 +202,16 @@ def _merged(
         Histograms.empty(),
         delta,
     )
+
+
+def _order_of_runs(series: NDArray[np.int64], begin: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which run comes first in order of series and time, and so on."""
+    base = int(begin.min(initial=0))
+    bits = (int(begin.max(initial=0)) - base).bit_length()
+    if bits + int(series.max(initial=0)).bit_length() > _KEY_BITS:
+        return np.lexsort((begin, series))
+    # What is in order for the most part is put in order faster by one key.
+    return np.argsort(series << bits | (begin - base), stable=True)
 
 
 def _without_values(table: pa.Table, series: NDArray[np.int64]) -> tuple[_Cells, NDArray[np.int64]]:
@@ -278,7 +290,7 @@ def _order(series: NDArray[np.int64], time: NDArray[np.int64]) -> NDArray[np.int
     if (series[starts][1:] > series[starts][:-1]).all():
         return None
     ends = np.append(starts[1:], len(series))
-    runs = np.lexsort((time[starts], series[starts]))
+    runs = _order_of_runs(series[starts], time[starts])
     its, begin, end = series[starts[runs]], time[starts[runs]], time[ends[runs] - 1]
     if ((its[1:] > its[:-1]) | (begin[1:] > end[:-1])).all():
         return expand(starts[runs], (ends - starts)[runs])

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lakerunner.errors import QueryLimitError
 from lakerunner.query.promql.grid import DEFAULT_LOOKBACK_MS, Read
 from lakerunner.query.promql.labels import Labels
-from lakerunner.query.promql.otlp import conditions, quoted, span_of, within
-from lakerunner.query.promql.point_columns import Points, milliseconds, run_starts
+from lakerunner.query.promql.otlp import conditions, one_of_series, quoted, span_of, within
+from lakerunner.query.promql.point_columns import Points, latest_rows
 from lakerunner.query.promql.points import (
     COLUMNS_OF,
     NUMBER_COLUMNS,
@@ -20,19 +19,28 @@ from lakerunner.query.promql.points import (
     cut,
     to_samples,
 )
-from lakerunner.query.promql.streams import IDENTITY, Selected, select_streams
-from lakerunner.query.promql.summed import BUCKET_COLUMNS, Summed, bucket_runs, sample_runs
+from lakerunner.query.promql.streams import (
+    IDENTITY,
+    POINTS,
+    Selected,
+    Streams,
+    spans_of,
+    stream_starts,
+)
+from lakerunner.query.promql.summed import BUCKET_COLUMNS, Summed, read_sums
 from lakerunner.schema.arrays import list_lengths
 from lakerunner.schema.tables import EXEMPLAR_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from lakerunner.model.segment import Segment
+    from lakerunner.model.times import TimeRange
+    from lakerunner.query.promql.otlp import Known
     from lakerunner.query.promql.series import Samples
     from lakerunner.query.promql.source import Reader
-    from lakerunner.query.promql.summed import Runs
     from lakerunner.query.promql.syntax import Matcher
     from lakerunner.query.result import Result
 
@@ -49,12 +57,6 @@ BYTES_PER_CELL = 64
 
 _BYTES_PER_RUN = 256
 """About what a bucket takes while it becomes a run, or two."""
-
-_NS_PER_MS = 1_000_000
-_ROWS_AT_ONCE = 1 << 16
-
-_POINTS = "points of it"
-"""What the number of points of a series is called where series are listed: like no column."""
 
 
 class Piece(NamedTuple):
@@ -83,7 +85,7 @@ class _Stream(NamedTuple):
     ids: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
     points: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
     selected: tuple[Selected, ...] = ()
-    numbers: pa.Table | None = None
+    numbers: Points | None = None
 
     def bytes(self) -> NDArray[np.int64]:
         """int64, one a stream: memory that its samples take."""
@@ -94,19 +96,58 @@ class _Stream(NamedTuple):
         return result
 
 
+class _Asked(NamedTuple):
+    """What is asked of the lake for a selector.
+
+    Attributes:
+        read: The selector.
+        span: Its time range.
+        segments: Those that may have rows of it.
+        known: What the catalog tells of it.
+    """
+
+    read: Read
+    span: TimeRange
+    segments: Sequence[Segment]
+    known: Known
+
+    @property
+    def columns(self) -> list[str]:
+        """What describes its streams."""
+        return ["series_id", *IDENTITY, *map(quoted, sorted(self.known.keys))]
+
+    @property
+    def where(self) -> list[str]:
+        """Conditions on its rows."""
+        return [within(self.span), *self.known.where]
+
+    def stream(
+        self,
+        streams: Streams,
+        points: NDArray[np.int64],
+        selected: tuple[Selected, ...],
+        numbers: Points | None = None,
+    ) -> _Stream:
+        """What it reads, given its streams."""
+        where = tuple(self.known.where)
+        return _Stream(self.read, where, streams.delta, streams.ids, points, selected, numbers)
+
+
 class Metrics:
     """Reads samples from the metrics of a lake.
 
     Args:
         reader: Of the lake.
         wanted: What the expression reads, over all of its time.
+        listed: Only which series there are is asked for, and no samples.
 
     Attributes:
         results: The queries that were asked.
     """
 
-    def __init__(self, reader: Reader, wanted: Sequence[Read]) -> None:
+    def __init__(self, reader: Reader, wanted: Sequence[Read], *, listed: bool = False) -> None:
         self._reader = reader
+        self._only_listed = listed
         self.results: list[Result] = []
         self._streams: dict[tuple[Matcher, ...], _Stream] = {}
         self._summed: dict[tuple[Matcher, ...], Summed] = {}
@@ -142,6 +183,8 @@ class Metrics:
         if not len(stream.ids):
             return []
         taken = stream.bytes() * _share(read, stream.read)
+        if taken.sum() < self._reader.memory_bytes:
+            return [Piece(int(stream.ids.min()), int(stream.ids.max()))]
         order = np.argsort(stream.ids, kind="stable")
         ids = stream.ids[order]
         number = np.cumsum(taken[order]) // self._reader.memory_bytes
@@ -264,29 +307,86 @@ class Metrics:
 
     def _find(self, read: Read) -> _Stream:
         span = span_of(read.after_ms, read.until_ms)
-        resource = self._reader.resource
         segments = self._reader.segments(span)
-        known = conditions(read, segments, resource=resource)
+        known = conditions(read, segments, resource=self._reader.resource)
         if known is None:
             return _Stream(read)
-        columns = ["series_id", *IDENTITY, *map(quoted, sorted(known.keys))]
-        where = [within(span), *known.where]
-        rows = sum(one.rows for one in segments)
-        numbers = None
-        if known.narrow and rows * _BYTES_PER_POINT["value"] <= self._reader.memory_bytes:
+        asked = _Asked(read, span, segments, known)
+        rows, kept = sum(one.rows for one in segments), self._reader.kept
+        if self._only_listed or rows * _BYTES_PER_POINT["value"] > self._reader.memory_bytes:
+            return self._described(asked)
+        place = kept.place(read.matchers, known)
+        streams = kept.recent.get(place)
+        unread = segments if streams is None else streams.unread(segments, span)
+        if streams is None or 2 * sum(one.rows for one in unread) > rows:
+            return self._described(asked, place)
+        if unread:
+            others = {one.id for one in segments} - {one.id for one in unread}
+            spans = spans_of(unread, span)
+            listed = self._list(asked, others)
+            resource = self._reader.resource
+            streams = streams.joined(listed, read.matchers, spans, resource=resource)
+            self._keep(place, streams)
+        return self._known(asked, streams) or self._described(asked, place)
+
+    def _described(self, asked: _Asked, place: Hashable | None = None) -> _Stream:
+        """Read which streams there are, and keep it under a name."""
+        read, measured = asked.read, None
+        if place is not None and asked.known.narrow:
             # All of it is likely to be wanted, and fits in memory: it is read at once.
-            streams, numbers = self._read_together(columns, where, latest=read.latest)
-            streams = _distinct(streams)
+            listed, measured = self._read_together(asked.columns, asked.where, latest=read.latest)
         else:
-            listed = f"SELECT {', '.join(columns)}, count(*) AS {quoted(_POINTS)}"
-            streams = self._ask(listed, where, f" GROUP BY {', '.join(columns)}")
-        # The last digit of a sum depends on the order of what is added up: always the same one.
-        streams = streams.take(pa.array(np.argsort(np.asarray(streams["series_id"]), stable=True)))
-        delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
-        selected = select_streams(streams, known.keys, read.matchers, resource=resource)
-        ids, points = np.asarray(streams["series_id"]), np.asarray(streams[_POINTS])
-        chosen = tuple(selected)
-        return _Stream(read, tuple(known.where), delta, ids, points, chosen, numbers)
+            listed = self._list(asked)
+        spans = spans_of(asked.segments, asked.span)
+        resource = self._reader.resource
+        streams = Streams.of(listed, asked.known.keys, read.matchers, spans, resource=resource)
+        if place is not None:
+            self._keep(place, streams)
+        numbers = None if measured is None else Points.of(measured, streams.ids)
+        return asked.stream(streams, streams.points, streams.selected, numbers)
+
+    def _keep(self, place: Hashable, streams: Streams) -> None:
+        recent = self._reader.kept.recent
+        if streams.lasting:
+            recent.put(place, streams, streams.bytes)
+        else:
+            recent.drop(place)
+
+    def _list(self, asked: _Asked, without: Iterable[str] = ()) -> pa.Table:
+        """The streams that there are, but for those of some segments."""
+        columns = ", ".join(asked.columns)
+        select = f"SELECT {columns}, count(*) AS {quoted(POINTS)}"
+        return self._ask(select, asked.where, f" GROUP BY {columns}", without=without)
+
+    def _known(self, asked: _Asked, streams: Streams) -> _Stream | None:
+        """Read the points of streams that are known; None if there are others."""
+        where = asked.where
+        counts = np.zeros(len(streams.ids), dtype=np.int64)
+        chosen = np.zeros(len(streams.ids), dtype=bool)
+        for one in streams.selected:
+            chosen[one.rows] = True
+        wanted = streams.ids[chosen]
+        if not len(wanted):
+            return asked.stream(streams, counts, ())
+        if len(wanted) <= _FEW_SERIES and not asked.known.narrow:
+            where.append(one_of_series(wanted.tolist()))
+        unknown = False
+        parts: list[Points] = []
+
+        def kept(part: pa.Table) -> pa.Table:
+            nonlocal unknown
+            points = Points.of(part.combine_chunks(), streams.ids)
+            ids = np.asarray(points.table["series_id"])[points.starts]
+            unknown |= not np.array_equal(streams.ids[points.stream], ids)
+            np.add.at(counts, points.stream, points.lengths)
+            parts.append(points.latest() if asked.read.latest else points)
+            return parts[-1].table
+
+        self._ask(f"SELECT {', '.join(NUMBER_COLUMNS)}", where, kept=kept)
+        if unknown:
+            return None
+        present = streams.present(counts > 0)
+        return asked.stream(streams, counts, present, Points.concat(parts))
 
     def _read_together(
         self,
@@ -301,11 +401,11 @@ class Metrics:
         streams: list[pa.Table] = []
 
         def kept(part: pa.Table) -> pa.Table:
-            starts = run_starts(np.asarray(part["series_id"]))
-            lengths = np.diff(np.append(starts, part.num_rows))
             described = part.drop_columns(list(measured[1:])).combine_chunks()
+            starts = stream_starts(described)
+            lengths = np.diff(np.append(starts, part.num_rows))
             described = described.take(pa.array(starts))
-            streams.append(described.append_column(_POINTS, pa.array(lengths)))
+            streams.append(described.append_column(POINTS, pa.array(lengths)))
             numbers = part.select(measured).combine_chunks()
             return latest_rows(numbers) if latest else numbers
 
@@ -340,52 +440,23 @@ class Metrics:
             numbers[table] = found[1]
         if not streams:
             return None
-        whole = _distinct(pa.concat_tables(streams, promote_options="default").combine_chunks())
-        return self._runs(read, whole, keys, numbers)
-
-    def _runs(
-        self,
-        read: Read,
-        streams: pa.Table,
-        keys: Mapping[str, str],
-        numbers: Mapping[str, pa.Table],
-    ) -> Summed | None:
+        whole = pa.concat_tables(streams, promote_options="default").combine_chunks()
         resource = self._reader.resource
-        selected = select_streams(streams, keys, read.matchers, resource=resource)
-        ids = np.asarray(streams["series_id"])
-        if [one.kind for one in selected] != ["value"] or len(np.unique(ids)) < len(ids):
-            return None
-        rows, labels = selected[0].rows, selected[0].labels
-        if len(labels.groups()[1]) < len(labels):
-            return None  # several series have these labels: which of their points counts?
-        place = np.full(len(ids), -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        parts: list[Runs] = []
-        for table, measured in numbers.items():
-            points = Points.of(measured, ids)
-            points = points.where(place[points.stream] >= 0)
-            series = np.repeat(place[points.stream], points.lengths)
-            make = bucket_runs if table == "metrics_rollup" else sample_runs
-            runs = make(points.table, series)
-            if runs is None:
-                return None
-            parts.append(runs)
-        delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
-        return Summed.of(parts, labels, delta[rows])
+        described = Streams.of(whole, keys, read.matchers, {}, resource=resource)
+        return read_sums(described, numbers)
 
     def _points(
         self, selected: Selected, stream: _Stream, read: Read, piece: Piece | None = None
     ) -> Samples:
         if stream.numbers is not None and not COLUMNS_OF[selected.kind]:
-            points = Points.of(stream.numbers, stream.ids)
-            return to_samples(points, selected, stream.delta, read.matchers)
+            return to_samples(stream.numbers, selected, stream.delta, read.matchers)
         # Whether a counter of a native histogram was reset is told by the sample before it.
         after_ms = read.after_ms - (DEFAULT_LOOKBACK_MS if selected.kind == "native" else 0)
         wanted = np.unique(stream.ids[selected.rows])
         columns = ", ".join((*NUMBER_COLUMNS, *COLUMNS_OF[selected.kind]))
         where = [within(span_of(after_ms, read.until_ms)), *stream.where]
         if len(wanted) <= _FEW_SERIES:
-            where.append(f"series_id IN ({', '.join(map(str, wanted.tolist()))})")
+            where.append(one_of_series(wanted.tolist()))
         elif piece is not None:
             where.append(f"series_id BETWEEN {piece.first} AND {piece.last}")
         kept = latest_rows if read.latest and selected.kind != "native" else None
@@ -401,71 +472,13 @@ class Metrics:
         *,
         kept: Callable[[pa.Table], pa.Table] | None = None,
         table: str = "metrics",
+        without: Iterable[str] = (),
     ) -> pa.Table:
         """Ask the lake, and keep of some rows after the others what `kept` makes of them."""
-        result = self._reader.ask(f"{select} FROM {table} WHERE {' AND '.join(where)}{grouped}")
-        parts: list[pa.Table] = []
-        taken = 0
-        for batches in _gathered(result):
-            part = pa.Table.from_batches(batches, result.schema)
-            part = part if kept is None else kept(part)
-            taken += part.nbytes
-            if taken > self._reader.memory_bytes:
-                raise QueryLimitError(
-                    f"a selector finds more than {self._reader.memory_bytes:,} bytes of series or "
-                    "points at once: ask for a shorter range or fewer series, or raise "
-                    "query_memory_bytes",
-                    limit="query_memory_bytes",
-                )
-            parts.append(part)
+        text = f"{select} FROM {table} WHERE {' AND '.join(where)}{grouped}"
+        found, result = self._reader.read(text, kept, without)
         self.results.append(result)
-        if parts:
-            return pa.concat_tables(parts)
-        nothing = result.schema.empty_table()
-        return nothing if kept is None else kept(nothing)
-
-
-def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """Batches, some at a time, so that what is done with them is done less often."""
-    pending: list[pa.RecordBatch] = []
-    for batch in batches:
-        pending.append(batch)
-        if sum(one.num_rows for one in pending) >= _ROWS_AT_ONCE:
-            yield pending
-            pending = []
-    if pending:
-        yield pending
-
-
-def latest_rows(points: pa.Table) -> pa.Table:
-    """The last point of each run of points of one series; all points where they are in no order.
-
-    Points of one millisecond stay, for the largest of them counts.
-    """
-    ids, time = np.asarray(points["series_id"]), milliseconds(points["timestamp"])
-    same = ids[1:] == ids[:-1]
-    if (same & (time[1:] <= time[:-1])).any():
-        return points
-    return points.take(pa.array(np.flatnonzero(np.append(~same, np.ones(len(ids[:1]), bool)))))
-
-
-def _distinct(streams: pa.Table) -> pa.Table:
-    """Streams of several runs of points as one each, with all their points.
-
-    An id tells all but whether points are what was added, and whether they may fall.
-    """
-    known, first, place = np.unique(
-        np.asarray(streams["series_id"]), return_index=True, return_inverse=True
-    )
-    for name in ("temporality", "is_monotonic"):
-        column = streams[name].combine_chunks()
-        if not column.equals(column.take(pa.array(first[place]))):
-            columns = [one for one in streams.schema.names if one != _POINTS]
-            found = streams.group_by(columns, use_threads=False).aggregate([(_POINTS, "sum")])
-            return found.rename_columns([*columns, _POINTS])
-    points = np.bincount(place, np.asarray(streams[_POINTS]), len(known)).astype(np.int64)
-    chosen = streams.take(pa.array(first)).drop_columns([_POINTS])
-    return chosen.append_column(_POINTS, pa.array(points))
+        return found
 
 
 def _share(part: Read, whole: Read) -> float:

@@ -6,14 +6,19 @@ import math
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
+import pyarrow as pa
+
 from lakerunner.catalog.change import pending_deletions
 from lakerunner.compute.turns import refuse_stopped
+from lakerunner.errors import QueryLimitError
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.rollup import choose_exact, tier_settings
 from lakerunner.query.promql.otlp import span_of, within
+from lakerunner.query.promql.streams import KeptStreams
+from lakerunner.query.sql.query import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.turns import Allowance
@@ -22,42 +27,92 @@ if TYPE_CHECKING:
     from lakerunner.model.deletion import Deletion
     from lakerunner.model.segment import Segment
     from lakerunner.policies.rollup import TierRange, TierSettings
+    from lakerunner.query.backing import Recent
     from lakerunner.query.explanation import Explanation
     from lakerunner.query.promql.grid import Read
+    from lakerunner.query.promql.streams import Streams
+    from lakerunner.query.query import Query
     from lakerunner.query.result import Result
 
 _NS_PER_MS = 1_000_000
+_ROWS_AT_ONCE = 1 << 16
 
 
 class Reader(NamedTuple):
     """What PromQL needs of a lake.
 
     Attributes:
-        ask: Answers a query in SQL; all of them of one state of the lake.
+        ask: Answers a query in SQL, without the rows of some segments, by their ids; all queries of
+            one state of the lake.
         segments: The segments of the metrics in that state that may hold rows of a time range.
         memory_bytes: About how much samples and steps may take up at once.
         tiers: What a selector may be read of instead of its points; None for nothing else.
         explain: Says how such a query would be answered.
         go_on: Raises an error if nobody waits for the answer any more, or its time is over.
+        kept: What is known of streams already.
         resource: Whether the attributes of resources are labels.
     """
 
-    ask: Callable[[str], Result]
+    ask: Callable[[str, Iterable[str]], Result]
     segments: Callable[[TimeRange], Sequence[Segment]]
     memory_bytes: int
     tiers: Callable[[Read], TierReading | None]
     explain: Callable[[str], Explanation]
     go_on: Callable[[], None]
+    kept: KeptStreams
     resource: bool = True
+
+    def read(
+        self,
+        text: str,
+        kept: Callable[[pa.Table], pa.Table] | None = None,
+        without: Iterable[str] = (),
+    ) -> tuple[pa.Table, Result]:
+        """Ask a query, and keep of some rows after the others what `kept` makes of them.
+
+        Raises:
+            QueryLimitError: That does not fit in memory.
+        """
+        result = self.ask(text, without)
+        parts: list[pa.Table] = []
+        taken = 0
+        for batches in _gathered(result):
+            part = pa.Table.from_batches(batches, result.schema)
+            part = part if kept is None else kept(part)
+            taken += part.nbytes
+            if taken > self.memory_bytes:
+                raise QueryLimitError(
+                    f"a selector finds more than {self.memory_bytes:,} bytes of series or points "
+                    "at once: ask for a shorter range or fewer series, or raise query_memory_bytes",
+                    limit="query_memory_bytes",
+                )
+            parts.append(part)
+        if parts:
+            return pa.concat_tables(parts), result
+        nothing = result.schema.empty_table()
+        return nothing if kept is None else kept(nothing), result
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Batches, some at a time, so that what is done with them is done less often."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        pending.append(batch)
+        if sum(one.num_rows for one in pending) >= _ROWS_AT_ONCE:
+            yield pending
+            pending = []
+    if pending:
+        yield pending
 
 
 def reader_of(
     catalog: Catalog,
     organization: str,
     config: Config,
-    ask: Callable[[str, Mapping[str, Snapshot]], Result],
-    explain: Callable[[str, Mapping[str, Snapshot]], Explanation],
+    run: Callable[[Query, Mapping[str, Snapshot]], Result],
+    explain: Callable[[Query, Mapping[str, Snapshot]], Explanation],
     allowance: Allowance,
+    streams: Recent[Streams],
 ) -> Reader:
     """What PromQL reads of the metrics of an organization, in one state of them.
 
@@ -65,9 +120,10 @@ def reader_of(
         catalog: Which segments there are.
         organization: Whose metrics.
         config: Settings.
-        ask: Answers a query in SQL in a state of the tables.
+        run: Answers a query in a state of the tables.
         explain: Says how it would be answered.
         allowance: What all of it may take.
+        streams: What queries of the lake know of streams.
     """
     until = monotonic() + (allowance.left() or math.inf)
     states: dict[str, Snapshot] = {}
@@ -93,19 +149,25 @@ def reader_of(
         ]
         return tier_reading(read, segments, settings, deletions)
 
+    def ask(text: str, without: Iterable[str]) -> Result:
+        query = read_sql(text)
+        query.without = frozenset(without)
+        return run(query, states)
+
     def go_on() -> None:
         refuse_stopped()
         if monotonic() > until:
             raise allowance.expired()
 
-    state("metrics")
+    columns = state("metrics").columns
     return Reader(
-        ask=lambda query: ask(query, states),
+        ask=ask,
         segments=lambda span: segments("metrics", span),
         memory_bytes=config.query_memory_bytes,
         tiers=tiers,
-        explain=lambda query: explain(query, states),
+        explain=lambda text: explain(read_sql(text), states),
         go_on=go_on,
+        kept=KeptStreams(streams, (organization, config.promql_resource_labels), columns),
         resource=config.promql_resource_labels,
     )
 

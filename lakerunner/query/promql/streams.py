@@ -1,4 +1,4 @@
-"""From OpenTelemetry's metric points to Prometheus' series and their labels."""
+"""From streams of metric points to Prometheus' series and their labels, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakerunner.model.times import TimeRange
 from lakerunner.query.promql.labels import NAME, LabelColumn, Labels, word_matches
 from lakerunner.query.promql.otlp import (
     IDENTIFYING,
@@ -20,17 +21,30 @@ from lakerunner.query.promql.otlp import (
     label_name,
     metric_name,
 )
+from lakerunner.schema.arrays import one_chunk
 from lakerunner.schema.attribute import RECORD, RESOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from lakerunner.model.commit import ColumnSummary
+    from lakerunner.model.segment import Segment
+    from lakerunner.query.backing import Recent
+    from lakerunner.query.promql.otlp import Known
     from lakerunner.query.promql.syntax import Matcher
 
 IDENTITY = ("metric_name", "metric_type", "unit", "is_monotonic", "temporality")
 """Columns that decide, with the attributes, what a series is called."""
+
+_ORDER = ("series_id", "temporality", "is_monotonic")
+
+POINTS = "points of it"
+"""What the number of points of a stream is called where streams are listed: like no column."""
+
+_KNOWN_SEGMENTS = 10_000
+"""More segments than most selectors look at; of so many it is remembered that they were read."""
 
 
 class Selected(NamedTuple):
@@ -45,6 +59,187 @@ class Selected(NamedTuple):
     kind: str
     rows: NDArray[np.int64]
     labels: Labels
+
+
+class Streams(NamedTuple):
+    """The streams that fulfil a selector's conditions, as far as they were read.
+
+    An id says what a series is called. So what was read of some segments is true of all others.
+
+    Attributes:
+        table: One row a stream, in order of ids: `series_id`, `IDENTITY`, attribute columns and
+            `POINTS`.
+        keys: The key of each attribute column, as it was sent.
+        ids: int64: of each stream.
+        delta: bool: points of the stream are what was added since the one before.
+        selected: The series that are made of them, by kind.
+        spans: By segment, the time of which all streams of it are among these.
+    """
+
+    table: pa.Table
+    keys: Mapping[str, str]
+    ids: NDArray[np.int64]
+    delta: NDArray[np.bool_]
+    selected: tuple[Selected, ...]
+    spans: Mapping[str, TimeRange]
+
+    @classmethod
+    def of(
+        cls,
+        streams: pa.Table,
+        keys: Mapping[str, str],
+        matchers: Sequence[Matcher],
+        spans: Mapping[str, TimeRange],
+        *,
+        resource: bool,
+    ) -> Streams:
+        """What streams become, that were read and may come several times."""
+        streams = distinct_streams(streams)
+        # The last digit of a sum depends on the order of what is added up: always the same one. A
+        # series that is said to be two things is the first of them, wherever it was said.
+        streams = streams.sort_by([(name, "ascending") for name in _ORDER]).combine_chunks()
+        selected = select_streams(streams, keys, matchers, resource=resource)
+        delta = np.asarray(pc.equal(streams["temporality"].fill_null(""), "delta"))
+        ids = np.asarray(streams["series_id"])
+        return cls(streams, keys, ids, delta, tuple(selected), spans)
+
+    @property
+    def points(self) -> NDArray[np.int64]:
+        """int64: how many points each stream has where it was read."""
+        return np.asarray(self.table[POINTS])
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it may be used again: no series has sums and deltas, or may and may not fall."""
+        return bool((self.ids[1:] != self.ids[:-1]).all())
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes, about: labels are texts once more, and numbers."""
+        return 2 * int(self.table.nbytes) + 256 * len(self.spans)
+
+    def unread(self, segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
+        """The segments that may have other streams in a time range."""
+        return [
+            one
+            for one in segments
+            if (known := self.spans.get(one.id)) is None
+            or max(one.min_timestamp_ns, span.start_ns) < known.start_ns
+            or min(one.max_timestamp_ns, span.end_ns - 1) >= known.end_ns
+        ]
+
+    def joined(
+        self,
+        streams: pa.Table,
+        matchers: Sequence[Matcher],
+        spans: Mapping[str, TimeRange],
+        *,
+        resource: bool,
+    ) -> Streams:
+        """With what was read of other segments, or of another time of them."""
+        ids = np.asarray(streams["series_id"])
+        place = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
+        known = np.zeros(len(ids), bool)
+        if len(self.ids):
+            there = self.table.select(_ORDER).take(pa.array(place))
+            equal = [_same(streams[name], there[name]) for name in _ORDER]
+            known = np.logical_and.reduce(equal)
+        spans = {name: _hull(self.spans.get(name), span) for name, span in spans.items()}
+        if len(self.spans) <= _KNOWN_SEGMENTS:
+            spans = {**self.spans, **spans}
+        if known.all():
+            return self._replace(spans=spans)
+        both = pa.concat_tables([self.table, streams.filter(pa.array(~known))])
+        return Streams.of(both, self.keys, matchers, spans, resource=resource)
+
+    def present(self, some: NDArray[np.bool_]) -> tuple[Selected, ...]:
+        """Of the series that are made of them, those of some streams."""
+        found = []
+        for one in self.selected:
+            kept = some[one.rows]
+            if kept.all():
+                found.append(one)
+            elif kept.any():
+                labels = one.labels.take(np.flatnonzero(kept))
+                found.append(Selected(one.kind, one.rows[kept], labels))
+        return tuple(found)
+
+
+class KeptStreams(NamedTuple):
+    """What queries of one state of the metrics know of streams, from those before them.
+
+    Attributes:
+        recent: Where it is kept.
+        whose: Whose metrics, and how they are read.
+        columns: Those of the table: a text that was read of a column is that of its type.
+    """
+
+    recent: Recent[Streams]
+    whose: tuple[Hashable, ...]
+    columns: Mapping[str, ColumnSummary]
+
+    def place(self, matchers: Sequence[Matcher], known: Known) -> Hashable:
+        """Under which name the streams of a selector are kept."""
+        attributes = [
+            (column, key, one and (one.types, one.physical > 0, one.overflow > 0))
+            for column, key in sorted(known.keys.items())
+            for one in [self.columns.get(column)]
+        ]
+        return self.whose, tuple(matchers), tuple(known.where), tuple(attributes)
+
+
+def spans_of(segments: Iterable[Segment], span: TimeRange) -> dict[str, TimeRange]:
+    """That segments were read in a time range, as `Streams` remembers it."""
+    return {
+        one.id: TimeRange()
+        if span.start_ns <= one.min_timestamp_ns and one.max_timestamp_ns < span.end_ns
+        else span
+        for one in segments
+    }
+
+
+def _hull(known: TimeRange | None, span: TimeRange) -> TimeRange:
+    """Both times together, if nothing lies between them; else the second."""
+    if known is None or known.start_ns > span.end_ns or span.start_ns > known.end_ns:
+        return span
+    return TimeRange(min(known.start_ns, span.start_ns), max(known.end_ns, span.end_ns))
+
+
+def _same(one: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]:
+    equal = pc.coalesce(pc.equal(one, other), pc.and_(one.is_null(), other.is_null()))
+    return np.asarray(equal.cast(pa.bool_()))
+
+
+def stream_starts(points: pa.Table) -> NDArray[np.int64]:
+    """Where runs of points of one stream begin, given the columns of `_ORDER` of each point."""
+    changes = np.zeros(max(points.num_rows - 1, 0), dtype=bool)
+    monotonic = points["is_monotonic"].cast(pa.int8()).fill_null(-1)
+    for several in (points["series_id"], points["temporality"].fill_null(""), monotonic):
+        column = one_chunk(several)
+        changes |= np.asarray(pc.not_equal(column[1:], column[:-1]))
+    inner = np.flatnonzero(changes) + 1
+    return np.concatenate([np.zeros(min(points.num_rows, 1), dtype=np.int64), inner])
+
+
+def distinct_streams(streams: pa.Table) -> pa.Table:
+    """Streams of several runs of points as one each, with all their points.
+
+    An id tells all but whether points are what was added, and whether they may fall.
+    """
+    known, first, place = np.unique(
+        np.asarray(streams["series_id"]), return_index=True, return_inverse=True
+    )
+    if len(known) == len(place):
+        return streams
+    for name in ("temporality", "is_monotonic"):
+        column = streams[name].combine_chunks()
+        if not column.equals(column.take(pa.array(first[place]))):
+            columns = [one for one in streams.schema.names if one != POINTS]
+            found = streams.group_by(columns, use_threads=False).aggregate([(POINTS, "sum")])
+            return found.rename_columns([*columns, POINTS])
+    points = np.bincount(place, np.asarray(streams[POINTS]), len(known)).astype(np.int64)
+    chosen = streams.take(pa.array(first)).drop_columns([POINTS])
+    return chosen.append_column(POINTS, pa.array(points))
 
 
 def select_streams(

@@ -14,7 +14,7 @@ import numpy as np
 
 from lakerunner.query.promql.histograms import Histograms
 from lakerunner.query.promql.over_time import run_reduce, run_sums
-from lakerunner.query.promql.point_columns import milliseconds
+from lakerunner.query.promql.point_columns import Points, milliseconds
 from lakerunner.query.promql.rates import Growth, note_counters
 from lakerunner.query.promql.series import (
     NO_HISTOGRAM,
@@ -28,13 +28,14 @@ from lakerunner.schema.arrays import numbers
 from lakerunner.tiers.exact import began_again, read_exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from lakerunner.query.promql.labels import Labels
     from lakerunner.query.promql.rates import Notes
+    from lakerunner.query.promql.streams import Streams
 
 BUCKET_COLUMNS = (
     *("series_id", "timestamp", "point_count", "first_timestamp", "last_timestamp", "value_sum"),
@@ -297,3 +298,30 @@ _OF_RUNS: dict[str, Callable[[Summed, Windows], NDArray[np.float64]]] = {
         one.runs.last_time, windows.hi - 1, windows
     ),
 }
+
+
+def read_sums(streams: Streams, measured: Mapping[str, pa.Table]) -> Summed | None:
+    """What was read of tiers and of points, brought together; None where these cannot answer.
+
+    Args:
+        streams: Those of all of it.
+        measured: By table, `BUCKET_COLUMNS` or columns of points.
+    """
+    if [one.kind for one in streams.selected] != ["value"] or not streams.lasting:
+        return None
+    rows, labels = streams.selected[0].rows, streams.selected[0].labels
+    if len(labels.groups()[1]) < len(labels):
+        return None  # several series have these labels: which of their points counts?
+    place = np.full(len(streams.ids), -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    parts: list[Runs] = []
+    for table, columns in measured.items():
+        points = Points.of(columns, streams.ids)
+        points = points.where(place[points.stream] >= 0)
+        series = np.repeat(place[points.stream], points.lengths)
+        make = bucket_runs if table == "metrics_rollup" else sample_runs
+        runs = make(points.table, series)
+        if runs is None:
+            return None
+        parts.append(runs)
+    return Summed.of(parts, labels, streams.delta[rows])
