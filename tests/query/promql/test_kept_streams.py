@@ -61,8 +61,8 @@ def afresh(lake: Lake, text: str, **times: Any) -> SampleResult:
     engine = lake._queries
     reader = engine._metrics()
     bare = reader._replace(kept=reader.kept._replace(recent=Recent(0)))
-    grid = read_grid(*(times.get(name) for name in ("time", "start", "end", "step")), None, 0)
-    return answer(text, grid, bare)
+    at, start, end, step = (times.get(name) for name in ("time", "start", "end", "step"))
+    return answer(text, read_grid(at, start, end, step, None, 0), bare)
 
 
 def agree(lake: Lake, text: str, **times: Any) -> SampleResult:
@@ -134,8 +134,8 @@ def test_a_second_query_does_not_read_labels_again(lake: Lake) -> None:
 
 
 def test_only_the_wanted_of_known_series_are_read(lake: Lake) -> None:
-    for first in (0, 10_000):
-        put(lake, [Point(at, first + x) for x in range(2_000) for at in range(3)])
+    for least in (0, 10_000):
+        put(lake, [Point(at, least + x) for x in range(2_000) for at in range(3)])
     text = 'count(m{x=~"7|8"})'
     first = agree(lake, text, time=5)
     again = agree(lake, text, time=5)
