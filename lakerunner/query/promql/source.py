@@ -140,13 +140,7 @@ def reader_of(
         if not config.promql_rollups:
             return None
         settings = tier_settings(config, organization, time_ns())
-        deletions = [
-            each
-            for name in ("metrics", "metrics_rollup")
-            for each in pending_deletions(
-                catalog, organization, name, sequence=state(name).sequence
-            )
-        ]
+        deletions = _pending(catalog, organization, state)
         return tier_reading(read, segments, settings, deletions)
 
     def ask(text: str, without: Iterable[str]) -> Result:
@@ -170,6 +164,18 @@ def reader_of(
         kept=KeptStreams(streams, (organization, config.promql_resource_labels), columns),
         resource=config.promql_resource_labels,
     )
+
+
+def _pending(
+    catalog: Catalog, organization: str, state: Callable[[str], Snapshot]
+) -> list[Deletion]:
+    """Deletions of points and buckets that are still to be made, in a state of the tables."""
+    names = ("metrics", "metrics_rollup")
+    return [
+        each
+        for name in names
+        for each in pending_deletions(catalog, organization, name, sequence=state(name).sequence)
+    ]
 
 
 class TierReading(NamedTuple):
