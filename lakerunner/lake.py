@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lakerunner.intake.offered import Offered
     from lakerunner.model.commit import LakeSnapshot
     from lakerunner.model.config import Config
-    from lakerunner.model.profile import SourceMapping
+    from lakerunner.model.profile import SourceMapping, StorageProfile
     from lakerunner.model.report import Progress
     from lakerunner.model.segment import Rejection
     from lakerunner.model.signal import Signal
@@ -162,6 +162,18 @@ class Lake(Asking, Upkeep):
         self._require_open("organizations")
         names = self.catalog.organizations()
         return [name for name in names if name == self.organization] if self._scope.bound else names
+
+    @property
+    def profiles(self) -> tuple[StorageProfile, ...]:
+        """Whose buckets are whose, by the rules of ownership that the lake was opened with.
+
+        Of a lake that is bound to one organization, only what is that one's.
+        """
+        rules = self._ingestor.ownership
+        found = () if rules is None else rules.profiles
+        if self._scope.bound:
+            return tuple(one for one in found if one.organization_id == self.organization)
+        return tuple(found)
 
     def status(self) -> LakeStatus:
         """How the lake is doing: what is in it, what was set aside, and which tasks failed.

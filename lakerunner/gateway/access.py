@@ -2,7 +2,7 @@
 
 An API key is 32 random bytes; what is kept of it is its SHA-256 digest. A key says all by itself
 whose rows are meant: nothing else in a request can, but that a key for several organizations lets
-the request choose among these.
+the request choose among these. So do a token that others sign, and the subject of a certificate.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import secrets
+import threading
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +27,9 @@ from lakerunner.errors import ConfigurationError, MissingExtraError
 from lakerunner.model.profile import check_organization
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, MutableMapping
+
+_LOG = logging.getLogger("lakerunner.gateway")
 
 KEY_PREFIX = "lr_"
 
@@ -34,9 +40,10 @@ Loki's custom."""
 ANY = "*"
 """Instead of an organization: the key is for all of them, and each request names one."""
 
-_KEY_HEADERS = ("x-api-key", "api-key", "x-cardinalhq-api-key", "dd-api-key")
-_KEY_COOKIE = "api_key"
+_KEY_HEADERS = ("x-cardinalhq-api-key", "api-key", "x-api-key", "dd-api-key")
+_KEY_COOKIES = ("api_key", "cardinal_token")
 _JWT_PARTS = 3
+_LOOK_SECONDS = 1.0  # how often the file of keys is looked at
 
 
 class AccessScope(StrEnum):
@@ -80,11 +87,34 @@ class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigurationError(
                 f"key {self.name!r}: sha256 must be the 64 hex digits of a digest", key=self.name
             )
-        if not self.organizations:
-            raise ConfigurationError(f"key {self.name!r} is for no organization", key=self.name)
-        for organization in self.organizations:
-            if organization != ANY:
-                check_organization(organization)
+        _check_organizations(self.name, self.organizations)
+
+
+class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A client that shows a certificate.
+
+    Attributes:
+        name: For people: who it is.
+        subject: Of its certificate, as RFC 4514 writes it: `CN=collector,O=Acme`.
+        organizations: Whose rows it reaches; see `ApiKey`.
+        scope: What it may do.
+    """
+
+    name: str
+    subject: str
+    organizations: tuple[str, ...] = ("default",)
+    scope: AccessScope = AccessScope.READ
+
+    def __post_init__(self) -> None:
+        _check_organizations(self.name, self.organizations)
+
+
+def _check_organizations(name: str, organizations: Iterable[str]) -> None:
+    if not organizations:
+        raise ConfigurationError(f"key {name!r} is for no organization", key=name)
+    for organization in organizations:
+        if organization != ANY:
+            check_organization(organization)
 
 
 class JwtSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,15 +144,61 @@ class AccessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         keys: API keys.
+        keys_file: File of further ones, in YAML or JSON as `lakerunner key` prints them. It is read
+            again when it changes: so keys are added, replaced and taken away while it is served.
+        subjects: Clients that show a certificate.
+        subject_header: Where a proxy that ends TLS says whose certificate it has checked.
+        trusted_proxies: Addresses or networks from which that header is believed.
         anonymous: Whose rows are read by whoever shows no key; None: nobody's.
         anonymous_scope: What that allows.
         jwt: Tokens of others; None if none are taken.
     """
 
     keys: tuple[ApiKey, ...] = ()
+    keys_file: str | None = None
+    subjects: tuple[Subject, ...] = ()
+    subject_header: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
     anonymous: str | None = None
     anonymous_scope: AccessScope = AccessScope.READ
     jwt: JwtSettings | None = None
+
+    def __post_init__(self) -> None:
+        if (self.subject_header is None) != (not self.trusted_proxies):
+            raise ConfigurationError("subject_header and trusted_proxies belong together")
+        for text in self.trusted_proxies:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise ConfigurationError(f"trusted_proxies: {error}") from error
+
+
+class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file of keys holds.
+
+    Attributes:
+        keys: Each.
+    """
+
+    keys: tuple[ApiKey, ...] = ()
+
+
+class Identity(NamedTuple):
+    """Who asks, before it is known for whom.
+
+    Attributes:
+        name: Of the key, or the subject of a token.
+        organizations: Whose rows that reaches, or `*`.
+        scope: What is allowed.
+    """
+
+    name: str
+    organizations: tuple[str, ...]
+    scope: AccessScope
+
+    def reaches(self, organization: str) -> bool:
+        """Whether it may see the rows of one."""
+        return ANY in self.organizations or organization in self.organizations
 
 
 class Caller(NamedTuple):
@@ -190,50 +266,140 @@ class Access:
     def __init__(self, settings: AccessSettings) -> None:
         self._settings = settings
         self._tokens = None if settings.jwt is None else _Tokens(settings.jwt)
+        self._networks = [ip_network(text) for text in settings.trusted_proxies]
+        self._file = None if settings.keys_file is None else _KeysInFile(settings.keys_file)
+        self._used: dict[str, float] = {}
         if settings.anonymous is not None:
             check_organization(settings.anonymous)
+
+    def all_keys(self) -> tuple[ApiKey, ...]:
+        """All API keys that there are now."""
+        return (*self._settings.keys, *(() if self._file is None else self._file.keys()))
+
+    def last_used(self, key: ApiKey) -> float | None:
+        """When a key was shown last to this process, in seconds since the epoch."""
+        return self._used.get(key.sha256)
 
     def caller(
         self,
         headers: Mapping[str, str],
         cookies: Mapping[str, str],
         organization: str | None = None,
+        subject: str | None = None,
     ) -> Caller:
-        """Who sent these headers.
+        """Who sent these headers, and for whom.
 
         Args:
             headers: Names in lower case, or a mapping that does not mind.
             cookies: By name.
             organization: Which one is meant; None if a header says it.
+            subject: Of the certificate that was checked; None for none.
+
+        Raises:
+            Refused: Nobody that may ask.
+        """
+        found = self.identity(headers, cookies, subject)
+        chosen = _chosen(found.organizations, headers, organization)
+        return Caller(found.name, chosen, found.scope)
+
+    def identity(
+        self, headers: Mapping[str, str], cookies: Mapping[str, str], subject: str | None = None
+    ) -> Identity:
+        """Who sent these headers; see `caller`.
 
         Raises:
             Refused: Nobody that may ask.
         """
         shown = _shown(headers, cookies)
         if shown is None:
-            return self._stranger(headers, organization)
+            return self._certified(subject) or self._stranger()
         if self._tokens is not None and shown.count(".") == _JWT_PARTS - 1:
-            return self._tokens.caller(shown)
+            return self._tokens.identity(shown)
         key = self._known(shown)
         if key is None or (key.expires is not None and key.expires <= datetime.now(UTC)):
             raise Refused("the API key is not known, or no longer good")
-        return Caller(key.name, _chosen(key.organizations, headers, organization), key.scope)
+        self._used[key.sha256] = time.time()
+        return Identity(key.name, key.organizations, key.scope)
+
+    def subject_of(self, scope: MutableMapping[str, Any]) -> str | None:
+        """The subject of the certificate that a client has shown, by the scope of its connection.
+
+        The server itself says so, or a proxy that is trusted. What anybody else sends in the header
+        of the proxy is no subject.
+        """
+        shown = scope.get("extensions", {}).get("tls", {}).get("client_cert_name")
+        if shown or self._settings.subject_header is None:
+            return shown or None
+        try:
+            peer = ip_address((scope.get("client") or ("",))[0])
+        except ValueError:
+            return None
+        if not any(peer in network for network in self._networks):
+            return None
+        name = self._settings.subject_header.lower().encode("latin-1")
+        found = [value for key, value in scope["headers"] if key == name]
+        return found[0].decode("latin-1") if len(found) == 1 else None
+
+    def _certified(self, subject: str | None) -> Identity | None:
+        for one in self._settings.subjects:
+            if one.subject == subject:
+                return Identity(one.name, one.organizations, one.scope)
+        return None
 
     def _known(self, shown: str) -> ApiKey | None:
         mine = digest(shown)
         found = None
-        for key in self._settings.keys:  # all of them, whichever it is: in equal time
+        for key in self.all_keys():  # all of them, whichever it is: in equal time
             if hmac.compare_digest(key.sha256, mine):
                 found = key
         return found
 
-    def _stranger(self, headers: Mapping[str, str], named: str | None) -> Caller:
+    def _stranger(self) -> Identity:
         organization = self._settings.anonymous
         if organization is None:
             raise Refused("an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY")
-        return Caller(
-            "anonymous", _chosen((organization,), headers, named), self._settings.anonymous_scope
-        )
+        return Identity("anonymous", (organization,), self._settings.anonymous_scope)
+
+
+class _KeysInFile:
+    """API keys in a file that may change."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._lock = threading.Lock()
+        self._written = self._time()
+        self._keys = self._read()
+        self._looked = time.monotonic()
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        """Those that are good now. A file that is broken or gone changes nothing."""
+        if time.monotonic() - self._looked < _LOOK_SECONDS or not self._lock.acquire(
+            blocking=False
+        ):
+            return self._keys
+        try:
+            self._looked = time.monotonic()
+            written = self._time()
+            if written != self._written:
+                self._keys, self._written = self._read(), written
+        except ConfigurationError as error:
+            _LOG.warning("the keys are those from before: %s", error)
+        finally:
+            self._lock.release()
+        return self._keys
+
+    def _time(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise ConfigurationError(f"{self._path}: {error.strerror}") from error
+        return found.st_mtime_ns, found.st_ino
+
+    def _read(self) -> tuple[ApiKey, ...]:
+        try:
+            return msgspec.yaml.decode(_file(str(self._path)), type=KeyFile).keys
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"{self._path}: {error}", path=str(self._path)) from error
 
 
 def _chosen(
@@ -273,7 +439,7 @@ def _shown(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str | None
     for name in _KEY_HEADERS:
         if headers.get(name):
             return headers[name]
-    return cookies.get(_KEY_COOKIE)
+    return next((cookies[name] for name in _KEY_COOKIES if cookies.get(name)), None)
 
 
 def _password(encoded: str) -> str:
@@ -310,7 +476,7 @@ class _Tokens:
         if self._secret is None and not self._keys:
             raise ConfigurationError("jwt: secret_file or jwks_file is needed to check tokens")
 
-    def caller(self, token: str) -> Caller:
+    def identity(self, token: str) -> Identity:
         """Who a token is of.
 
         Raises:
@@ -342,7 +508,7 @@ class _Tokens:
             check_organization(organization)
         except ConfigurationError:
             raise Refused("the token names what can be no organization", 403) from None
-        return Caller(str(claims.get("sub", "token")), organization, AccessScope(scope))
+        return Identity(str(claims.get("sub", "token")), (organization,), AccessScope(scope))
 
 
 def _file(path: str) -> bytes:

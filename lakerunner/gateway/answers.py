@@ -16,13 +16,14 @@ import pyarrow as pa
 from anyio import from_thread
 from starlette.responses import Response
 
-from lakerunner.errors import ConfigurationError
-from lakerunner.gateway.problems import problem_of, respond
+from lakerunner.errors import ConfigurationError, QueryLimitError
+from lakerunner.gateway.envelope import encoding_wanted
+from lakerunner.gateway.problems import cause_of, failed_answer
 from lakerunner.query.writing import Form as RowForm
 from lakerunner.query.writing import json_lines, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
     from starlette.requests import Request
@@ -59,6 +60,9 @@ _ACCEPTED = {
     "application/*": NDJSON,
     "text/*": CSV,
 }
+ROWS = (ARROW, NDJSON, CSV, PARQUET)
+"""Everything that rows can come as."""
+
 SUFFIXES = {ARROW: "arrows", NDJSON: "jsonl", CSV: "csv", PARQUET: "parquet"}
 _FORMS = {NDJSON: RowForm.JSON, CSV: RowForm.CSV, PARQUET: RowForm.PARQUET}
 
@@ -97,25 +101,36 @@ def _quality(text: str) -> float:
 
 def encoding_of(request: Request, media_type: str) -> str | None:
     """How an answer is compressed on its way: `zstd`, `gzip` or not at all."""
-    if media_type == PARQUET:  # is compressed inside
-        return None
-    wanted = {
-        part.partition(";")[0].strip().lower()
-        for part in request.headers.get("accept-encoding", "").split(",")
-        if "q=0" not in part.replace("q=0.", "")
-    }
-    return next((one for one in ("zstd", "gzip") if one in wanted), None)
+    return None if media_type == PARQUET else encoding_wanted(request.headers)  # it is inside
 
 
-def send_result(result: Result, sink: Any, media_type: str, encoding: str | None) -> None:
-    """Write an answer into something that takes bytes."""
+def send_result(
+    result: Result, sink: Any, media_type: str, encoding: str | None, most: int | None = None
+) -> None:
+    """Write an answer into something that takes bytes.
+
+    Raises:
+        QueryLimitError: It has more rows than it may.
+    """
+    batches = result if most is None else _bounded(result, most)
     if media_type == ARROW:
         with _compressed(sink, encoding) as out, pa.ipc.new_stream(out, result.schema) as writer:
-            for batch in result:
+            for batch in batches:
                 writer.write_batch(batch)
         return
     compression = None if media_type == PARQUET else (encoding or "none")
-    write_rows(result, result.schema, sink, _FORMS[media_type], compression=compression)
+    write_rows(batches, result.schema, sink, _FORMS[media_type], compression=compression)
+
+
+def _bounded(batches: Iterable[Any], most: int) -> Iterator[Any]:
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        if rows > most:
+            raise QueryLimitError(
+                f"the answer has more than the {most:,} rows it may: add a LIMIT", limit="rows"
+            )
+        yield batch
 
 
 def json_list(batches: Sequence[Any]) -> bytes:
@@ -137,6 +152,7 @@ class Pipe(io.RawIOBase):
 
     Attributes:
         headers: Further headers of the answer, until something was pushed.
+        pushed: Whether something was.
     """
 
     def __init__(self, out: MemoryObjectSendStream[bytes]) -> None:
@@ -144,6 +160,7 @@ class Pipe(io.RawIOBase):
         self._out = out
         self._held = bytearray()
         self.headers: dict[str, str] = {}
+        self.pushed = False
 
     def writable(self) -> bool:
         """Always."""
@@ -163,6 +180,7 @@ class Pipe(io.RawIOBase):
             anyio.BrokenResourceError: Nobody reads any more.
         """
         if self._held:
+            self.pushed = True
             piece, self._held = bytes(self._held), bytearray()
             from_thread.run(self._out.send, piece)
 
@@ -177,6 +195,7 @@ class Streamed(Response):
         work: Writes the answer into a `Pipe`.
         media_type: Of the answer.
         headers: Further ones.
+        failed: Answers what fails before the first piece.
     """
 
     def __init__(
@@ -187,6 +206,7 @@ class Streamed(Response):
         work: Callable[[Pipe], None],
         media_type: str,
         headers: Mapping[str, str],
+        failed: Callable[[Exception], Response] = failed_answer,
     ) -> None:
         super().__init__(None, 200, dict(headers), media_type)
         del self.headers["content-length"]
@@ -194,13 +214,14 @@ class Streamed(Response):
         self._visit = visit
         self._request = request
         self._work = work
+        self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         out, pieces = anyio.create_memory_object_stream[bytes](_PIECES)
         pipe, started = Pipe(out), False
         try:
-            with self._serving.counted(self._visit, self._request), out, pieces:
+            with out, pieces, self._serving.counted(self._visit, self._request):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._produce, pipe, out)
                     first = await _next(pieces)
@@ -216,10 +237,10 @@ class Streamed(Response):
                     await send({"type": "http.response.body", "body": b""})
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            error = _only(group)
+            error = cause_of(group)
             if started or not isinstance(error, Exception):
                 raise error from None
-            await respond(problem_of(error))(scope, receive, send)
+            await self._failed(error)(scope, receive, send)
 
     async def _produce(self, pipe: Pipe, out: MemoryObjectSendStream[bytes]) -> None:
         await self._serving.thread(partial(self._written, pipe))
@@ -242,11 +263,3 @@ async def hang_up(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What really happened, of a group of one."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import time
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,17 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount
 
+import lakerunner
 from lakerunner.errors import LakerunnerError
 from lakerunner.gateway import telemetry
 from lakerunner.gateway.access import Refused
+from lakerunner.gateway.accounts import AuditSettings
+from lakerunner.gateway.administration import administration_routes
+from lakerunner.gateway.cardinal import cardinal_routes
+from lakerunner.gateway.envelope import Packed, Recorded, validated
+from lakerunner.gateway.openapi import JSON, TEXT, DescribedRoute, Operation, document
 from lakerunner.gateway.otlp_http import otlp_routes
 from lakerunner.gateway.own import own_routes
 from lakerunner.gateway.platforms import platform_routes
@@ -27,16 +32,13 @@ from lakerunner.gateway.serving import GatewaySettings, Serving, read_settings
 from lakerunner.gateway.tailing import tail_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.routing import BaseRoute
 
     from lakerunner.intake.writer import Writer
     from lakerunner.lake import Lake
-
-_REQUEST_ID = "x-request-id"
-_LONGEST_ID = 128
 
 
 def app(
@@ -68,37 +70,85 @@ def app(
         '{"one":1}\n'
     """
     serving = Serving(lake, read_settings(settings))
+    if writer is not None:
+        serving.telemetry.watch(partial(_written, writer))
+    mounts = [Mount(f"/lakes/{name}", _mounted(serving, name)) for name in serving.settings.lakes]
+    routes: list[BaseRoute] = []
+    routes += mounts
+    routes += _about_itself(serving, routes)
+    routes += own_routes(serving)
+    routes += tail_routes(serving)
+    routes += administration_routes(serving)
+    routes += prometheus_routes(serving)
+    routes += cardinal_routes(serving)
+    routes += platform_routes(serving)
+    if writer is not None:
+        routes += otlp_routes(serving, writer)
+        routes += receiver_routes(serving, writer)
+    handled = (LakerunnerError, Refused, TooMany, HTTPException, Exception)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await serving.thread(serving.close)
+
+    made = Starlette(
+        routes=routes,
+        exception_handlers=dict.fromkeys(handled, answer_error),
+        lifespan=lifespan,
+    )
+    made.add_middleware(Packed)
+    made.add_middleware(Recorded, serving=serving, mounted=[one.path for one in mounts])
+    made.state.serving = serving
+    return made
+
+
+def _mounted(serving: Serving, name: str) -> Starlette:
+    """A further lake of the settings. It is closed with the first one."""
+    one, settings = serving.settings.lakes[name], serving.settings
+    lake = lakerunner.open(one.location, read_only=True)
+    serving.closing.append(lake.close)
+    whose = msgspec.structs.replace(
+        settings,
+        access=one.access or settings.access,
+        quotas=one.quotas or settings.quotas,
+        audit=AuditSettings(),
+        lakes={},
+    )
+    return app(lake, whose)
+
+
+def _about_itself(serving: Serving, routes: list[BaseRoute]) -> list[DescribedRoute]:
+    """Whether it is there, how it is doing, and what it answers."""
 
     async def health(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def ready(_: Request) -> Response:
-        await serving.thread(lake.catalog.organizations)
+        await serving.thread(serving.lake.catalog.organizations)
         return PlainTextResponse("ready\n")
 
     async def measures(_: Request) -> Response:
         text = serving.telemetry.text(queries_running=serving.quotas.running())
         return Response(text, media_type=telemetry.MEDIA_TYPE)
 
-    if writer is not None:
-        serving.telemetry.watch(partial(_written, writer))
-    routes = [
-        *(Route(path, health) for path in ("/healthz", "/health", "/-/healthy")),
-        Route("/readyz", ready),
-        Route("/-/ready", ready),
-        Route("/metrics", measures),
-        *own_routes(serving),
-        *tail_routes(serving),
-        *prometheus_routes(serving),
-        *platform_routes(serving),
-        *([] if writer is None else otlp_routes(serving, writer)),
-        *([] if writer is None else receiver_routes(serving, writer)),
+    async def openapi(request: Request) -> Response:
+        prefix = request.scope.get("root_path", "")
+        return validated(request, document(routes, prefix), JSON)
+
+    def open_to_all(path: str, about: str, endpoint: Any, kind: str = TEXT) -> DescribedRoute:
+        return DescribedRoute(path, endpoint, Operation(about, answers=(kind,), anyone=True))
+
+    alive = ("/healthz", "/health", "/-/healthy")
+    return [
+        *(open_to_all(path, "Whether it runs.", health) for path in alive),
+        *(
+            open_to_all(path, "Whether it can ask the lake.", ready)
+            for path in ("/readyz", "/-/ready")
+        ),
+        open_to_all("/metrics", "What it did, for Prometheus.", measures),
+        open_to_all("/openapi.json", "This document.", openapi, JSON),
     ]
-    handled = (LakerunnerError, Refused, TooMany, HTTPException, Exception)
-    made = Starlette(routes=routes, exception_handlers=dict.fromkeys(handled, answer_error))
-    made.add_middleware(_Recorded, serving=serving)
-    made.state.serving = serving
-    return made
 
 
 def _written(writer: Writer) -> dict[str, float]:
@@ -115,51 +165,3 @@ def _written(writer: Writer) -> dict[str, float]:
         for name in ("records", "committed", "rejected", "waiting"):
             counts[f"intake_organization_{name}{labels}"] = float(getattr(one, name))
     return counts
-
-
-class _Recorded:
-    """Gives each request an id, counts it, and writes a line about it to the log."""
-
-    def __init__(self, inner: ASGIApp, serving: Serving) -> None:
-        self._inner = inner
-        self._serving = serving
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            await self._inner(scope, receive, send)
-            return
-        given = dict(scope["headers"]).get(_REQUEST_ID.encode(), b"")
-        fits = 0 < len(given) <= _LONGEST_ID and given.isascii() and given.decode().isprintable()
-        request_id = given if fits else secrets.token_hex(8).encode()
-        started = time.perf_counter()
-        told = {"status": 500, "bytes": 0}
-
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                told["status"] = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()), (_REQUEST_ID.encode(), request_id)
-                ]  # fmt: skip
-            else:
-                told["bytes"] += len(message.get("body", b""))
-            await send(message)
-
-        try:
-            await self._inner(scope, receive, sent)
-        finally:
-            route = scope.get("route")
-            path = getattr(route, "path", "") or "unknown"
-            self._serving.telemetry.request(scope["method"], path, told["status"])
-            caller = scope.get("state", {}).get("caller")
-            line = {
-                "request_id": request_id.decode(),
-                "method": scope["method"],
-                "route": path,
-                "status": told["status"],
-                "bytes": told["bytes"],
-                "milliseconds": round((time.perf_counter() - started) * 1000, 3),
-                "caller": getattr(caller, "name", None),
-                "organization": getattr(caller, "organization", None),
-            }
-            self._serving.log.info("%s", msgspec.json.encode(line).decode())

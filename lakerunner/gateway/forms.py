@@ -1,4 +1,8 @@
-"""The parameters of a request, from its address and from a form in its body."""
+"""The parameters of a request, from its address and from a form in its body.
+
+What an endpoint reads it has declared, and as what: the OpenAPI document is made of the same
+declarations, and a parameter that is not declared cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import io
 import math
 import time
 import zlib
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 import pyarrow as pa
@@ -19,10 +24,48 @@ from lakerunner.model.times import MAX_NS, MIN_NS, NANOS, isoformat, parse_durat
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.requests import Request
+    from starlette.requests import HTTPConnection, Request
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 1000
+
+
+class Kind(StrEnum):
+    """What a parameter is; for a parameter that may come several times, what each of them is."""
+
+    TEXT = "text"
+    TIME = "time"
+    SECONDS = "seconds"
+    NUMBER = "number"
+
+
+class Parameter(NamedTuple):
+    """A parameter that an endpoint reads.
+
+    Attributes:
+        name: As clients write it.
+        kind: What it is.
+        about: What it says, for people.
+        required: Whether it has to be there.
+        several: Whether it may come several times.
+    """
+
+    name: str
+    kind: Kind = Kind.TEXT
+    about: str = ""
+    required: bool = False
+    several: bool = False
+
+    def needed(self) -> Parameter:
+        """The same, where it has to be there."""
+        return self._replace(required=True)
+
+
+START = Parameter("start", Kind.TIME, "From when on: seconds, RFC 3339, or now-1h.")
+END = Parameter("end", Kind.TIME, "Until when.")
+SPAN = (START, END)
+LIMIT = Parameter("limit", Kind.NUMBER, "How many at most; 0 for all.")
+FORMAT = Parameter("format", about="arrow, json, csv or parquet; else Accept says which.")
 
 
 class Form:
@@ -30,23 +73,36 @@ class Form:
 
     Args:
         pairs: Names and values, in the order in which they came.
+        declared: What may be read of them; what else came is left alone.
 
     Example:
-        >>> form = Form([("start", "1.5"), ("step", "1m"), ("limit", "10")])
+        >>> form = Form(
+        ...     [("start", "1.5"), ("step", "1m"), ("limit", "10")],
+        ...     (START, Parameter("step", Kind.SECONDS), LIMIT),
+        ... )
         >>> form.time("start"), form.seconds("step"), form.limit()
         ('1970-01-01T00:00:01.500000000Z', 60.0, 10)
     """
 
-    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, pairs: Sequence[tuple[str, str]], declared: Sequence[Parameter]) -> None:
         self._pairs = pairs
+        self._kinds = {one.name: one.kind for one in declared}
 
     def texts(self, name: str) -> list[str]:
         """All values of a parameter."""
-        return [value for key, value in self._pairs if key == name]
+        return self._read(name, Kind.TEXT)
 
     def text(self, name: str) -> str:
         """The first value of a parameter; empty if there is none."""
-        return next(iter(self.texts(name)), "")
+        return self._first(name, Kind.TEXT)
+
+    def _read(self, name: str, kind: Kind) -> list[str]:
+        if self._kinds.get(name) != kind:  # a fault of ours, which every request would show
+            raise LookupError(f"the endpoint declares no parameter {name!r} that is a {kind}")
+        return [value for key, value in self._pairs if key == name]
+
+    def _first(self, name: str, kind: Kind) -> str:
+        return next(iter(self._read(name, kind)), "")
 
     def needed(self, name: str) -> str:
         """The value of a parameter that has to be there.
@@ -54,14 +110,14 @@ class Form:
         Raises:
             ConfigurationError: It is not.
         """
-        found = self.text(name)
+        found = self._first(name, self._kinds.get(name, Kind.TEXT))
         if not found:
             raise ConfigurationError(f'invalid parameter "{name}": it is missing', parameter=name)
         return found
 
     def time(self, name: str) -> str | None:
         """A time as Prometheus' API takes it, seconds or RFC 3339, in words that leave no doubt."""
-        text = self.text(name)
+        text = self._first(name, Kind.TIME)
         if not text:
             return None
         try:
@@ -90,7 +146,7 @@ class Form:
 
     def seconds(self, name: str) -> float | None:
         """A length of time: seconds, or text such as `5m`."""
-        text = self.text(name)
+        text = self._first(name, Kind.SECONDS)
         if not text:
             return None
         try:
@@ -111,7 +167,7 @@ class Form:
 
     def limit(self, name: str = "limit") -> int:
         """How many at most; 0 for all."""
-        text = self.text(name)
+        text = self._first(name, Kind.NUMBER)
         if not text:
             return 0
         if not text.isascii() or not text.isdigit():
@@ -123,8 +179,13 @@ class Form:
         return ConfigurationError(f'invalid parameter "{name}": {why}', parameter=name)
 
 
-async def form_of(request: Request, most_bytes: int) -> Form:
-    """The parameters of a request.
+def form_of(connection: HTTPConnection, declared: Sequence[Parameter]) -> Form:
+    """The parameters that the address of a request names."""
+    return Form(connection.query_params.multi_items(), declared)
+
+
+async def sent_form_of(request: Request, declared: Sequence[Parameter], most_bytes: int) -> Form:
+    """The parameters of a request, from its address and from a form in its body.
 
     Raises:
         HTTPException: Its body is too long, or no form.
@@ -140,7 +201,7 @@ async def form_of(request: Request, most_bytes: int) -> Form:
             pairs += parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
         except ValueError as error:
             raise ConfigurationError(f"the body is not a form: {error}") from error
-    return Form(pairs)
+    return Form(pairs, declared)
 
 
 async def body_of(request: Request, most_bytes: int) -> bytes:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.responses import Response
-from starlette.routing import Route
 
 from lakerunner.errors import ConfigurationError, UnsupportedQueryError
-from lakerunner.gateway.access import AccessScope
 from lakerunner.gateway.answers import (
+    ROWS,
     SUFFIXES,
     Pipe,
     Streamed,
@@ -20,7 +19,19 @@ from lakerunner.gateway.answers import (
     media_type_of,
     send_result,
 )
-from lakerunner.gateway.forms import Form, body_of
+from lakerunner.gateway.envelope import cached, known_answer, tag_of
+from lakerunner.gateway.forms import (
+    END,
+    FORMAT,
+    LIMIT,
+    SPAN,
+    START,
+    Kind,
+    Parameter,
+    body_of,
+    form_of,
+)
+from lakerunner.gateway.openapi import JSON, TEXT, DescribedRoute, Operation
 from lakerunner.model.times import isoformat
 
 if TYPE_CHECKING:
@@ -28,11 +39,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from lakerunner.gateway.forms import Form
     from lakerunner.gateway.serving import Serving, Visit
     from lakerunner.lake import Lake
     from lakerunner.query import Result
 
-_JSON = "application/json"
 _VALUES = 1000
 
 CURSOR_HEADER = "x-lakerunner-cursor"
@@ -70,6 +81,18 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: str | float | None = None
 
 
+_QUESTION = (
+    Parameter("query", about="SQL, or PromQL where language says so.", required=True),
+    Parameter("language", about="sql or promql."),
+    Parameter("timeout", Kind.SECONDS, "What it may take."),
+    LIMIT,
+    Parameter("cursor", about="Where a page of the same query ended."),
+    FORMAT,
+    Parameter("time", about="When PromQL is evaluated."),
+    Parameter("start", about="From when on."),
+    Parameter("end", about="Until when."),
+    Parameter("step", about="How often."),
+)
 _ASKED = msgspec.json.Decoder(Asked)
 
 
@@ -79,10 +102,10 @@ async def asked(request: Request, most_bytes: int) -> Asked:
     Raises:
         ConfigurationError: It is none of these, or a member is unknown or of a wrong type.
     """
-    found = Form(request.query_params.multi_items())
+    found = form_of(request, _QUESTION)
     body = await body_of(request, most_bytes) if request.method == "POST" else b""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == _JSON:
+    if kind == JSON:
         try:
             return _ASKED.decode(body)
         except msgspec.DecodeError as error:
@@ -105,14 +128,17 @@ async def asked(request: Request, most_bytes: int) -> Asked:
     )
 
 
-def answer(lake: Lake, question: Asked, most_seconds: float) -> Result:
+def answer(visit: Visit, question: Asked) -> Result:
     """Ask a lake.
 
     Raises:
         ConfigurationError: There is no such language.
         QueryError: The query cannot be answered.
     """
-    seconds = most_seconds if question.timeout is None else min(question.timeout, most_seconds)
+    lake, seconds = visit.lake, visit.seconds
+    visit.account.query = question.query
+    if question.timeout is not None:
+        seconds = min(question.timeout, seconds)
     match question.language:
         case "sql":
             return lake.sql(
@@ -134,39 +160,83 @@ def answer(lake: Lake, question: Asked, most_seconds: float) -> Result:
     raise ConfigurationError(f"no such language: {question.language!r}; there are sql and promql")
 
 
-def own_routes(serving: Serving) -> list[Route]:
+def own_routes(serving: Serving) -> list[DescribedRoute]:
     """The routes below `/v1`."""
 
-    def route(
-        path: str, endpoint: Callable[[Serving, Request], Awaitable[Response]], *methods: str
-    ) -> Route:
-        return Route(path, partial(endpoint, serving), methods=list(methods or ("GET",)), name=path)
+    def asking(
+        path: str, about: str, endpoint: Callable[[Serving, Request], Awaitable[Response]],
+        answers: tuple[str, ...] = ROWS,
+    ) -> DescribedRoute:  # fmt: skip
+        """What takes a query."""
+        told = Operation(about, _QUESTION, Asked, (TEXT,), answers)
+        return DescribedRoute(path, partial(endpoint, serving), told, ("GET", "POST"))
 
-    def rows(path: str, ask: Callable[[Lake, Form, dict[str, str]], Result]) -> Route:
+    def rows(
+        path: str,
+        about: str,
+        ask: Callable[[Lake, Form, dict[str, str]], Result],
+        *parameters: Parameter,
+    ) -> DescribedRoute:
         """A call of `Lake` that returns rows."""
+        declared = (*parameters, FORMAT)
 
         async def endpoint(request: Request) -> Response:
-            form = Form(request.query_params.multi_items())
-            parts = request.path_params
-            return _sent(serving, request, form.text("format"), lambda v: ask(v.lake, form, parts))
+            form, visit, headers = form_of(request, declared), serving.visit(request), None
+            if START not in parameters:  # those that reckon with the time of day change with it
+                now = await serving.thread(visit.lake.snapshot)
+                state, accepted = (
+                    f"{now.sequence}.{now.incarnation}",
+                    request.headers.get("accept", ""),
+                )
+                tag = tag_of(state, visit.caller.organization, str(request.url), accepted)
+                if known := known_answer(request, tag):
+                    return known
+                headers = cached(tag)
+            return _sent(
+                serving,
+                request,
+                form.text("format"),
+                lambda visit: ask(visit.lake, form, request.path_params),
+                headers,
+                visit=visit,
+            )
 
-        return Route(path, endpoint, name=path)
+        return DescribedRoute(path, endpoint, Operation(about, declared, answers=ROWS))
 
+    segments = Operation("Segments of a table.", _SEGMENTS)
     return [
-        route("/v1/sql", _sql, "GET", "POST"),
-        route("/v1/export", _export, "GET", "POST"),
-        route("/v1/explain", _explain, "GET", "POST"),
-        route("/v1/segments", _segments),
-        route("/v1/rejected", _rejected),
-        rows("/v1/tables", lambda lake, _form, _parts: lake.tables()),
-        rows("/v1/tables/{table}", lambda lake, _form, parts: lake.describe(parts["table"])),
-        rows("/v1/attributes/{table}", lambda lake, _form, parts: lake.attributes(parts["table"])),
-        rows("/v1/services", lambda lake, form, _parts: lake.services(*form.span())),
-        rows("/v1/values/{column:path}", _values),
-        rows("/v1/metrics", lambda lake, form, _parts: lake.metrics(*form.span())),
-        rows("/v1/series", _series),
-        rows("/v1/trace/{trace_id}", _trace),
+        asking("/v1/sql", "Rows of a query.", _sql),
+        asking("/v1/export", "Rows of a query, as a file.", _export),
+        asking("/v1/explain", "What a query would read, and why.", _explain, (TEXT,)),
+        DescribedRoute("/v1/segments", partial(_segments, serving), segments),
+        rows("/v1/tables", "Tables.", lambda lake, _form, _parts: lake.tables()),
+        rows(
+            "/v1/tables/{table}",
+            "Columns of a table.",
+            lambda lake, _form, parts: lake.describe(parts["table"]),
+        ),
+        rows(
+            "/v1/attributes/{table}",
+            "Attributes of a table.",
+            lambda lake, _form, parts: lake.attributes(parts["table"]),
+        ),
+        rows(
+            "/v1/services",
+            "Services.",
+            lambda lake, form, _parts: lake.services(*form.span()),
+            *SPAN,
+        ),
+        rows("/v1/values/{column:path}", "Values of a column.", _values, _PREFIX, LIMIT, *SPAN),
+        rows("/v1/metrics", "Metrics.", lambda lake, form, _: lake.metrics(*form.span()), *SPAN),
+        rows("/v1/series", "Series of metrics.", _series, _MATCH, *SPAN),
+        rows("/v1/trace/{trace_id}", "A trace in tree order.", _trace, _LOGS, *SPAN),
     ]
+
+
+_PREFIX = Parameter("prefix", about="What they begin with.")
+_MATCH = Parameter("match", about="Selectors of PromQL; series meet one of them.", several=True)
+_LOGS = Parameter("logs", about="Any text: the logs of the trace instead of its spans.")
+_SEGMENTS = (Parameter("table", about="logs, if nothing is said."), START, END, LIMIT)
 
 
 def _values(lake: Lake, form: Form, parts: dict[str, str]) -> Result:
@@ -202,7 +272,7 @@ async def _streamed(serving: Serving, request: Request, headers: dict[str, str])
         serving,
         request,
         question.format,
-        lambda visit: answer(visit.lake, question, visit.seconds),
+        lambda visit: answer(visit, question),
         headers,
         paged=question.limit is not None,
     )
@@ -216,9 +286,10 @@ def _sent(
     headers: dict[str, str] | None = None,
     *,
     paged: bool = False,
+    visit: Visit | None = None,
 ) -> Response:
     """The rows of a result, as the request wants them, while they are found."""
-    visit = serving.visit(request)
+    visit = visit or serving.visit(request)
     media_type = media_type_of(request, form)
     encoding = encoding_of(request, media_type)
     headers = dict(headers or {})
@@ -226,7 +297,7 @@ def _sent(
         headers["content-encoding"] = encoding
     if "content-disposition" in headers:
         headers["content-disposition"] += f'; filename="rows.{SUFFIXES[media_type]}"'
-    headers |= {"vary": "Accept, Accept-Encoding", "cache-control": "no-store"}
+    headers = {"cache-control": "no-store", **headers, "vary": "Accept, Accept-Encoding"}
 
     def work(pipe: Pipe) -> None:
         result = ask(visit)
@@ -234,9 +305,9 @@ def _sent(
             with suppress(UnsupportedQueryError):  # rows without an order that could be gone on
                 pipe.headers[CURSOR_HEADER] = result.cursor
         try:
-            send_result(result, pipe, media_type, encoding)
+            send_result(result, pipe, media_type, encoding, serving.settings.quotas.rows)
         finally:
-            serving.telemetry.read(result.stats.bytes_read, result.stats.rows)
+            visit.account.add(result.stats)
 
     return Streamed(serving, visit, request, work, media_type, headers)
 
@@ -260,7 +331,7 @@ async def _explain(serving: Serving, request: Request) -> Response:
 
 
 async def _segments(serving: Serving, request: Request) -> Response:
-    form = Form(request.query_params.multi_items())
+    form = form_of(request, _SEGMENTS)
 
     def work(visit: Visit) -> list[dict[str, Any]]:
         segments = visit.lake.segments(
@@ -284,10 +355,5 @@ async def _segments(serving: Serving, request: Request) -> Response:
     return _json(await serving.query(request, work))
 
 
-async def _rejected(serving: Serving, request: Request) -> Response:
-    visit = serving.visit(request, AccessScope.ADMIN)
-    return _json(list(await serving.thread(visit.lake.rejected)))
-
-
 def _json(value: Any) -> Response:
-    return Response(msgspec.json.encode(value), media_type=_JSON)
+    return Response(msgspec.json.encode(value), media_type=JSON)

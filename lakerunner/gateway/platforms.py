@@ -7,11 +7,11 @@ differ in paths, names and the shape of what comes back.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from starlette.responses import Response
-from starlette.routing import Route
 
 from lakerunner.errors import ConfigurationError
 from lakerunner.gateway.access import Refused
@@ -24,7 +24,8 @@ from lakerunner.gateway.answers import (
     json_list,
     send_result,
 )
-from lakerunner.gateway.forms import Form, body_of
+from lakerunner.gateway.forms import LIMIT, Kind, Parameter, body_of, form_of
+from lakerunner.gateway.openapi import JSON, DescribedRoute, Operation
 from lakerunner.model.times import isoformat, to_nanoseconds
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from lakerunner.gateway.serving import Serving, Visit
     from lakerunner.query import Result
 
-_JSON = "application/json"
 _LIMIT, _MOST = 100, 10_000
 _DAY = timedelta(days=1)
 _COLUMNS = "timestamp, level, resource_service_name AS service, body AS message, trace_id, span_id"
@@ -79,6 +79,7 @@ class Search(NamedTuple):
         """The records, newest first."""
         where, values = self.where()
         text = f"SELECT {_COLUMNS} FROM logs WHERE {where} ORDER BY timestamp DESC"  # noqa: S608 - values are bound
+        visit.account.query = text
         return visit.lake.sql(
             text, params=values, limit=limit, cursor=cursor, timeout=visit.seconds
         )
@@ -126,23 +127,45 @@ class EventQuery(msgspec.Struct, frozen=True):
 _LOG_QUERY, _EVENT_QUERY = msgspec.json.Decoder(LogQuery), msgspec.json.Decoder(EventQuery)
 
 
-def platform_routes(serving: Serving) -> list[Route]:
+_SERVICE = Parameter("service", about="Whose.")
+_LEVEL = Parameter("level", about="Which.")
+_EXPORTED = (
+    Parameter("format", about="json or csv."),
+    Parameter("start_time", about="From when on."),
+    Parameter("end_time", about="Until when."),
+    _SERVICE,
+    _LEVEL,
+    Parameter("search", about="What the message contains."),
+    LIMIT,
+)
+_PAGES = (
+    _SERVICE,
+    _LEVEL,
+    Parameter("from", about="From when on."),
+    Parameter("to", about="Until when."),
+    LIMIT,
+    Parameter("page", Kind.NUMBER, "Counted from 1."),
+)
+
+
+def platform_routes(serving: Serving) -> list[DescribedRoute]:
     """The routes of all of them."""
 
     def route(
-        path: str, endpoint: Callable[[Serving, Request], Awaitable[Response]], method: str = "GET"
-    ) -> Route:
-        async def served(request: Request) -> Response:
-            return await endpoint(serving, request)
+        path: str,
+        endpoint: Callable[[Serving, Request], Awaitable[Response]],
+        told: Operation,
+        method: str = "GET",
+    ) -> DescribedRoute:
+        return DescribedRoute(path, partial(endpoint, serving), told, (method,))
 
-        return Route(path, served, methods=[method], name=path)
-
+    files = Operation("Logs as a file.", _EXPORTED, answers=(NDJSON, CSV))
     return [
-        route("/api/v1/logs", _logs, "POST"),
-        route("/api/v1/logs/export", _export),
-        route("/v1/query", _query, "POST"),
-        route("/query", _paged),
-        route("/query/{trace_id}", _of_trace),
+        route("/api/v1/logs", _logs, Operation("Logs, and how many.", body=LogQuery), "POST"),
+        route("/api/v1/logs/export", _export, files),
+        route("/v1/query", _query, Operation("A page of logs.", body=EventQuery), "POST"),
+        route("/query", _paged, Operation("A page of logs.", _PAGES)),
+        route("/query/{trace_id}", _of_trace, Operation("The logs of a trace.")),
     ]
 
 
@@ -151,14 +174,14 @@ async def _logs(serving: Serving, request: Request) -> Response:
 
     def work(visit: Visit) -> bytes:
         search = asked.read()
-        rows = _rows(search.rows(visit, _bounded(asked.limit)))
+        rows = _rows(visit, search.rows(visit, _bounded(asked.limit)))
         return b'{"logs":%s,"total":%d}' % (rows, search.count(visit))
 
-    return Response(await serving.query(request, work), media_type=_JSON)
+    return Response(await serving.query(request, work), media_type=JSON)
 
 
 async def _export(serving: Serving, request: Request) -> Response:
-    form = Form(request.query_params.multi_items())
+    form = form_of(request, _EXPORTED)
     name = form.text("format") or "json"
     if name not in ("json", "csv"):
         raise ConfigurationError(f"no such format: {name!r}; there are json and csv", format=name)
@@ -172,7 +195,11 @@ async def _export(serving: Serving, request: Request) -> Response:
         headers["content-encoding"] = encoding
 
     def work(pipe: Pipe) -> None:
-        send_result(search.rows(visit, form.limit() or None), pipe, media_type, encoding)
+        result = search.rows(visit, form.limit() or None)
+        try:
+            send_result(result, pipe, media_type, encoding, serving.settings.quotas.rows)
+        finally:
+            visit.account.add(result.stats)
 
     return Streamed(serving, visit, request, work, media_type, headers)
 
@@ -185,7 +212,7 @@ async def _query(serving: Serving, request: Request) -> Response:
             raise Refused("this key is not for the tenant that the request names", 403)
         limit = _bounded(asked.limit)
         result = asked.read().rows(visit, limit, asked.cursor)
-        items = _rows(result)
+        items = _rows(visit, result)
         following = result.cursor if result.to_arrow().num_rows == limit else None
         stats = {
             "objects_read": result.stats.scanned,
@@ -195,11 +222,11 @@ async def _query(serving: Serving, request: Request) -> Response:
         rest = msgspec.json.encode({"next_cursor": following, "stats": stats})
         return b'{"items":%s,%s' % (items, rest[1:])
 
-    return Response(await serving.query(request, work), media_type=_JSON)
+    return Response(await serving.query(request, work), media_type=JSON)
 
 
 async def _paged(serving: Serving, request: Request) -> Response:
-    form = Form(request.query_params.multi_items())
+    form = form_of(request, _PAGES)
     search = Search(
         *_span(form.text("from") or None, form.text("to") or None),
         form.text("service"),
@@ -212,10 +239,12 @@ async def _paged(serving: Serving, request: Request) -> Response:
         )
 
     def work(visit: Visit) -> bytes:
-        rows = search.rows(visit, limit * page).to_arrow().slice(limit * (page - 1), limit)
+        result = search.rows(visit, limit * page)
+        rows = result.to_arrow().slice(limit * (page - 1), limit)
+        visit.account.add(result.stats)
         return b'{"logs":%s,"page":%d,"limit":%d}' % (json_list(rows.to_batches()), page, limit)
 
-    return Response(await serving.query(request, work), media_type=_JSON)
+    return Response(await serving.query(request, work), media_type=JSON)
 
 
 async def _of_trace(serving: Serving, request: Request) -> Response:
@@ -223,9 +252,9 @@ async def _of_trace(serving: Serving, request: Request) -> Response:
     search = Search(first, last, trace_id=request.path_params["trace_id"])
 
     def work(visit: Visit) -> bytes:
-        return b'{"logs":%s}' % _rows(search.rows(visit, _MOST))
+        return b'{"logs":%s}' % _rows(visit, search.rows(visit, _MOST))
 
-    return Response(await serving.query(request, work), media_type=_JSON)
+    return Response(await serving.query(request, work), media_type=JSON)
 
 
 async def _body(serving: Serving, request: Request, decoder: msgspec.json.Decoder[Any]) -> Any:
@@ -256,5 +285,7 @@ def _bounded(limit: int) -> int:
     return limit
 
 
-def _rows(result: Result) -> bytes:
-    return json_list(result.to_arrow().to_batches())
+def _rows(visit: Visit, result: Result) -> bytes:
+    batches = result.to_arrow().to_batches()
+    visit.account.add(result.stats)
+    return json_list(batches)

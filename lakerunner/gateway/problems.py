@@ -62,6 +62,16 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after: float = 0.0
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """The body of an answer that failed.
+
+    Attributes:
+        error: Why.
+    """
+
+    error: Problem
+
+
 def problem_of(error: Exception) -> Problem:
     """What a client is told of an error; nothing of what is not meant for it."""
     match error:
@@ -88,7 +98,7 @@ def problem_of(error: Exception) -> Problem:
 def respond(problem: Problem) -> Response:
     """A problem as an answer of our own API."""
     return Response(
-        msgspec.json.encode({"error": problem}),
+        msgspec.json.encode(Failure(problem)),
         problem.status,
         headers_of(problem),
         "application/json",
@@ -107,6 +117,18 @@ def headers_of(problem: Problem) -> dict[str, str]:
     return headers
 
 
-async def answer_error(_: Request, error: Exception) -> Response:
-    """Starlette's handler for whatever an endpoint raises."""
+def failed_answer(error: Exception) -> Response:
+    """Whatever an endpoint raises, as an answer of our own API."""
     return respond(problem_of(error))
+
+
+async def answer_error(_: Request, error: Exception) -> Response:
+    """Starlette's handler of the same."""
+    return failed_answer(error)
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What really happened, of groups of one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -14,11 +14,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from starlette.responses import Response
-from starlette.routing import Route
 
 import lakerunner
 from lakerunner.errors import ConfigurationError, ErrorCode, LakerunnerError
-from lakerunner.gateway.forms import form_of
+from lakerunner.gateway.forms import END, LIMIT, SPAN, START, Kind, Parameter, sent_form_of
+from lakerunner.gateway.openapi import FORM, DescribedRoute, Operation
 from lakerunner.gateway.problems import headers_of, problem_of
 from lakerunner.gateway.sample_json import (
     data_json,
@@ -72,6 +72,44 @@ _TYPES = {
 }
 
 
+_QUERY = Parameter("query", about="PromQL.", required=True)
+_AT = Parameter("time", Kind.TIME, "When; now if nothing is said.")
+_RANGE = (
+    START.needed(),
+    END.needed(),
+    Parameter("step", Kind.SECONDS, "How often: seconds, or 5m.", required=True),
+)
+_EVALUATED = (
+    _QUERY,
+    Parameter("timeout", Kind.SECONDS, "What it may take."),
+    Parameter("lookback_delta", Kind.SECONDS, "How old a sample may be that is still seen."),
+    Parameter("stats", about="Any text: tell what it took."),
+    LIMIT,
+)
+_FEATURES = {
+    "api": dict.fromkeys(("query", "query_range", "series", "labels", "query_exemplars"), True),
+    "lakerunner": dict.fromkeys(("metrics", "logs", "spans", "tail", "sql"), True),
+}
+"""What clients may ask for; see also `cardinal`, whose clients look here, too."""
+
+_MATCH = Parameter("match[]", about="Selectors; series meet one of them.", several=True)
+_EACH = Parameter("limit_per_metric", Kind.NUMBER, "Entries of one metric at most; 0 for all.")
+
+
+class PrometheusFailure(msgspec.Struct, frozen=True):
+    """The body of an answer that failed, as this API words it.
+
+    Attributes:
+        status: Always `error`.
+        errorType: Such as `bad_data`, `execution` or `timeout`.
+        error: For a person.
+    """
+
+    status: str
+    errorType: str  # noqa: N815 - as it is sent
+    error: str
+
+
 class Answered(NamedTuple):
     """What an endpoint found.
 
@@ -86,13 +124,18 @@ class Answered(NamedTuple):
     infos: Sequence[str] = ()
 
 
-def prometheus_routes(serving: Serving) -> list[Route]:
+def prometheus_routes(serving: Serving) -> list[DescribedRoute]:
     """The routes below `/api/v1`."""
 
-    def route(path: str, work: Callable[[Visit, Form, Mapping[str, str]], Answered]) -> Route:
+    def route(
+        path: str,
+        about: str,
+        work: Callable[[Visit, Form, Mapping[str, str]], Answered],
+        *parameters: Parameter,
+    ) -> DescribedRoute:
         async def endpoint(request: Request) -> Response:
             try:
-                form = await form_of(request, serving.settings.body_bytes)
+                form = await sent_form_of(request, parameters, serving.settings.body_bytes)
                 found = await serving.query(
                     request, lambda visit: work(visit, form, request.path_params)
                 )
@@ -100,33 +143,38 @@ def prometheus_routes(serving: Serving) -> list[Route]:
                 return _failure(error, serving)
             return _success(found)
 
-        return Route(path, endpoint, methods=["GET", "POST"], name=path)
+        told = Operation(about, parameters, bodies=(FORM,), failure=PrometheusFailure)
+        return DescribedRoute(path, endpoint, told, ("GET", "POST"))
 
-    def static(path: str, data: Any) -> Route:
-        return route(path, lambda _visit, _form, _parts: Answered(msgspec.json.encode(data)))
+    def static(path: str, data: Any) -> DescribedRoute:
+        answered = Answered(msgspec.json.encode(data))
+        about = "What a server of Prometheus says here; the same for every lake."
+        return route(path, about, lambda _visit, _form, _parts: answered)
 
+    matching = (_MATCH, *SPAN, LIMIT)
+    described = (LIMIT, Parameter("metric", about="Of which one."), _EACH)
     return [
-        route("/api/v1/query", _query),
-        route("/api/v1/query_range", _query_range),
-        route("/api/v1/series", _series),
-        route("/api/v1/labels", _labels),
-        route("/api/v1/label/{name:path}/values", _label_values),
-        route("/api/v1/metadata", _metadata),
-        route("/api/v1/query_exemplars", _exemplars),
-        route("/api/v1/format_query", _format),
-        route("/api/v1/parse_query", _parsed),
+        route("/api/v1/query", "PromQL at one moment.", _query, _AT, *_EVALUATED),
+        route("/api/v1/query_range", "PromQL over a time.", _query_range, *_RANGE, *_EVALUATED),
+        route("/api/v1/series", "Series that match.", _series, *matching),
+        route("/api/v1/labels", "Names of labels.", _labels, *matching),
+        route("/api/v1/label/{name:path}/values", "Values of a label.", _label_values, *matching),
+        route("/api/v1/metadata", "Types, helps and units of metrics.", _metadata, *described),
+        route("/api/v1/query_exemplars", "Exemplars.", _exemplars, _QUERY, *SPAN),
+        route("/api/v1/format_query", "A PromQL text, laid out.", _format, _QUERY),
+        route("/api/v1/parse_query", "A PromQL text as a tree.", _parsed, _QUERY),
         static("/api/v1/rules", {"groups": []}),
         static("/api/v1/alerts", {"alerts": []}),
         static("/api/v1/targets", {"activeTargets": [], "droppedTargets": []}),
         static("/api/v1/targets/metadata", []),
         static("/api/v1/alertmanagers", {"activeAlertmanagers": [], "droppedAlertmanagers": []}),
         static("/api/v1/notifications", []),
-        static("/api/v1/features", {}),
+        static("/api/v1/features", _FEATURES),
         static("/api/v1/status/buildinfo", _build()),
         static("/api/v1/status/flags", {}),
         static("/api/v1/status/config", {"yaml": ""}),
-        route("/api/v1/status/runtimeinfo", _runtime),
-        route("/api/v1/status/tsdb", _tsdb),
+        route("/api/v1/status/runtimeinfo", "About the server.", _runtime),
+        route("/api/v1/status/tsdb", "How many series there are of what.", _tsdb, LIMIT),
         static("/api/v1/status/walreplay", {"min": 0, "max": 0, "current": 0}),
     ]
 
@@ -162,7 +210,7 @@ def _failure(error: Exception, serving: Serving) -> Response:
     message = problem.message
     if problem.code == ErrorCode.QUERY_SYNTAX:
         message = f'invalid parameter "query": {message}'
-    body = {"status": "error", "errorType": kind, "error": message}
+    body = PrometheusFailure("error", kind, message)
     return Response(msgspec.json.encode(body), status, headers_of(problem), "application/json")
 
 
@@ -180,13 +228,16 @@ def _query_range(visit: Visit, form: Form, _: Mapping[str, str]) -> Answered:
 
 def _evaluated(visit: Visit, form: Form, times: dict[str, Any]) -> Answered:
     seconds = form.seconds("timeout")
+    visit.account.query = form.needed("query")
     result = visit.lake.promql(
-        form.needed("query"),
+        visit.account.query,
         **times,
         lookback=form.seconds("lookback_delta"),
         timeout=visit.seconds if seconds is None else min(seconds, visit.seconds),
     )
-    data, cut = data_json(numbers_first(result.to_arrow()), result.kind, form.limit())
+    table = result.to_arrow()
+    visit.account.add(result.stats)
+    data, cut = data_json(numbers_first(table), result.kind, form.limit())
     if form.text("stats"):
         data = data[:-1] + b',"stats":' + _stats(result) + b"}"
     warnings = (*result.warnings, *([_TRUNCATED] if cut else []))

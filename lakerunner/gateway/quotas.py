@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_MINUTE = 60.0
+
+
 class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What each organization may ask for.
 
@@ -24,6 +27,8 @@ class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         queries: That run at the same time.
         query_seconds: That one query may take, whatever it asks for itself.
         rows: That one answer may have; None for any number.
+        scanned_bytes: That its queries may read in a minute on average, and at once; None for any
+            number. What a query reads is known at its end: the next ones wait for it.
         followers: Clients that are sent new rows at the same time.
     """
 
@@ -31,11 +36,13 @@ class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queries: int = 16
     query_seconds: float = 120.0
     rows: int | None = None
+    scanned_bytes: int | None = None
     followers: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("requests_per_second", "queries", "query_seconds"):
-            if not getattr(self, name) > 0:
+        for name in ("requests_per_second", "queries", "query_seconds", "rows", "scanned_bytes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
                 raise ConfigurationError(f"{name} must be above 0", setting=name)
 
 
@@ -73,6 +80,7 @@ class Quotas:
         self._lock = threading.Lock()
         self._running: Counter[str] = Counter()
         self._filled: dict[str, tuple[float, float]] = {}
+        self._scanned: dict[str, tuple[float, float]] = {}
 
     def request(self, organization: str) -> None:
         """Count a request.
@@ -102,9 +110,10 @@ class Quotas:
         """Count a query for as long as the context lasts.
 
         Raises:
-            TooMany: As many are running already.
+            TooMany: As many are running already, or they have read too much of late.
         """
         with self._lock:
+            self._check_scanned(organization)
             if self._running[organization] >= self.settings.queries:
                 raise TooMany(f"{self.settings.queries} queries are running already", 1.0)
             self._running[organization] += 1
@@ -114,6 +123,31 @@ class Quotas:
             with self._lock:
                 self._running[organization] -= 1
                 self._running += Counter()  # forgets those who have none
+
+    def scanned(self, organization: str, count: int) -> None:
+        """Count bytes that a query of an organization has read."""
+        if self.settings.scanned_bytes is None or not count:
+            return
+        with self._lock:
+            self._scanned[organization] = (self._owed(organization) + count, self._clock())
+
+    def _check_scanned(self, organization: str) -> None:
+        most = self.settings.scanned_bytes
+        if most is None:
+            return
+        owed = self._owed(organization)
+        if owed >= most:
+            raise TooMany(
+                f"the queries of the last minute have read more than {most:,} bytes",
+                (owed - most) / most * _MINUTE + 1,
+            )
+        if not owed:
+            self._scanned.pop(organization, None)
+
+    def _owed(self, organization: str) -> float:
+        """What an organization has read, less what it might have since."""
+        owed, at = self._scanned.get(organization, (0.0, self._clock()))
+        return max(0.0, owed - (self._clock() - at) / _MINUTE * (self.settings.scanned_bytes or 0))
 
     def running(self, organization: str | None = None) -> int:
         """How many queries are running, of one organization or of all."""

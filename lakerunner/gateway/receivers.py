@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
-from starlette.routing import Route
 
 from lakerunner.errors import LakerunnerError, UnknownFormatError
 from lakerunner.gateway.access import AccessScope
 from lakerunner.gateway.forms import body_of, inflated
+from lakerunner.gateway.openapi import ANY_BODY, DescribedRoute, Operation
 from lakerunner.gateway.problems import headers_of, problem_of
 from lakerunner.intake.protocols.elasticsearch import BULK, PROBES
 from lakerunner.intake.protocols.journald import JOURNALD
@@ -54,7 +54,7 @@ PROTOCOLS = (
 _TENANT = "/org/{organization}"
 
 
-def receiver_routes(serving: Serving, writer: Writer) -> list[Route]:
+def receiver_routes(serving: Serving, writer: Writer) -> list[DescribedRoute]:
     """The routes of all protocols, and the same below `/org/ORGANIZATION`.
 
     A path names the organization for clients that cannot send a header; their key must be for it.
@@ -67,14 +67,17 @@ def receiver_routes(serving: Serving, writer: Writer) -> list[Route]:
     ]
 
 
-def _route(serving: Serving, writer: Writer, protocol: Protocol, path: str) -> Route:
+def _route(serving: Serving, writer: Writer, protocol: Protocol, path: str) -> DescribedRoute:
     async def endpoint(request: Request) -> Response:
         try:
             return await _received(serving, writer, request, protocol)
         except Exception as error:  # noqa: BLE001 - each is told in the protocol's own words
             return _failed(serving, protocol, error)
 
-    return Route(path, endpoint, methods=list(protocol.methods), name=f"{protocol.name} {path}")
+    told = Operation(
+        f"Takes {protocol.name}.", bodies=(ANY_BODY,), answers=(ANY_BODY,), failure=None
+    )
+    return DescribedRoute(path, endpoint, told, protocol.methods)
 
 
 async def _received(

@@ -15,10 +15,13 @@ from anyio.to_thread import run_sync
 
 from lakerunner.compute.turns import stopped_by
 from lakerunner.errors import ConfigurationError
-from lakerunner.gateway.access import Access, AccessScope, AccessSettings, Caller, Refused
+from lakerunner.gateway.access import Access, AccessScope, AccessSettings, Caller, Identity, Refused
+from lakerunner.gateway.accounts import Account, Asked, Audit, AuditSettings
+from lakerunner.gateway.problems import cause_of
 from lakerunner.gateway.quotas import Quotas, QuotaSettings
 from lakerunner.gateway.telemetry import Telemetry
 from lakerunner.limits import MIB
+from lakerunner.model.profile import check_organization
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,12 +35,27 @@ T = TypeVar("T")
 _BODY_BYTES, _INFLATED_BYTES = 16 * MIB, 128 * MIB
 
 
+class MountedLake(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A further lake that the same process serves, below `/lakes/NAME`. It is read only.
+
+    Attributes:
+        location: Where it is, as `lakerunner.open` takes it.
+        access: Who may ask it; those of the first lake if nothing is said.
+        quotas: How much; as of the first lake, but counted apart.
+    """
+
+    location: str
+    access: AccessSettings | None = None
+    quotas: QuotaSettings | None = None
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the HTTP interface.
 
     Attributes:
         access: Who may ask.
         quotas: How much.
+        audit: Where records of queries are kept.
         threads: Requests that are worked on at the same time.
         body_bytes: How long the body of a request may be, as it is sent.
         inflated_bytes: How long it may be once it is decompressed.
@@ -45,10 +63,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tail_seconds: How often to look for new rows while clients follow a table.
         heartbeat_seconds: How often a client that follows hears something at least.
         slow_seconds: A client that follows and takes nothing for so long is let go.
+        lakes: Further lakes by name.
     """
 
     access: AccessSettings = AccessSettings()
     quotas: QuotaSettings = QuotaSettings()
+    audit: AuditSettings = AuditSettings()
     threads: int = 64
     body_bytes: int = _BODY_BYTES
     inflated_bytes: int = _INFLATED_BYTES
@@ -56,6 +76,11 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tail_seconds: float = 0.25
     heartbeat_seconds: float = 15.0
     slow_seconds: float = 30.0
+    lakes: dict[str, MountedLake] = {}
+
+    def __post_init__(self) -> None:
+        for name in self.lakes:
+            check_organization(name)  # what can be no name of one has no place in a path
 
 
 # Looked at now: threads that look at a type at once, for the first time, crash msgspec.
@@ -89,11 +114,13 @@ class Visit(NamedTuple):
         caller: Who asks.
         lake: Bound to the organization of that.
         seconds: What a query may take.
+        account: What it did.
     """
 
     caller: Caller
     lake: Lake
     seconds: float
+    account: Account
 
 
 class Serving:
@@ -110,7 +137,9 @@ class Serving:
         self.telemetry = Telemetry()
         self.log = logging.getLogger("lakerunner.gateway")
         self.quotas = Quotas(settings.quotas)
-        self._access = Access(settings.access)
+        self.audit = Audit(settings.audit, lake)
+        self.closing: list[Callable[[], None]] = []
+        self.access = Access(settings.access)
         self._limiter: anyio.CapacityLimiter | None = None
 
     def visit(
@@ -130,10 +159,11 @@ class Serving:
             Refused: It shows nothing that would let it in, or not for this.
             TooMany: Its organization asks for more than it may.
         """
-        caller = self.admit(request.headers, request.cookies, wanted, organization)
+        subject = self.access.subject_of(request.scope)
+        caller = self.admit(request.headers, request.cookies, wanted, organization, subject)
         request.state.caller = caller
         lake = self.lake.for_organization(caller.organization)
-        return Visit(caller, lake, self.settings.quotas.query_seconds)
+        return Visit(caller, lake, self.settings.quotas.query_seconds, Account())
 
     def admit(
         self,
@@ -141,13 +171,23 @@ class Serving:
         cookies: Mapping[str, str],
         wanted: AccessScope,
         organization: str | None = None,
+        subject: str | None = None,
     ) -> Caller:
         """Let somebody in; see `visit`."""
-        caller = self._access.caller(headers, cookies, organization)
+        caller = self.access.caller(headers, cookies, organization, subject)
         if not caller.scope.allows(wanted):
             raise Refused(f"this needs the scope {wanted}", 403)
         self.quotas.request(caller.organization)
         return caller
+
+    def identity(self, request: HTTPConnection, wanted: AccessScope) -> Identity:
+        """Let a request in that is for all organizations of its key; see `visit`."""
+        subject = self.access.subject_of(request.scope)
+        found = self.access.identity(request.headers, request.cookies, subject)
+        if not found.scope.allows(wanted):
+            raise Refused(f"this needs the scope {wanted}", 403)
+        self.quotas.request(found.organizations[0])
+        return found
 
     async def query(self, request: Request, work: Callable[[Visit], T]) -> T:
         """Let a request in, and do its work in a thread as a query of its organization.
@@ -173,15 +213,32 @@ class Serving:
     @contextmanager
     def counted(self, visit: Visit, request: Request) -> Iterator[None]:
         """Count a query of an organization for as long as the context lasts."""
-        started = time.perf_counter()
-        failed = True
+        route = getattr(request.scope.get("route"), "path", "") or "unknown"
+        started_ns, started = time.time_ns(), time.perf_counter()
+        error: BaseException | None = None
         with self.quotas.query(visit.caller.organization):
             try:
                 yield
-                failed = False
+            except BaseException as failure:
+                error = cause_of(failure)
+                raise
             finally:
-                seconds = time.perf_counter() - started
-                self.telemetry.query(request.scope.get("path", ""), seconds, failed=failed)
+                seconds, account = time.perf_counter() - started, visit.account
+                self.telemetry.query(route, seconds, failed=error is not None)
+                self.telemetry.read(account.bytes, account.rows)
+                self.quotas.scanned(visit.caller.organization, account.bytes)
+                request_id = getattr(request.state, "request_id", "")
+                traceparent = request.headers.get("traceparent", "")
+                self.audit.add(
+                    Asked(visit.caller, route, account, request_id, started_ns, seconds, error,
+                          traceparent)
+                )  # fmt: skip
+
+    def close(self) -> None:
+        """Write the records of queries that are still to be written, and close what was opened."""
+        self.audit.close()
+        while self.closing:
+            self.closing.pop()()
 
     async def thread(self, work: Callable[[], T]) -> T:
         """Do what blocks, in one of so many threads."""

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import msgspec
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
 from lakerunner.gateway.answers import hang_up, json_list
-from lakerunner.gateway.forms import Form
+from lakerunner.gateway.forms import LIMIT, Kind, Parameter, form_of
+from lakerunner.gateway.openapi import EVENTS, DescribedRoute, Operation
 from lakerunner.gateway.problems import problem_of
 from lakerunner.gateway.quotas import TooMany
 from lakerunner.limits import MIB
@@ -39,6 +40,16 @@ _ROWS, _MOST_ROWS = 1000, 10_000
 _KEPT_BYTES = 64 * MIB
 _GRACE_S = 10.0  # for a slow client, to read what it still has and that it was let go
 _REFUSED = 1008  # WebSocket's code for what a policy does not allow
+
+
+_FOLLOWED = (
+    Parameter("table", about="logs, if nothing is said."),
+    Parameter("where", about="A condition in SQL."),
+    Parameter("column", about="Which columns; else all.", several=True),
+    Parameter("since", Kind.TIME, "Rows from before are left out; an hour ago if nothing is said."),
+    Parameter("cursor", about="The id of the last event that came."),
+    LIMIT,
+)
 
 
 class _Sent(NamedTuple):
@@ -159,7 +170,7 @@ async def _asked(serving: Serving, connection: HTTPConnection) -> _Asked:
         Refused: It may not.
     """
     visit = serving.visit(connection)
-    form = Form(connection.query_params.multi_items())
+    form = form_of(connection, _FOLLOWED)
 
     def begin() -> tuple[Tail, str]:
         tail = visit.lake.tail(
@@ -193,7 +204,8 @@ def tail_routes(serving: Serving) -> list[BaseRoute]:
     async def socket(websocket: WebSocket) -> None:
         await _serve_socket(serving, followers, websocket)
 
-    return [Route("/v1/tail", events, name="/v1/tail"), WebSocketRoute("/v1/tail", socket)]
+    told = Operation("New rows, without end; by WebSocket, too.", _FOLLOWED, answers=(EVENTS,))
+    return [DescribedRoute("/v1/tail", events, told), WebSocketRoute("/v1/tail", socket)]
 
 
 class _Events(Response):
@@ -204,7 +216,7 @@ class _Events(Response):
 
     def __init__(self, serving: Serving, followers: Followers, asked: _Asked) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(None, 200, headers, "text/event-stream")
+        super().__init__(None, 200, headers, EVENTS)
         del self.headers["content-length"]
         self._serving = serving
         self._followers = followers
