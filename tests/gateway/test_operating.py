@@ -126,7 +126,7 @@ def test_no_header_is_a_subject_unless_that_is_configured() -> None:
     assert access.subject_of(scope("127.0.0.1", (b"x-client-subject", b"CN=collector"))) is None
     for half in ({"subject_header": "x"}, {"trusted_proxies": ("127.0.0.1",)}):
         with pytest.raises(ConfigurationError, match="belong together"):
-            AccessSettings(**half)  # type: ignore[arg-type] # one of them each
+            AccessSettings(**half)
     with pytest.raises(ConfigurationError, match="trusted_proxies"):
         AccessSettings(subject_header="x", trusted_proxies=("everywhere",))
 
