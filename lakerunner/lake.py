@@ -165,15 +165,10 @@ class Lake(Asking, Upkeep):
 
     @property
     def profiles(self) -> tuple[StorageProfile, ...]:
-        """Whose buckets are whose, by the rules of ownership that the lake was opened with.
-
-        Of a lake that is bound to one organization, only what is that one's.
-        """
-        rules = self._ingestor.ownership
+        """Whose buckets are whose, by the rules that the lake was opened with."""
+        rules, whose = self._ingestor.ownership, self.organization
         found = () if rules is None else rules.profiles
-        if self._scope.bound:
-            return tuple(one for one in found if one.organization_id == self.organization)
-        return tuple(found)
+        return tuple(one for one in found if not self._scope.bound or one.organization_id == whose)
 
     def status(self) -> LakeStatus:
         """How the lake is doing: what is in it, what was set aside, and which tasks failed.

@@ -14,7 +14,8 @@ except ImportError as error:
         missing=error.name,
     ) from error
 
-from lakerunner.gateway.access import Access, AccessScope, AccessSettings, ApiKey, new_key
+from lakerunner.gateway.access import Access
+from lakerunner.gateway.credentials import AccessScope, AccessSettings, ApiKey, new_key
 from lakerunner.gateway.quotas import QuotaSettings
 from lakerunner.gateway.serving import GatewaySettings, read_settings
 

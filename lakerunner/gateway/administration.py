@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.responses import Response
 
-from lakerunner.gateway.access import ANY, AccessScope
+from lakerunner.gateway.credentials import ANY, AccessScope
 from lakerunner.gateway.openapi import JSON, DescribedRoute, Operation
 from lakerunner.model.times import isoformat
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
@@ -23,7 +23,17 @@ from lakerunner.errors import ConfigurationError, ErrorCode, InvalidTimeError, L
 from lakerunner.gateway.administration import answer
 from lakerunner.gateway.answers import Pipe, Streamed
 from lakerunner.gateway.forms import Parameter, body_of, form_of
-from lakerunner.gateway.log_selectors import LogSelector, column_of, condition_of, read_selector
+from lakerunner.gateway.log_selectors import (
+    LINES,
+    SHOWN,
+    Window,
+    column_of,
+    read_selector,
+    row_objects,
+    select,
+    tag_columns,
+    value_objects,
+)
 from lakerunner.gateway.openapi import EVENTS, JSON, DescribedRoute, Operation
 from lakerunner.gateway.problems import headers_of, problem_of
 from lakerunner.gateway.sample_json import label_names, metric_objects
@@ -37,17 +47,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from lakerunner.gateway.serving import Serving, Visit
-    from lakerunner.query import Result
 
 _HOUR_NS = 3600 * NANOS
-_STEPS = ((65, 10), (12 * 60, 60), (24 * 60, 300), (3 * 24 * 60, 1200))  # minutes, seconds
-_LONGEST_STEP = 3600
 _BEFORE_END = re.compile(r"e-(\S+)")
 _MILLISECONDS, _NANOSECONDS = 1e11, 1e16  # from here on a number of an epoch is one of these
 _TAG = Parameter("tagName", about="Whose values.", required=True)
-_LINES = {"logs": "body", "spans": "name"}
-_SHOWN = {"body": "log_message", "level": "log_level", "name": "span_name"}
-_NO_TAGS = ("organization", "timestamp", "timestamp_raw", "timestamp_source")
 _MOST_SERIES = 10_000
 _SELECTED = "s, e and q, the text of the question."
 
@@ -101,23 +105,6 @@ class CardinalFailure(msgspec.Struct, frozen=True):
     status: int
     code: str
     message: str
-
-
-class Window(NamedTuple):
-    """A time range, in nanoseconds since the epoch; its end is not in it."""
-
-    start: int
-    end: int
-
-    def step_seconds(self) -> int:
-        """How often to evaluate over so long a time.
-
-        Example:
-            >>> Window(0, 3600 * 10**9).step_seconds(), Window(0, 90 * 3600 * 10**9).step_seconds()
-            (10, 3600)
-        """
-        minutes = (self.end - self.start) / (60 * NANOS)
-        return next((step for most, step in _STEPS if minutes <= most), _LONGEST_STEP)
 
 
 _QUESTION = msgspec.json.Decoder(Question)
@@ -195,7 +182,7 @@ def cardinal_routes(serving: Serving) -> list[DescribedRoute]:
             partial(_validate, read_selector),
         ),
     ]  # fmt: skip
-    for table in _LINES:
+    for table in LINES:
         selected = f"Rows of {table}: {_SELECTED}"
         routes += [
             asking(f"/api/v1/{table}/query", selected, partial(_rows, table), stream=True),
@@ -288,48 +275,17 @@ async def _metric_tags(serving: Serving, request: Request) -> Response:
     return answer({"tags": sorted(name for name in names if name != "__name__")})
 
 
-class _Selected(NamedTuple):
-    """Rows of a table that a question selects: what is behind `FROM`."""
-
-    visit: Visit
-    schema: Any
-    clause: str
-    settings: dict[str, Any]
-
-    def ask(self, columns: str, rest: str = "") -> Result:
-        sql = f"SELECT {columns} {self.clause} {rest}"
-        self.visit.account.query = sql
-        return self.visit.lake.sql(sql, timeout=self.visit.seconds, **self.settings)
-
-
-def _select(visit: Visit, table: str, question: Question, window: Window) -> _Selected:
-    selector = read_selector(question.q) if question.q.strip() else LogSelector()
-    schema = visit.lake.sql(f"SELECT * FROM {table}").schema  # noqa: S608 - one of ours
-    condition = condition_of(selector, schema, _LINES[table])
-    times = {"start": isoformat(window.start), "end": isoformat(window.end)}
-    clause = f"FROM {table} WHERE {condition.text}"
-    return _Selected(visit, schema, clause, {"params": condition.values, **times})
-
-
-def _tag_columns(schema: Any) -> list[str]:
-    return [
-        field.name
-        for field in schema
-        if field.name not in _NO_TAGS and not pa.types.is_nested(field.type)
-    ]
-
-
 async def _tags(table: str, serving: Serving, request: Request) -> Response:
     question, window = await _asked(serving, request)
 
     def work(visit: Visit) -> list[str]:
-        selected = _select(visit, table, question, window)
-        names = _tag_columns(selected.schema)
+        selected = select(visit, table, question.q, window)
+        names = tag_columns(selected.schema)
         counts = ", ".join(f'count("{name}") AS "{name}"' for name in names)
         result = selected.ask(counts)
         found = result.to_arrow().to_pylist()[0]
         visit.account.add(result.stats)
-        return sorted(_SHOWN.get(name, name) for name, count in found.items() if count)
+        return sorted(SHOWN.get(name, name) for name, count in found.items() if count)
 
     return answer({"tags": await serving.query(request, work)})
 
@@ -338,7 +294,7 @@ async def _log_series(serving: Serving, request: Request) -> Response:
     question, window = await _asked(serving, request)
 
     def work(visit: Visit) -> list[dict[str, str]]:
-        selected = _select(visit, "logs", question, window)
+        selected = select(visit, "logs", question.q, window)
         columns = [
             name for name in ("resource_service_name", "level") if name in selected.schema.names
         ]
@@ -347,7 +303,7 @@ async def _log_series(serving: Serving, request: Request) -> Response:
         rows = result.to_arrow().to_pylist()
         visit.account.add(result.stats)
         return [
-            {_SHOWN.get(name, name): value for name, value in row.items() if value is not None}
+            {SHOWN.get(name, name): value for name, value in row.items() if value is not None}
             for row in rows
         ]
 
@@ -406,7 +362,7 @@ async def _metric_values(serving: Serving, request: Request) -> Response:
         wanted = re.sub(r"[^a-zA-Z0-9_]", "_", tag)
         name = next((one for one in (tag, wanted) if one in table.schema.names), None)
         if name is not None:
-            yield _value_objects(pc.unique(table[name].drop_null()).sort())
+            yield value_objects(pc.unique(table[name].drop_null()).sort())
 
     return _events(serving, request, rows)
 
@@ -416,13 +372,13 @@ async def _values(table: str, serving: Serving, request: Request) -> Response:
     question, window = await _asked(serving, request)
 
     def rows(visit: Visit) -> Iterator[Any]:
-        selected = _select(visit, table, question, window)
-        column = column_of(tag, _tag_columns(selected.schema))
+        selected = select(visit, table, question.q, window)
+        column = column_of(tag, tag_columns(selected.schema))
         if column is None:
             return
         result = selected.ask(f'DISTINCT "{column}" AS value', "ORDER BY value")
         for batch in result:
-            yield _value_objects(text(batch["value"]).drop_null())
+            yield value_objects(text(batch["value"]).drop_null())
         visit.account.add(result.stats)
 
     return _events(serving, request, rows)
@@ -432,8 +388,8 @@ async def _rows(table: str, serving: Serving, request: Request) -> Response:
     question, window = await _asked(serving, request)
 
     def rows(visit: Visit) -> Iterator[Any]:
-        selected = _select(visit, table, question, window)
-        columns = _tag_columns(selected.schema)
+        selected = select(visit, table, question.q, window)
+        columns = tag_columns(selected.schema)
         if question.fields:
             wanted = [column_of(one, columns) for one in question.fields]
             columns = [one for one in columns if one in wanted]
@@ -442,31 +398,10 @@ async def _rows(table: str, serving: Serving, request: Request) -> Response:
         named = ", ".join(["timestamp", *(f'"{one}"' for one in columns)])
         result = selected.ask(named, f"{order} {limit}")
         for batch in result:
-            yield _row_objects(batch, columns)
+            yield row_objects(batch, columns)
         visit.account.add(result.stats)
 
     return _events(serving, request, rows)
-
-
-def _row_objects(batch: Any, columns: list[str]) -> Any:
-    """Rows as JSON: their times, and tags as text, without those that are NULL."""
-    nanoseconds = batch["timestamp"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
-    milliseconds = pc.divide(nanoseconds, NANOS // 1000)
-    parts: list[Any] = []
-    for name in columns:
-        head = f',"{_SHOWN.get(name, name)}":'
-        shown = pc.binary_join_element_wise(head, json_values(text(batch[name])), "")
-        parts.append(pc.if_else(pc.is_valid(batch[name]), shown, ""))
-    inside = pc.binary_join_element_wise(*parts, "") if parts else pa.array([""] * len(batch))
-    return pc.binary_join_element_wise(
-        '{"timestamp":', milliseconds.cast(pa.string()),
-        ',"timestamp_ns":', nanoseconds.cast(pa.string()),
-        ',"tags":{', pc.utf8_slice_codeunits(inside, 1), "}}", "",
-    )  # fmt: skip
-
-
-def _value_objects(values: Any) -> Any:
-    return pc.binary_join_element_wise('{"value":', json_values(values), "}", "")
 
 
 def _whole(column: Any) -> Any:

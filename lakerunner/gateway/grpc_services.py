@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from lakerunner.errors import ConfigurationError, MissingExtraError
-from lakerunner.gateway.access import AccessScope
+from lakerunner.gateway.credentials import AccessScope
 from lakerunner.gateway.problems import Problem, problem_of
 from lakerunner.gateway.serving import Serving, read_settings
 from lakerunner.intake.payloads import payload_of

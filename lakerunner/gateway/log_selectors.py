@@ -14,12 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerunner.errors import QuerySyntaxError, UnsupportedQueryError
+from lakerunner.model.times import NANOS, isoformat
 from lakerunner.query.promql.parser import parse
 from lakerunner.query.promql.selectors import regex_fault
 from lakerunner.query.promql.syntax import Matcher, Selector
+from lakerunner.query.writing import json_values, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from lakerunner.gateway.serving import Visit
+    from lakerunner.query import Result
 
 _STRING = r'"(?:\\.|[^"\\\n])*"|`[^`]*`'
 _BRACES = re.compile(rf"\s*(\{{(?:[^\"`{{}}]|{_STRING})*\}})\s*")
@@ -34,6 +39,15 @@ _NAMED = {
     "span_name": "name",
     "service_name": "resource_service_name",
 }
+_STEPS = ((65, 10), (12 * 60, 60), (24 * 60, 300), (3 * 24 * 60, 1200))  # minutes, seconds
+_LONGEST_STEP = 3600
+LINES = {"logs": "body", "spans": "name"}
+"""The column of each table that filters of lines look at."""
+
+SHOWN = {"body": "log_message", "level": "log_level", "name": "span_name"}
+"""Columns that are tags under another name."""
+
+_NO_TAGS = ("organization", "timestamp", "timestamp_raw", "timestamp_source")
 _PREFIXES = ("", "attr_", "resource_", "scope_")
 
 
@@ -179,3 +193,81 @@ def _holds_for_nothing(matcher: Matcher) -> bool:
     pattern = f"^(?s:{matcher.value})$"
     found = bool(pc.match_substring_regex(pa.array([""]), pattern)[0].as_py())
     return found == (matcher.op == "=~")
+
+
+class Window(NamedTuple):
+    """A time range, in nanoseconds since the epoch; its end is not in it."""
+
+    start: int
+    end: int
+
+    def step_seconds(self) -> int:
+        """How often to evaluate over so long a time.
+
+        Example:
+            >>> Window(0, 3600 * 10**9).step_seconds(), Window(0, 90 * 3600 * 10**9).step_seconds()
+            (10, 3600)
+        """
+        minutes = (self.end - self.start) / (60 * NANOS)
+        return next((step for most, step in _STEPS if minutes <= most), _LONGEST_STEP)
+
+
+class Selected(NamedTuple):
+    """Rows of a table that a question selects: what is behind `FROM`."""
+
+    visit: Visit
+    schema: Any
+    clause: str
+    settings: dict[str, Any]
+
+    def ask(self, columns: str, rest: str = "") -> Result:
+        """Ask for columns of them."""
+        sql = f"SELECT {columns} {self.clause} {rest}"
+        self.visit.account.query = sql
+        return self.visit.lake.sql(sql, timeout=self.visit.seconds, **self.settings)
+
+
+def select(visit: Visit, table: str, text: str, window: Window) -> Selected:
+    """The rows of a table that a selector selects; all of them, if it is empty.
+
+    Raises:
+        QuerySyntaxError: It is none.
+        UnsupportedQueryError: It does more than select.
+    """
+    selector = read_selector(text) if text.strip() else LogSelector()
+    schema = visit.lake.sql(f"SELECT * FROM {table}").schema  # noqa: S608 - one of ours
+    condition = condition_of(selector, schema, LINES[table])
+    times = {"start": isoformat(window.start), "end": isoformat(window.end)}
+    clause = f"FROM {table} WHERE {condition.text}"
+    return Selected(visit, schema, clause, {"params": condition.values, **times})
+
+
+def tag_columns(schema: Any) -> list[str]:
+    """The columns of a table that are shown as tags."""
+    return [
+        field.name
+        for field in schema
+        if field.name not in _NO_TAGS and not pa.types.is_nested(field.type)
+    ]
+
+
+def row_objects(batch: Any, columns: list[str]) -> Any:
+    """Rows as JSON: their times, and tags as text, without those that are NULL."""
+    nanoseconds = batch["timestamp"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+    milliseconds = pc.divide(nanoseconds, NANOS // 1000)
+    parts: list[Any] = []
+    for name in columns:
+        head = f',"{SHOWN.get(name, name)}":'
+        shown = pc.binary_join_element_wise(head, json_values(text(batch[name])), "")
+        parts.append(pc.if_else(pc.is_valid(batch[name]), shown, ""))
+    inside = pc.binary_join_element_wise(*parts, "") if parts else pa.array([""] * len(batch))
+    return pc.binary_join_element_wise(
+        '{"timestamp":', milliseconds.cast(pa.string()),
+        ',"timestamp_ns":', nanoseconds.cast(pa.string()),
+        ',"tags":{', pc.utf8_slice_codeunits(inside, 1), "}}", "",
+    )  # fmt: skip
+
+
+def value_objects(values: Any) -> Any:
+    """Values as JSON."""
+    return pc.binary_join_element_wise('{"value":', json_values(values), "}", "")

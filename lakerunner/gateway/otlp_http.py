@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from lakerunner.errors import InputError, LakerunnerError
-from lakerunner.gateway.access import AccessScope
+from lakerunner.gateway.credentials import AccessScope
 from lakerunner.gateway.forms import body_of, inflated
 from lakerunner.gateway.openapi import JSON, DescribedRoute, Operation
 from lakerunner.gateway.problems import headers_of, problem_of

@@ -171,38 +171,7 @@ def own_routes(serving: Serving) -> list[DescribedRoute]:
         told = Operation(about, _QUESTION, Asked, (TEXT,), answers)
         return DescribedRoute(path, partial(endpoint, serving), told, ("GET", "POST"))
 
-    def rows(
-        path: str,
-        about: str,
-        ask: Callable[[Lake, Form, dict[str, str]], Result],
-        *parameters: Parameter,
-    ) -> DescribedRoute:
-        """A call of `Lake` that returns rows."""
-        declared = (*parameters, FORMAT)
-
-        async def endpoint(request: Request) -> Response:
-            form, visit, headers = form_of(request, declared), serving.visit(request), None
-            if START not in parameters:  # those that reckon with the time of day change with it
-                now = await serving.thread(visit.lake.snapshot)
-                state, accepted = (
-                    f"{now.sequence}.{now.incarnation}",
-                    request.headers.get("accept", ""),
-                )
-                tag = tag_of(state, visit.caller.organization, str(request.url), accepted)
-                if known := known_answer(request, tag):
-                    return known
-                headers = cached(tag)
-            return _sent(
-                serving,
-                request,
-                form.text("format"),
-                lambda visit: ask(visit.lake, form, request.path_params),
-                headers,
-                visit=visit,
-            )
-
-        return DescribedRoute(path, endpoint, Operation(about, declared, answers=ROWS))
-
+    rows = partial(_rows_route, serving)
     segments = Operation("Segments of a table.", _SEGMENTS)
     return [
         asking("/v1/sql", "Rows of a query.", _sql),
@@ -231,6 +200,37 @@ def own_routes(serving: Serving) -> list[DescribedRoute]:
         rows("/v1/series", "Series of metrics.", _series, _MATCH, *SPAN),
         rows("/v1/trace/{trace_id}", "A trace in tree order.", _trace, _LOGS, *SPAN),
     ]
+
+
+def _rows_route(
+    serving: Serving,
+    path: str,
+    about: str,
+    ask: Callable[[Lake, Form, dict[str, str]], Result],
+    *parameters: Parameter,
+) -> DescribedRoute:
+    """A call of `Lake` that returns rows."""
+    declared = (*parameters, FORMAT)
+
+    async def endpoint(request: Request) -> Response:
+        form, visit, headers = form_of(request, declared), serving.visit(request), None
+        if START not in parameters:  # those that reckon with the time of day change with it
+            now = await serving.thread(visit.lake.snapshot)
+            state, accepted = [now.sequence, now.incarnation], request.headers.get("accept", "")
+            tag = tag_of(str(state), visit.caller.organization, str(request.url), accepted)
+            if known := known_answer(request, tag):
+                return known
+            headers = cached(tag)
+        return _sent(
+            serving,
+            request,
+            form.text("format"),
+            lambda visit: ask(visit.lake, form, request.path_params),
+            headers,
+            visit=visit,
+        )
+
+    return DescribedRoute(path, endpoint, Operation(about, declared, answers=ROWS))
 
 
 _PREFIX = Parameter("prefix", about="What they begin with.")

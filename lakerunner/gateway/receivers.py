@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from lakerunner.errors import LakerunnerError, UnknownFormatError
-from lakerunner.gateway.access import AccessScope
+from lakerunner.gateway.credentials import AccessScope
 from lakerunner.gateway.forms import body_of, inflated
 from lakerunner.gateway.openapi import ANY_BODY, DescribedRoute, Operation
 from lakerunner.gateway.problems import headers_of, problem_of

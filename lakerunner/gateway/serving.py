@@ -15,8 +15,9 @@ from anyio.to_thread import run_sync
 
 from lakerunner.compute.turns import stopped_by
 from lakerunner.errors import ConfigurationError
-from lakerunner.gateway.access import Access, AccessScope, AccessSettings, Caller, Identity, Refused
+from lakerunner.gateway.access import Access, Caller, Identity, Refused
 from lakerunner.gateway.accounts import Account, Asked, Audit, AuditSettings
+from lakerunner.gateway.credentials import AccessScope, AccessSettings
 from lakerunner.gateway.problems import cause_of
 from lakerunner.gateway.quotas import Quotas, QuotaSettings
 from lakerunner.gateway.telemetry import Telemetry

@@ -30,7 +30,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 import lakerunner
 from lakerunner.cli.serve import read_address
 from lakerunner.errors import ConfigurationError
-from lakerunner.gateway.access import digest
+from lakerunner.gateway.credentials import digest
 from lakerunner.gateway.running import Certificate
 from lakerunner.testing.servers.process import free_ports
 

@@ -14,15 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 from lakerunner.errors import ConfigurationError
-from lakerunner.gateway.access import (
-    Access,
-    AccessScope,
-    AccessSettings,
-    ApiKey,
-    JwtSettings,
-    Refused,
-    new_key,
-)
+from lakerunner.gateway.access import Access, Refused
+from lakerunner.gateway.credentials import AccessScope, AccessSettings, ApiKey, JwtSettings, new_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 import lakerunner
 from lakerunner.gateway import app, new_key
-from lakerunner.gateway.access import digest
+from lakerunner.gateway.credentials import digest
 from lakerunner.generate import logs_request
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "collector.md"

@@ -19,7 +19,8 @@ from starlette.testclient import TestClient
 import lakerunner
 from lakerunner.errors import ConfigurationError, ReadOnlyError
 from lakerunner.gateway import AccessScope, AccessSettings, app, new_key
-from lakerunner.gateway.access import Access, KeyFile, Refused, Subject
+from lakerunner.gateway.access import Access, Refused
+from lakerunner.gateway.credentials import KeyFile, Subject
 from lakerunner.gateway.quotas import Quotas, QuotaSettings, TooMany
 
 if TYPE_CHECKING:
