@@ -127,6 +127,16 @@ class ObjectStore(ABC):
             ObjectExistsError: `mode` is `CREATE` and there is an object already.
         """
 
+    def create(self, key: str, data: Buffer) -> None:
+        """Write a whole object that must not be there yet, and ask nothing about it.
+
+        As `put` with `PutMode.CREATE`; a store that has to look for what that returns need not.
+
+        Raises:
+            ObjectExistsError: There is an object already.
+        """
+        self.put(key, data, PutMode.CREATE)
+
     @abstractmethod
     def head(self, key: str) -> ObjectMeta:
         """Describe an object without reading it.

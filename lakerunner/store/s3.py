@@ -21,10 +21,11 @@ from lakerunner.errors import (
 )
 from lakerunner.limits import PUT_BYTES, STORE_TIMEOUT_SECONDS
 from lakerunner.store.base import PutMode
-from lakerunner.store.failures import answer_error
+from lakerunner.store.failures import answer_error, translated
 from lakerunner.store.remote import Answer, Page, RemoteStore
 
 if TYPE_CHECKING:
+    from lakerunner.store.base import Buffer
     from lakerunner.store.filesystem import Info
 
 _TIMEOUTS = {"connect_timeout": STORE_TIMEOUT_SECONDS, "read_timeout": STORE_TIMEOUT_SECONDS}
@@ -63,7 +64,8 @@ class S3Store(RemoteStore):
     `client_kwargs`, `config_kwargs`, `profile`, `s3_additional_kwargs` (for encryption) and so on.
     Requests are `GetObject`, `HeadObject`, `PutObject`, `DeleteObject` and `ListObjectsV2`; the
     rights to these five are all it needs. A put is one `PutObject` and one `HeadObject`, for the
-    answer to the first does not tell the time. It takes `PUT_BYTES` at most.
+    answer to the first does not tell the time; `create` is the first alone. It takes `PUT_BYTES` at
+    most.
 
     S3 makes the etag of a plain upload from its bytes: to write the same bytes again gives the same
     etag, so a raw object that is uploaded twice is one source. Listings are in the order of the
@@ -120,12 +122,21 @@ class S3Store(RemoteStore):
         answer = await self._call(filesystem, "head_object", Key=name)
         return {**answer, "size": answer["ContentLength"]}
 
-    async def upload(self, filesystem: Any, name: str, data: bytes, mode: PutMode) -> Info:
-        """`PutObject`, then `HeadObject`."""
+    def create(self, key: str, data: Buffer) -> None:
+        """`PutObject` alone: nobody asks for the time."""
+        name = self._name(self._path(key))
+        with translated(self.url, key, self.translate), self._bucket_expected():
+            self.request(key, self._send, name, bytes(data), PutMode.CREATE, once=True)
+
+    async def _send(self, filesystem: Any, name: str, data: bytes, mode: PutMode) -> Any:
         if len(data) > PUT_BYTES:
             raise StoreError(f"{name!r} has {len(data):,} bytes; S3 takes {PUT_BYTES:,} at once")
         condition = {"IfNoneMatch": "*"} if mode is PutMode.CREATE else {}
-        written = await self._call(filesystem, "put_object", Key=name, Body=data, **condition)
+        return await self._call(filesystem, "put_object", Key=name, Body=data, **condition)
+
+    async def upload(self, filesystem: Any, name: str, data: bytes, mode: PutMode) -> Info:
+        """`PutObject`, then `HeadObject`."""
+        written = await self._send(filesystem, name, data, mode)
         try:
             found = await self.describe(filesystem, name)
         except Exception as error:

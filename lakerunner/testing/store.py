@@ -209,6 +209,10 @@ class StoreSuite(StoreFixture):
         assert store.head("a") == meta
         store.delete("a")
         assert store.put("a", b"3", PutMode.CREATE) == store.head("a")
+        store.create("c", b"4")
+        with pytest.raises(ObjectExistsError):
+            store.create("c", b"5")
+        assert store.get("c").data == b"4"
 
     @pytest.mark.parametrize("shared", [True, False], ids=["one store", "a store each"])
     def test_one_of_many_creators_wins(self, place: Path, *, shared: bool) -> None:

@@ -152,6 +152,7 @@ def test_each_verb_costs_these_requests(bucket: Bucket) -> None:
     head = "HEAD" if bucket.scheme == "s3" else "GET"
     for call, expected in (
         (lambda: store.put("a/b", b"12345", PutMode.CREATE), put),
+        (lambda: store.create("a/d", b"12345"), put[:1]),
         (lambda: store.get("a/b"), [("GET", 1)]),
         (lambda: store.get("a/b", ByteRange(-2)), [("GET", 1)]),
         (lambda: store.get_ranges("a/b", [(0, 1), (3, 4)]), [("GET", 1)]),

@@ -385,8 +385,8 @@ def _since_checkpoint(state: State) -> tuple[Manifest, Delta]:
         newest_ns=base.newest_ns,
         head=base.head,
     )
-    for stored in state.tail:
-        delta.apply(stored.entry)
+    for entry in state.tail:
+        delta.apply(entry)
     return base, delta
 
 

@@ -28,7 +28,6 @@ from lakerunner.errors import (
 )
 from lakerunner.model.commit import Head
 from lakerunner.model.times import MIN_NS
-from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -266,14 +265,14 @@ class Checkpoints:
     def write_part(self, position: int, data: bytes, kind: str = "parquet") -> str:
         """Put a part of the checkpoint at a position; returns its key, which is unique."""
         key = f"{PARTS_PREFIX}{position:020d}-{uuid.uuid4().hex}.{kind}"
-        self._store.put(key, data, PutMode.CREATE)
+        self._store.create(key, data)
         return key
 
     def write(self, manifest: Manifest) -> bool:
         """Put a manifest whose parts are there, and point at it; False if another one is there."""
         key = numbered(CHECKPOINTS_PREFIX, manifest.position)
         try:
-            self._store.put(key, encode(manifest), PutMode.CREATE)
+            self._store.create(key, encode(manifest))
         except ObjectExistsError:
             return False
         self._store.put(HINT_KEY, msgspec.json.encode(_Hint(manifest.position)))

@@ -41,8 +41,11 @@ def split(digests: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint
     return pairs[:, 0].copy(), pairs[:, 1].copy()
 
 
-_FEW = 16
-"""So many times as many rows as digests that are asked for make these few."""
+_FEW = 4096
+"""So many rows are sorted sooner than sieved."""
+
+_SIEVE_BITS = 4
+"""One of two to this power rows passes a sieve by chance, or one of twice as many."""
 
 
 class DigestIndex:
@@ -65,8 +68,8 @@ class DigestIndex:
         found = np.full(len(high), -1, dtype=np.int64)
         if not len(self._high) or not len(high):
             return found
-        if self._sorted is None and len(high) * _FEW < len(self._high):
-            return self._find_few(high, low)
+        if self._sorted is None and len(self._high) > _FEW:
+            return self._find_sieved(high, low)
         order, sorted_high, sorted_low = self._sorted or self._sort()
         at = np.searchsorted(sorted_high, high)
         left = np.arange(len(high))
@@ -79,13 +82,17 @@ class DigestIndex:
             at[left] += 1  # two digests that share their first half: look at the next row
         return found
 
-    def _find_few(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
-        # To sort a million rows takes a second; to look each of them up among a few does not.
-        asked = np.sort(high)
-        at = np.searchsorted(asked, self._high)
-        at[at == len(asked)] = 0
-        rows = np.flatnonzero(asked[at] == self._high)
-        found = DigestIndex(self._high[rows], self._low[rows]).find(high, low)
+    def _find_sieved(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
+        # To sort a million rows takes a second. A sieve of the first bits of what is asked for,
+        # some times as wide as there are digests, leaves few of them to look at.
+        bits = min(max(len(high).bit_length() + _SIEVE_BITS, 10), 30)
+        shift = np.uint64(64 - bits)
+        sieve = np.zeros(1 << bits, dtype=bool)
+        sieve[high >> shift] = True
+        rows = np.flatnonzero(sieve[self._high >> shift])
+        few = DigestIndex(self._high[rows], self._low[rows])
+        few._sort()
+        found = few.find(high, low)
         return np.where(found >= 0, rows[found] if len(rows) else -1, -1)
 
     def _sort(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
@@ -126,6 +133,35 @@ def open_file(data: bytes, schema: pa.Schema) -> pq.ParquetFile:
         names = file.schema_arrow.names
         raise pa.ArrowInvalid(f"columns {names} where {schema.names} belong")
     return file
+
+
+def numbers(table: pa.Table, name: str) -> NDArray[Any]:
+    """A column of numbers without NULLs as it lies in memory.
+
+    Not by `to_numpy`, nor by `pa.array` the other way: both import pandas if it is installed, which
+    takes longer than to open a catalog of a million segments.
+    """
+    chunks = [np.from_dlpack(chunk) for chunk in table.column(name).chunks if len(chunk)]
+    if len(chunks) == 1:
+        return chunks[0]
+    return np.concatenate([*chunks, _empty(table.schema.field(name).type)])
+
+
+def table_of(schema: pa.Schema, columns: Sequence[NDArray[Any]]) -> pa.Table:
+    """The other way round: numbers as the columns of a table, in the order of its schema."""
+    arrays = [
+        pa.Array.from_buffers(
+            field.type,
+            len(values),
+            [None, pa.py_buffer(np.ascontiguousarray(values, dtype=field.type.to_pandas_dtype()))],
+        )
+        for field, values in zip(schema, columns, strict=True)
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def _empty(kind: pa.DataType) -> NDArray[Any]:
+    return np.empty(0, dtype=kind.to_pandas_dtype())
 
 
 COMMIT_IDS = 1_000_000
@@ -208,10 +244,7 @@ class ClaimPart:
     """
 
     def __init__(self, table: pa.Table) -> None:
-        high, low, self._kind, self._value = (
-            table.column(name).combine_chunks().to_numpy() if table.num_rows else _empty(name)
-            for name in _SCHEMA.names
-        )
+        high, low, self._kind, self._value = (numbers(table, name) for name in _SCHEMA.names)
         self._index = DigestIndex(high, low, in_order=True)
         self._digests = high, low
 
@@ -230,9 +263,7 @@ class ClaimPart:
 
     def encode(self) -> bytes:
         """The part as a Parquet file."""
-        return write_table(
-            _SCHEMA, [pa.table([*self._digests, self._kind, self._value], schema=_SCHEMA)]
-        )
+        return write_table(_SCHEMA, [table_of(_SCHEMA, [*self._digests, self._kind, self._value])])
 
     def __len__(self) -> int:
         return len(self._kind)
@@ -279,11 +310,7 @@ class ClaimPart:
         keep &= kind != Kind.TAKEN
         if oldest:
             keep &= kind != Kind.PURGED
-        return ClaimPart(pa.table([high[keep], low[keep], kind[keep], value[keep]], schema=_SCHEMA))
-
-
-def _empty(name: str) -> NDArray[Any]:
-    return np.empty(0, dtype=_SCHEMA.field(name).type.to_pandas_dtype())
+        return ClaimPart(table_of(_SCHEMA, [high[keep], low[keep], kind[keep], value[keep]]))
 
 
 def _in_order(
@@ -293,7 +320,7 @@ def _in_order(
     value: NDArray[np.int64],
 ) -> pa.Table:
     order = np.lexsort((low, high))
-    return pa.table([high[order], low[order], kind[order], value[order]], schema=_SCHEMA)
+    return table_of(_SCHEMA, [high[order], low[order], kind[order], value[order]])
 
 
 # Which commit was the last one at a time, as a part: for as long as the past can be read.
@@ -333,11 +360,11 @@ class MomentPart:
     def decode(cls, data: bytes) -> MomentPart:
         """Read what `encode` wrote; raises `pa.ArrowException` if it is something else."""
         table = open_file(data, _MOMENTS).read()
-        return cls(*(table.column(name).to_numpy() for name in _MOMENTS.names))
+        return cls(*(numbers(table, name) for name in _MOMENTS.names))
 
     def encode(self) -> bytes:
         """The part as a Parquet file."""
-        return write_table(_MOMENTS, [pa.table([self.before, self.newest_ns], schema=_MOMENTS)])
+        return write_table(_MOMENTS, [table_of(_MOMENTS, [self.before, self.newest_ns])])
 
     def __len__(self) -> int:
         return len(self.before)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lakerunner.catalog.bucket.checkpoints import Manifest
-    from lakerunner.catalog.bucket.records import Stored
+    from lakerunner.catalog.bucket.records import Entry
     from lakerunner.store.base import ObjectStore
 
 T = TypeVar("T")
@@ -91,11 +91,11 @@ class Follower:
                     failure = error
             self.abandon(base, failure)
 
-    def advance(self, stored: Stored) -> None:
+    def advance(self, entry: Entry) -> None:
         """Apply an entry of our own, unless it was read back in the meantime."""
         with self._state_lock:
-            if stored.entry.position == self._state.position + 1:
-                self._state.apply(stored)
+            if entry.position == self._state.position + 1:
+                self._state.apply(entry)
 
     def adopt(self, manifest: Manifest) -> None:
         """Stand on a newer checkpoint."""
@@ -179,7 +179,7 @@ class Follower:
             return
         raise CatalogUnavailableError("the log is deleted faster than it can be read")
 
-    def _extend(self, entries: Sequence[Stored]) -> None:
+    def _extend(self, entries: Sequence[Entry]) -> None:
         """Apply what follows the state; nothing of it, if it is no unbroken chain to its end.
 
         A listing may lack an entry that is there: a directory is read while it changes. So what it
@@ -187,30 +187,27 @@ class Follower:
         """
         with self._state_lock:
             position, entry_id = self._state.position, self._state.delta.entry_id
-        chain: list[Stored] = []
-        for stored in entries:
-            if stored.entry.last <= position:
+        chain: list[Entry] = []
+        for entry in entries:
+            if entry.last <= position:
                 continue  # our own, applied while we read
-            while stored.entry.position > position + 1:
+            while entry.position > position + 1:
                 try:
                     (missed,) = self.log.read([position + 1])
                 except ObjectNotFoundError:
                     raise _OutrunError(position + 1) from None
                 position, entry_id = self._linked(chain, missed, position, entry_id)
-            position, entry_id = self._linked(chain, stored, position, entry_id)
+            position, entry_id = self._linked(chain, entry, position, entry_id)
         with self._state_lock:
-            for stored in chain:
-                if stored.entry.position == self._state.position + 1:
-                    self._state.apply(stored)
+            for entry in chain:
+                if entry.position == self._state.position + 1:
+                    self._state.apply(entry)
 
     @staticmethod
-    def _linked(
-        chain: list[Stored], stored: Stored, position: int, entry_id: str
-    ) -> tuple[int, str]:
-        entry = stored.entry
+    def _linked(chain: list[Entry], entry: Entry, position: int, entry_id: str) -> tuple[int, str]:
         if entry.position != position + 1 or entry.previous != entry_id:
             raise _OutrunError(position + 1)
-        chain.append(stored)
+        chain.append(entry)
         return entry.last, entry.id
 
     def _shorten(self) -> None:

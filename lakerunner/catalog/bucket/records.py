@@ -6,7 +6,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import zstandard
@@ -26,7 +26,6 @@ from lakerunner.errors import (
 from lakerunner.limits import ZSTD_LEVEL
 from lakerunner.model.commit import Commit
 from lakerunner.model.segment import Source
-from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -219,13 +218,6 @@ _PARALLEL = 8
 _PARALLEL_FROM = 3
 
 
-class Stored(NamedTuple):
-    """An entry of the log, and when it was written by the clock of the store."""
-
-    entry: Entry
-    modified_ns: int
-
-
 def numbered(prefix: str, position: int) -> str:
     """The key of a log entry or a checkpoint; keys are in the order of positions.
 
@@ -267,7 +259,7 @@ class Log:
         numbers = (position_of(meta.key, LOG_PREFIX) for meta in found)
         return [number for number in numbers if number is not None]
 
-    def read(self, positions: Sequence[int]) -> list[Stored]:
+    def read(self, positions: Sequence[int]) -> list[Entry]:
         """The entries at these positions, several at a time.
 
         Raises:
@@ -279,16 +271,15 @@ class Log:
         with ThreadPoolExecutor(min(_PARALLEL, len(positions))) as threads:
             return list(threads.map(self._read, positions))
 
-    def _read(self, position: int) -> Stored:
+    def _read(self, position: int) -> Entry:
         key = numbered(LOG_PREFIX, position)
-        found = self._store.get(key)
-        entry = decode(found.data, ENTRY, key)
+        entry = decode(self._store.get(key).data, ENTRY, key)
         if entry.position != position or not entry.records:
             raise CatalogError(f"{key!r} is damaged: it says {entry.position}", key=key)
-        return Stored(entry, found.meta.modified_ns)
+        return entry
 
-    def append(self, entry: Entry) -> Stored | None:
-        """Create the object of an entry; None if another entry has the position.
+    def append(self, entry: Entry) -> bool:
+        """Create the object of an entry; False if another entry has the position.
 
         Raises:
             StoreError: The store refuses to write. Nothing was written.
@@ -299,7 +290,7 @@ class Log:
         failure: StoreError | None = None
         for attempt in range(_PUT_ATTEMPTS):
             try:
-                return Stored(entry, self._store.put(key, data, PutMode.CREATE).modified_ns)
+                self._store.create(key, data)
             except ObjectExistsError:
                 # The client may have sent it twice by itself: then this is our own entry.
                 return self._own(entry)
@@ -311,11 +302,13 @@ class Log:
                     raise
                 failure = error  # refused now; an earlier attempt may have arrived
                 break
+            else:
+                return True
         raise CommitUnknownError(
             f"{key!r} may or may not have been written: {failure}", key=key
         ) from failure
 
-    def _own(self, entry: Entry) -> Stored | None:
+    def _own(self, entry: Entry) -> bool:
         for attempt in range(_PUT_ATTEMPTS):
             try:
                 found = self._read(entry.position)
@@ -323,8 +316,8 @@ class Log:
                 pause(attempt)
                 continue
             except ObjectNotFoundError:
-                return None  # deleted since: it was not written a moment ago
-            return found if found.entry.id == entry.id else None
+                return False  # deleted since: it was not written a moment ago
+            return found.id == entry.id
         key = numbered(LOG_PREFIX, entry.position)
         raise CommitUnknownError(f"{key!r} is there, and cannot be read: ours or not?", key=key)
 

@@ -15,7 +15,6 @@ from lakerunner.catalog.bucket.checkpoints import PENDING_PREFIX
 from lakerunner.catalog.bucket.records import FORMAT_VERSION, SUFFIX, decode, encode, pause
 from lakerunner.errors import CatalogError, CatalogVersionError, ObjectNotFoundError, StoreError
 from lakerunner.model.commit import Commit
-from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 # Commits that lost a race, handed over to whoever appends next.
 
 _AT_ONCE = 64
-_PARALLEL = 8
+_PARALLEL = 16
 _LOG = logging.getLogger(__name__)
 
 
@@ -59,14 +58,14 @@ class Pending:
         self._store = store
 
     @staticmethod
-    def new_key() -> str:
-        """The key of what is handed over now. They are in the order of their writers' clocks."""
-        return f"{PENDING_PREFIX}{time.time_ns():020d}-{uuid.uuid4().hex}{SUFFIX}"
+    def new_key(writer: str) -> str:
+        """The key of what a writer hands over now. They are in the order of the writers' clocks."""
+        return f"{PENDING_PREFIX}{time.time_ns():020d}-{writer}{SUFFIX}"
 
     def hand_over(self, key: str, commits: Sequence[Commit]) -> None:
         """Put commits where others find them."""
         data = encode(_Object(FORMAT_VERSION, tuple(commits)))
-        self._store.put(key, data, PutMode.CREATE)
+        self._store.create(key, data)
 
     def keys(self) -> list[str]:
         """What waits, the oldest first."""
@@ -106,11 +105,17 @@ _RACES = 30
 _REMEMBERED_S = 2.0
 """How long a writer that met others expects to meet them again."""
 
+_ROUNDS = 3
+"""So many rounds a leader waits for who did not come back, and leaves his objects to him."""
+
 _SHORTEST_S = 0.004
 _LONGEST_S = 2.0
 _ROUND_PUTS = 6
 """How long a leader takes, in puts: to list what waits, to read it, to append it, to look behind.
 Who takes the turn earlier than that makes the leader lose, and both begin again."""
+
+_GATHER_PUTS = 4
+"""How long a leader waits for those who came lately, in puts: they look at the log, and put."""
 
 
 class Rivals:
@@ -129,10 +134,15 @@ class Rivals:
 
     def __init__(self, store: ObjectStore) -> None:
         self.pending = Pending(store)
+        self.writer = uuid.uuid4().hex
         self.leads = False
-        self.expected = 0
         self.put_s = _SHORTEST_S / 2
+        self.answered_s = 0.0
         self._until = 0.0
+        self._appended: dict[str, int] = {}
+        self._listed: frozenset[str] = frozenset()
+        self._seen: dict[str, int] = {}
+        self._rounds = 0
 
     @property
     def near(self) -> bool:
@@ -151,6 +161,37 @@ class Rivals:
     def attempt(self, commits: Sequence[Commit]) -> Attempt:
         """An attempt to append; what is no commit is never handed over."""
         return Attempt(self, commits)
+
+    def fresh(self, listed: Sequence[str]) -> list[str]:
+        """Of what waits, what we have not appended."""
+        self._listed = frozenset(listed)
+        return [key for key in listed if key not in self._appended]
+
+    def missing(self, listed: Sequence[str]) -> bool:
+        """Whether somebody who handed over lately has not done so again yet."""
+        there = {_writer_of(key) for key in self.fresh(listed)}
+        return not there.issuperset(self._seen)
+
+    def append(self, keys: Sequence[str]) -> list[str]:
+        """Note what we have appended; returns what still lies there though we did so long ago.
+
+        Whoever handed it over deletes it when he sees it in the log, so the leader need not, for
+        whom all others wait. What is left after some rounds belongs to nobody any more.
+        """
+        self._rounds += 1
+        self._seen |= {_writer_of(key): self._rounds for key in keys}
+        self._seen = {
+            one: last for one, last in self._seen.items() if last > self._rounds - _ROUNDS
+        }
+        old = {key for key, last in self._appended.items() if last <= self._rounds - _ROUNDS}
+        for key in old:
+            del self._appended[key]
+        self._appended |= dict.fromkeys(keys, self._rounds)
+        return sorted(old & self._listed)
+
+
+def _writer_of(key: str) -> str:
+    return key.removesuffix(SUFFIX).rpartition("-")[2]
 
 
 class Attempt:
@@ -187,14 +228,13 @@ class Attempt:
         waiting = self._gather() if not self.handed_over else self._wait()
         if waiting is None:
             return None
-        found = rivals.pending.read([key for key in waiting if key != self._key])
-        rivals.expected = len(found)
+        found = rivals.pending.read([key for key in rivals.fresh(waiting) if key != self._key])
         if found:
             rivals.meet()
         return found
 
     def _hand_over(self) -> None:
-        self._key = self._rivals.pending.new_key()
+        self._key = self._rivals.pending.new_key(self._rivals.writer)
         self._since = time.monotonic()
         self.handed_over = True  # even if the reply is lost
         with self.timed():
@@ -204,21 +244,23 @@ class Attempt:
         """For a leader: what waits, after as many as the last time had some time to come."""
         rivals = self._rivals
         pause_s = rivals.turn_s / _ROUND_PUTS
-        deadline = time.monotonic() + 2 * pause_s
+        deadline = time.monotonic() + _GATHER_PUTS * pause_s
         waiting = rivals.pending.keys()
-        while len(waiting) < rivals.expected and time.monotonic() < deadline:
+        while rivals.missing(waiting) and time.monotonic() < deadline:
             time.sleep(pause_s)
             waiting = rivals.pending.keys()
         return waiting
 
     def _wait(self) -> list[str] | None:
         """For a follower: what waits, if the turn has come to us; else None, after a pause."""
-        turn_s = self._rivals.turn_s
+        rivals = self._rivals
+        turn_s = rivals.turn_s
         waited = time.monotonic() - self._since
         if waited < 2 * turn_s:
-            time.sleep(turn_s / 2)
+            # It takes about as long as the last time; a look too early is a listing in vain.
+            time.sleep(min(max(rivals.answered_s * 0.75 - waited, rivals.put_s), turn_s))
             return None
-        waiting = self._rivals.pending.keys()
+        waiting = rivals.pending.keys()
         before = sum(key < self._key for key in waiting) if self._key in waiting else 0
         if waited < (2 + before) * turn_s:
             time.sleep(turn_s / 2)
@@ -248,11 +290,14 @@ class Attempt:
         Args:
             appended: What was appended beside it, if it was we who did.
         """
-        self._rivals.leads = appended is not None
+        rivals = self._rivals
+        rivals.leads = appended is not None
+        done = rivals.append([handed.key for handed in appended]) if appended is not None else []
         if self.handed_over:
-            self._rivals.meet()
-        done = [handed.key for handed in appended or ()]
-        if self.handed_over and appended is not None:
+            rivals.meet()
             done.append(self._key)
+            if appended is None:
+                waited_s = time.monotonic() - self._since
+                rivals.answered_s += (waited_s - rivals.answered_s) / 4
         with suppress(StoreError):  # whoever reads it next finds that it is known
-            self._rivals.pending.forget(done)
+            rivals.pending.forget(done)

@@ -12,9 +12,11 @@ import zstandard
 
 from lakerunner.catalog.bucket.claims import (
     DigestIndex,
+    numbers,
     open_file,
     segment_digest,
     split,
+    table_of,
     write_table,
 )
 from lakerunner.catalog.bucket.delta import LIVE, PURGED
@@ -95,9 +97,7 @@ class SegmentPart:
         self._tail, self._frames = tail, frames
         file = open_file(tail, _NUMBERS)
         table = file.read()
-        self.columns: dict[str, NDArray[Any]] = {
-            name: table.column(name).to_numpy() for name in _NAMES
-        }
+        self.columns: dict[str, NDArray[Any]] = {name: numbers(table, name) for name in _NAMES}
         starts = (file.schema_arrow.metadata or {}).get(_STARTS, b"[0]")
         self._starts = _OFFSETS.decode(starts)
         self.index = self._starts[-1]
@@ -140,7 +140,7 @@ class SegmentPart:
         table = open_file(data, _WITH_PAYLOAD).read()
         payload = [one for one in table.column("payload").to_pylist() if one is not None]
         frames = (payload[at : at + FRAME_ROWS] for at in range(0, len(payload), FRAME_ROWS))
-        return cls._made({name: table.column(name).to_numpy() for name in _NAMES}, frames)
+        return cls._made({name: numbers(table, name) for name in _NAMES}, frames)
 
     @classmethod
     def _made(cls, columns: dict[str, NDArray[Any]], frames: Iterable[list[bytes]]) -> SegmentPart:
@@ -151,7 +151,7 @@ class SegmentPart:
             data += compressor.compress(msgspec.msgpack.encode(frame))
             starts.append(len(data))
         schema = _NUMBERS.with_metadata({_STARTS: msgspec.json.encode(starts)})
-        table = pa.table([columns[name] for name in _NAMES], schema=schema)
+        table = table_of(schema, [columns[name] for name in _NAMES])
         return cls(
             write_table(schema, [table]),
             lambda spans: [bytes(data[start:end]) for start, end in spans],
@@ -245,7 +245,7 @@ class SegmentPart:
 
     def payloads(self, rows: NDArray[np.int64]) -> list[bytes]:
         """The encoded entries of rows, in their order; only their frames are read."""
-        numbers = np.unique(rows // FRAME_ROWS).tolist()
+        numbers = sorted({row // FRAME_ROWS for row in rows.tolist()})
         spans = [(self._starts[number], self._starts[number + 1]) for number in numbers]
         try:
             frames = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lakerunner.catalog.bucket.checkpoints import TableManifest
     from lakerunner.catalog.bucket.delta import TableKey
     from lakerunner.catalog.bucket.parts import PartCache, Reasons
-    from lakerunner.catalog.bucket.records import Stored
+    from lakerunner.catalog.bucket.records import Entry
     from lakerunner.model.segment import Rejection, Segment
     from lakerunner.model.times import TimeRange
 
@@ -49,15 +49,13 @@ class State:
         manifest: The checkpoint it stands on.
         delta: What the log says since.
         tail: The entries that say it.
-        modified_ns: When the last entry was written by the clock of the store, if that is known.
     """
 
     def __init__(self, cache: PartCache) -> None:
         self._cache = cache
         self.manifest = Manifest()
         self.delta = Delta()
-        self.tail: list[Stored] = []
-        self.modified_ns: int | None = None
+        self.tail: list[Entry] = []
         self._tables: dict[TableKey, TableManifest] = {}
         self._stacks: dict[TableKey, PartStack] = {}
 
@@ -66,16 +64,14 @@ class State:
         """The last position that was read."""
         return self.delta.position
 
-    def rebase(self, manifest: Manifest, entries: Iterable[Stored] = ()) -> None:
+    def rebase(self, manifest: Manifest, entries: Iterable[Entry] = ()) -> None:
         """Stand on another checkpoint, and keep what entries say beyond it.
 
         Args:
             manifest: The checkpoint.
             entries: Those that follow it without a gap; older ones are passed over.
         """
-        kept = [stored for stored in entries if stored.entry.position > manifest.position]
-        if not kept and manifest.position != self.position:
-            self.modified_ns = None
+        kept = [entry for entry in entries if entry.position > manifest.position]
         if manifest.position < self.manifest.position:
             self._stacks.clear()  # they know of removals that the log is about to tell again
         self.manifest = manifest
@@ -90,15 +86,14 @@ class State:
             head=manifest.head,
         )
         self.tail = []
-        for stored in kept:
-            self.apply(stored)
+        for entry in kept:
+            self.apply(entry)
         self._cache.keep(manifest.parts())
 
-    def apply(self, stored: Stored) -> None:
+    def apply(self, entry: Entry) -> None:
         """Move on by one entry: the one that follows."""
-        self.delta.apply(stored.entry)
-        self.tail.append(stored)
-        self.modified_ns = stored.modified_ns
+        self.delta.apply(entry)
+        self.tail.append(entry)
 
     def claims(self, digests: Sequence[bytes]) -> dict[bytes, Claim]:
         """What is known of digests; purged segments are not."""

@@ -222,12 +222,10 @@ class Writer:
             records=tuple(judged.admission.records),
         )
         with attempt.timed():
-            stored = self._follower.log.append(entry)
-        if stored is None:
+            appended = self._follower.log.append(entry)
+        if not appended or not self._proven(entry):
             return False
-        if not self._proven(entry):
-            return False
-        self._follower.advance(stored)
+        self._follower.advance(entry)
         return True
 
     def _proven(self, entry: Entry) -> bool:

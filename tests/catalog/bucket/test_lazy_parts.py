@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,8 @@ from lakerunner.testing.catalog_fixture import ids
 from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lakerunner.store import CountingStore
 
 MANY = 30_000
@@ -70,3 +74,27 @@ def test_damage_among_the_entries_shows_when_they_are_read(lake: CountingStore) 
     catalog = BucketCatalog(lake)
     assert len(catalog.segments(ORGANIZATION, "logs", TimeRange(299_000, 300_000))) == 100
     assert len(ids(catalog)) == MANY - 100
+
+
+QUICK = """
+import sys
+from lakerunner.catalog.bucket import BucketCatalog
+from lakerunner.store import open_store
+from lakerunner.testing.values import ORGANIZATION, make_commit, make_segment, make_source
+
+for number in range(3):
+    catalog = BucketCatalog(open_store(sys.argv[1]))
+    name = f"s{number}"
+    catalog.commit(make_commit(name, add=[make_segment(name)], take=[make_source(name)]))
+    assert catalog.checkpoint()
+    assert len(catalog.segments(ORGANIZATION, "logs")) == number + 1
+print("pandas" in sys.modules)
+"""
+
+
+def test_nothing_is_imported_that_takes_longer_than_to_open_it(tmp_path: Path) -> None:
+    """Arrow imports pandas for much of what it does, wherever it is installed."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUICK, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"
