@@ -52,6 +52,10 @@ class TimeRange(msgspec.Struct, frozen=True):
         """Whether a row with `first_ns <= timestamp <= last_ns` may lie in the range."""
         return first_ns < self.end_ns and last_ns >= self.start_ns
 
+    def overlap(self, other: TimeRange) -> TimeRange:
+        """What lies in both; may be empty."""
+        return TimeRange(max(self.start_ns, other.start_ns), min(self.end_ns, other.end_ns))
+
 
 def parse_duration(text: str) -> int:
     """Read a duration such as `15m` or `1h30m` as nanoseconds.

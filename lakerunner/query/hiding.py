@@ -46,8 +46,8 @@ class Hiding(NamedTuple):
 
     def within(self, wanted: TimeRange) -> TimeRange:
         """A time range without what is expired whatever its resolution."""
-        earliest_ns = max(min(self.bounds.values(), default=MIN_NS), self.wanted.start_ns)
-        return TimeRange(max(wanted.start_ns, earliest_ns), min(wanted.end_ns, self.wanted.end_ns))
+        earliest_ns = min(self.bounds.values(), default=MIN_NS)
+        return self.wanted.overlap(TimeRange(max(wanted.start_ns, earliest_ns), wanted.end_ns))
 
     def of(self, segment: Segment) -> tuple[Hidden, ...]:
         """What is not seen of a segment; nothing, for nearly all of them."""

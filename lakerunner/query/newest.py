@@ -1,14 +1,15 @@
-"""The first rows of a table by time, from as few segments as it takes.
+"""The first rows of a table by time, from as few segments, and as little of each, as it takes.
 
-Segments are taken in order of their last row (or their first, for the oldest rows), a few at a
-time. As soon as as many rows are found as are wanted, no segment is needed that ends before the
-last of them.
+The newest (or the oldest) time is looked at first, then what lies before it, part by part, until as
+many rows are found as are wanted. Pages of a segment that have no row of that time are not read.
+Where more than the time orders the rows, whole segments are taken instead, a few at a time.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
 from itertools import accumulate
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from lakerunner.model.times import MAX_NS, MIN_NS, TimeRange
 from lakerunner.query.cursor import Position, row_digests
+from lakerunner.query.scan_mode import NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 
 _ALL = TimeRange()
 _FACTOR, _MARGIN = 4, 1.5
-"""Without a match, so many times as many segments are opened; else as many as promise so much more
-than what is missing."""
+"""Without a match, so many times as much is looked at; else as much as promises so much more than
+what is missing."""
+_LEAST_ROWS = 16_384
+"""So many rows of segments that are opened anyhow are looked at at once."""
 
 
 class Rounds(NamedTuple):
@@ -46,6 +50,7 @@ class Rounds(NamedTuple):
         times: The time range that it is over.
         plan: That plan.
         after: Where the page before ended.
+        span: All times that such rows may have.
     """
 
     first: FirstRows
@@ -57,6 +62,7 @@ class Rounds(NamedTuple):
     times: TimeRange
     plan: Plan
     after: Position | None = None
+    span: TimeRange = _ALL
 
 
 def in_order(segments: Sequence[Segment], *, descending: bool) -> tuple[Segment, ...]:
@@ -87,6 +93,95 @@ def to_open(segments: Sequence[Segment], opened: int, found: int, wanted: int, s
     return min(max(count, opened + 1), most if opened else count, len(segments))
 
 
+class Part(NamedTuple):
+    """A part of a time range.
+
+    Attributes:
+        times: The part.
+        rest: What is left of the range.
+        rows: About how many rows segments have in the part.
+    """
+
+    times: TimeRange
+    rest: TimeRange
+    rows: float
+
+
+def leading_part(
+    segments: Sequence[Segment], times: TimeRange, rows: float, *, descending: bool
+) -> Part:
+    """The newest part of a time range (or the oldest) in which segments have about so many rows.
+
+    It is larger where that opens no further segment.
+
+    Args:
+        segments: Those that have rows in the range, one or more; taken to be spread evenly.
+        times: The range.
+        rows: How many rows.
+        descending: From the newest on.
+
+    Example:
+        >>> class Hour(NamedTuple):
+        ...     min_timestamp_ns: int
+        ...     max_timestamp_ns: int
+        ...     rows: int
+        >>> hours = [Hour(0, 99_999, 100_000), Hour(100_000, 199_999, 100_000)]
+        >>> leading_part(hours, TimeRange(), 20_000, descending=True).times.start_ns
+        180000
+        >>> leading_part(hours, TimeRange(), 10, descending=False).times.end_ns
+        16384
+    """
+    # Counted from the end that is looked at first: `begins` is where a segment comes into view.
+    first = min(times.end_ns, max(one.max_timestamp_ns for one in segments) + 1)
+    last = max(times.start_ns, min(one.min_timestamp_ns for one in segments))
+    low = np.array([max(one.min_timestamp_ns, last) for one in segments], np.int64)
+    high = np.array([min(one.max_timestamp_ns + 1, first) for one in segments], np.int64)
+    whole = np.array(
+        [one.max_timestamp_ns + 1 - one.min_timestamp_ns for one in segments], np.float64
+    )
+    dense = np.array([one.rows for one in segments], np.float64) / whole
+    begins, ends = (first - high, first - low) if descending else (low - last, high - last)
+    at = np.concatenate([begins, ends])
+    order = np.argsort(at, kind="stable")
+    at, change = at[order], np.concatenate([dense, -dense])[order]
+    grown = np.cumsum(np.cumsum(change)[:-1] * np.diff(at))
+    passed = np.maximum.accumulate(np.append(0.0, grown))
+
+    def reach(wanted: float) -> int:
+        return int(np.ceil(np.interp(wanted, passed, at)))
+
+    till = max(reach(rows), 1)
+    further = begins[begins >= till]
+    more = int(further.min()) if len(further) else int(at[-1])
+    till = max(till, min(reach(_LEAST_ROWS), more))
+    held = float(np.interp(till, at, passed))
+    if till >= at[-1]:
+        return Part(times, NO_TIME, held)
+    if descending:
+        cut = first - till
+        return Part(TimeRange(cut, times.end_ns), TimeRange(times.start_ns, cut), held)
+    cut = last + till
+    return Part(TimeRange(times.start_ns, cut), TimeRange(cut, times.end_ns), held)
+
+
+def to_look_at(found: int, seen: float, wanted: int, share: float) -> float:
+    """How many rows are looked at next for what is missing; may be infinite.
+
+    Args:
+        found: Rows that were found.
+        seen: Among so many.
+        wanted: Rows that are wanted.
+        share: The share of rows that are expected to match, before any was seen.
+
+    Example:
+        >>> to_look_at(0, 0, 10, 0.1), to_look_at(0, 150, 10, 0.1), to_look_at(5, 150, 10, 0.1)
+        (150.0, 600.0, 225.0)
+    """
+    rate = found / seen if seen else share
+    rows = _MARGIN * (wanted - found) / rate if rate > 0 else inf
+    return min(rows, _FACTOR * seen) if seen else rows
+
+
 def beyond(after: Position | None, *, descending: bool) -> TimeRange:
     """The times that come behind that of a row."""
     if after is None or after.time_ns is None:
@@ -97,10 +192,33 @@ def beyond(after: Position | None, *, descending: bool) -> TimeRange:
 
 
 def within(segments: Sequence[Segment], times: TimeRange) -> tuple[Segment, ...]:
-    """Those that may have rows in a time range."""
+    """Those that may have rows in a time range, which may be empty."""
+    if times.start_ns >= times.end_ns:
+        return ()
     return tuple(
         one for one in segments if times.overlaps(one.min_timestamp_ns, one.max_timestamp_ns)
     )
+
+
+def begin(
+    segments: Sequence[Segment], span: TimeRange, first: FirstRows, share: float
+) -> tuple[tuple[Segment, ...], TimeRange]:
+    """Which segments are read first, and which of their times.
+
+    Args:
+        segments: All, in the order in which they are taken.
+        span: All times that rows may have.
+        first: What is asked for.
+        share: About which share of the rows satisfies its conditions.
+    """
+    if not (first.ordered and first.only_time):
+        return tuple(segments[: to_open(segments, 0, 0, first.rows, share)]), _ALL
+    ahead = within(segments, span)
+    if not ahead:
+        return (), span
+    wanted = to_look_at(0, 0, first.rows, share)
+    times = leading_part(ahead, span, wanted, descending=first.descending).times
+    return within(ahead, times), times
 
 
 class FirstRowsRun:
@@ -183,62 +301,34 @@ class FirstRowsRun:
         yield from self._shown(rows.slice(0, wanted))
 
     def _by_time(self) -> Iterator[Any]:
-        left, times = self._first.rows, _ALL
-        after = self._rounds.after
+        rounds, most = self._rounds, self._first.rows
+        after, left = rounds.after, most
         if after is not None and after.time_ns is not None:
             tied = self._tied(after.time_ns, left, after)
             yield from self._shown(tied)
             left -= tied.num_rows
-            times = beyond(after, descending=self._first.descending)
-        segments = within(self._rounds.segments, times)
-        held: Any = None
-        opened = 0
-        while left and opened < len(segments):
-            count = self._next(segments, opened, held, left)
-            found = self._table(segments[opened:count], self._narrowed(times, held, left))
-            held = self._merged(held, found, left + 1)
-            opened = count
-            known = self._settled(held, segments[opened:])
-            if known > left:
-                yield from self._end(held, left)
+        times, found, seen = rounds.span, 0, 0.0
+        while left and (segments := within(rounds.segments, times)):
+            # The first part is that of the plan that there is.
+            wanted = to_look_at(found, seen, found + left if seen else most, rounds.share)
+            part = leading_part(segments, times, wanted, descending=self._first.descending)
+            rows = self._sorted(self._table(within(segments, part.times), part.times), left + 1)
+            if rows.num_rows > left:
+                yield from self._end(rows, left)
                 return
-            yield from self._shown(self._ranked(held.slice(0, known)))
-            held, left = held.slice(known), left - known
+            # No row of these times is missing: the plan returns one more than are wanted.
+            yield from self._shown(self._ranked(rows))
+            found, seen, left = found + rows.num_rows, seen + part.rows, left - rows.num_rows
+            times = part.rest
 
-    def _next(self, segments: Sequence[Segment], opened: int, held: Any, left: int) -> int:
-        if held is not None and held.num_rows >= left:
-            return max(self._needed(self._times(held)[left - 1], segments), opened + 1)
-        found = 0 if held is None else held.num_rows
-        return to_open(segments, opened, found, left, self._rounds.share)
-
-    def _needed(self, time_ns: int, segments: Sequence[Segment] | None = None) -> int:
+    def _needed(self, time_ns: int) -> int:
         """How many segments, from the front, may hold a row of that time or one before it."""
-        segments = self._rounds.segments if segments is None else segments
         if self._first.descending:
-            return sum(one.max_timestamp_ns >= time_ns for one in segments)
-        return sum(one.min_timestamp_ns <= time_ns for one in segments)
+            return sum(one.max_timestamp_ns >= time_ns for one in self._rounds.segments)
+        return sum(one.min_timestamp_ns <= time_ns for one in self._rounds.segments)
 
-    def _narrowed(self, times: TimeRange, held: Any, left: int) -> TimeRange:
-        """The times of which rows may still be among the first."""
-        if held is None or held.num_rows < left:
-            return times
-        last = int(self._times(held)[left - 1])
-        if self._first.descending:
-            return TimeRange(max(times.start_ns, last), times.end_ns)
-        return TimeRange(times.start_ns, min(times.end_ns, _after(last)))
-
-    def _merged(self, held: Any, found: Any, most: int) -> Any:
-        rows = found if held is None else pa.concat_tables([held, found])
-        order = np.argsort(self._keys(rows), kind="stable")[:most]
-        return rows.take(pa.array(order))
-
-    def _settled(self, held: Any, unopened: Sequence[Segment]) -> int:
-        """How many of the rows no segment that was not opened can come before, or between."""
-        if not unopened:
-            return int(held.num_rows)
-        if self._first.descending:
-            return int(np.sum(self._times(held) > unopened[0].max_timestamp_ns))
-        return int(np.sum(self._times(held) < unopened[0].min_timestamp_ns))
+    def _sorted(self, rows: Any, most: int) -> Any:
+        return rows.take(pa.array(np.argsort(self._keys(rows), kind="stable")[:most]))
 
     def _end(self, held: Any, left: int) -> Iterator[Any]:
         """The last rows, of which there is one too many."""

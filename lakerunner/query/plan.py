@@ -19,7 +19,7 @@ from lakerunner.limits import CLOCK_SLACK_NS, ROUND_ROWS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.drafts import draft
 from lakerunner.query.hiding import SEEN, Hiding, hiding, with_deletions
-from lakerunner.query.newest import Rounds, beyond, in_order, to_open, within
+from lakerunner.query.newest import Rounds, begin, beyond, in_order
 from lakerunner.query.prune import Verdict, inexact_column, judge, rounded_columns
 from lakerunner.query.query import refuse_unsent, with_own_columns
 from lakerunner.query.scan_mode import choose_mode, hull, mode_at_distance, share, time_range, widen
@@ -301,16 +301,16 @@ class Planner:
 
         segments = in_order(mine.segments, descending=first.descending or not first.ordered)
         likely = min((share(one, mine.segments) for one in mine.predicates), default=1.0)
-        times = beyond(after, descending=first.descending)
-        ahead = within(segments, times)
-        began = ahead[: to_open(ahead, 0, 0, first.rows, likely)]
+        asked = mine.hiding.within(hull(map(time_range, mine.predicates)))
+        span = beyond(after, descending=first.descending).overlap(asked)
+        began, times = begin(segments, span, first, likely)
         plan = planned(began, times)
         found = plan.first_rows()
         if found is None or (found.ordered, found.only_time) != (first.ordered, first.only_time):
             return None
         ranked = plan.ranked()
         schema = ranked.schema if not found.ordered else _shown(plan.schema, ranked.schema, found)
-        return Rounds(found, schema, segments, likely, build, began, times, ranked, after)
+        return Rounds(found, schema, segments, likely, build, began, times, ranked, after, span)
 
     def _prune(self, plan: TablePlan, scans: Sequence[Scan], slack_ns: int) -> TablePlan:
         mine = [scan for scan in scans if scan.table == plan.name]
