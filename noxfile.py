@@ -162,8 +162,9 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(out), silent=True)
     (wheel,) = out.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    if "lakerunner/py.typed" not in names or any(n.startswith("tests/") for n in names):
-        session.error(f"{wheel.name} must hold lakerunner/py.typed and no tests")
+    needed = {"lakerunner/py.typed", "lakerunner/gateway/page/index.html"}
+    if not needed <= set(names) or any(n.startswith("tests/") for n in names):
+        session.error(f"{wheel.name} must hold {' and '.join(sorted(needed))}, and no tests")
     session.install("--force-reinstall", str(wheel))
     session.chdir(out)
     session.run("python", "-I", "-c", "import lakerunner; print(lakerunner.__version__)")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lakerunner.catalog import Catalog
+    from lakerunner.model.segment import Segment
     from lakerunner.store import ObjectStore
 
 
@@ -27,6 +28,9 @@ class TableStatus(msgspec.Struct, frozen=True):
         bytes: Of their files.
         first_ns: Time of the oldest row, nanoseconds since the epoch.
         last_ns: Time of the newest row.
+        unmerged: Segments as they were ingested, which no maintenance has merged yet.
+        written_ns: When the latest of these was written; 0 if there are none.
+        delay_ns: How old the newest row of that one was then.
     """
 
     organization: str
@@ -36,6 +40,9 @@ class TableStatus(msgspec.Struct, frozen=True):
     bytes: int
     first_ns: int
     last_ns: int
+    unmerged: int = 0
+    written_ns: int = 0
+    delay_ns: int = 0
 
 
 class SetAside(msgspec.Struct, frozen=True):
@@ -109,8 +116,9 @@ def _tables(catalog: Catalog, wanted: set[str]) -> Iterator[TableStatus]:
     for organization, table in catalog.tables():
         if organization not in wanted:
             continue
-        segments = rows = size = last = 0
+        segments = rows = size = last = unmerged = 0
         first: int | None = None
+        latest: Segment | None = None
         for page in catalog.pages(organization, table):
             segments += len(page)
             rows += sum(one.rows for one in page)
@@ -118,7 +126,18 @@ def _tables(catalog: Catalog, wanted: set[str]) -> Iterator[TableStatus]:
             oldest = min(one.min_timestamp_ns for one in page)
             first = oldest if first is None else min(first, oldest)
             last = page[-1].max_timestamp_ns
-        yield TableStatus(organization, table, segments, rows, size, first or 0, last)
+            ingested = [one for one in page if one.level == 0 and not one.kind]
+            unmerged += len(ingested)
+            latest = max(filter(None, (latest, *ingested)), key=_written, default=None)
+        written = latest.created_ns if latest else 0
+        delay = max(latest.created_ns - latest.max_timestamp_ns, 0) if latest else 0
+        yield TableStatus(
+            organization, table, segments, rows, size, first or 0, last, unmerged, written, delay
+        )
+
+
+def _written(segment: Segment) -> int:
+    return segment.created_ns
 
 
 def _set_aside(catalog: Catalog, wanted: set[str]) -> Iterator[SetAside]:

@@ -20,6 +20,7 @@ from lakerunner.gateway.accounts import AuditSettings
 from lakerunner.gateway.administration import administration_routes
 from lakerunner.gateway.cardinal import cardinal_routes
 from lakerunner.gateway.envelope import Packed, Recorded, validated
+from lakerunner.gateway.glance import glance_routes
 from lakerunner.gateway.openapi import JSON, TEXT, DescribedRoute, Operation, document
 from lakerunner.gateway.otlp_http import otlp_routes
 from lakerunner.gateway.own import own_routes
@@ -76,6 +77,7 @@ def app(
     routes: list[BaseRoute] = []
     routes += mounts
     routes += _about_itself(serving, routes)
+    routes += glance_routes(serving, writer)
     routes += own_routes(serving)
     routes += tail_routes(serving)
     routes += administration_routes(serving)
@@ -129,7 +131,8 @@ def _about_itself(serving: Serving, routes: list[BaseRoute]) -> list[DescribedRo
         return PlainTextResponse("ready\n")
 
     async def measures(_: Request) -> Response:
-        text = serving.telemetry.text(queries_running=serving.quotas.running())
+        running = serving.quotas.running()
+        text = await serving.thread(partial(serving.telemetry.text, queries_running=running))
         return Response(text, media_type=telemetry.MEDIA_TYPE)
 
     async def openapi(request: Request) -> Response:

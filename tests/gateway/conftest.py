@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 import lakerunner
 from lakerunner.gateway import AccessScope, app, new_key
 from lakerunner.generate import TelemetryConfig, generate_objects
 from lakerunner.model.signal import Signal
+from lakerunner.testing.servers.process import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from starlette.applications import Starlette
+
     from lakerunner.lake import Lake
+
+
+@contextmanager
+def served(made: Starlette) -> Iterator[str]:
+    """An application behind a port of its own, in a thread; gives its URL."""
+    (port,) = free_ports(1)
+    server = uvicorn.Server(uvicorn.Config(made, port=port, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 class Keys(NamedTuple):

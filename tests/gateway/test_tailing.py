@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 import lakerunner
 from lakerunner.gateway import app
-from lakerunner.testing.servers.process import free_ports
+from tests.gateway.conftest import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,22 +28,6 @@ OPEN = {"access": {"anonymous": "default"}, "tail_seconds": 0.02, "heartbeat_sec
 def lake(tmp_path: Path) -> Iterator[Lake]:
     with lakerunner.open(tmp_path) as opened:
         yield opened
-
-
-@contextmanager
-def served(lake: Lake, settings: dict[str, Any]) -> Iterator[str]:
-    (port,) = free_ports(1)
-    made = app(lake, settings)
-    server = uvicorn.Server(uvicorn.Config(made, port=port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def events(answer: httpx2.Response) -> Iterator[tuple[str, str, Any]]:
@@ -67,7 +48,7 @@ def take(lake: Lake, *numbers: int) -> None:
 
 def test_events_carry_new_rows_and_go_on_where_they_ended(lake: Lake) -> None:
     take(lake, 0)
-    with served(lake, OPEN) as url, httpx2.Client(timeout=30) as client:
+    with served(app(lake, OPEN)) as url, httpx2.Client(timeout=30) as client:
         asked = {"where": "body <> '2'", "column": "body"}
         with client.stream("GET", f"{url}/v1/tail", params=asked) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
@@ -141,7 +122,7 @@ def test_what_cannot_be_followed(lake: Lake) -> None:
 
 def test_a_slow_client_is_told_and_let_go(lake: Lake) -> None:
     settings = {**OPEN, "slow_seconds": 0.3}
-    with served(lake, settings) as url, httpx2.Client(timeout=30) as client:
+    with served(app(lake, settings)) as url, httpx2.Client(timeout=30) as client:
         # More than the buffers of a connection hold.
         place = lake.tail().start()
         lake.ingest(b"\n".join(b'{"message":"%s"}' % (b"x" * 500_000) for _ in range(30)))
