@@ -74,8 +74,7 @@ def app(
     if writer is not None:
         serving.telemetry.watch(partial(_written, writer))
     mounts = [Mount(f"/lakes/{name}", _mounted(serving, name)) for name in serving.settings.lakes]
-    routes: list[BaseRoute] = []
-    routes += mounts
+    routes: list[BaseRoute] = [*mounts]
     routes += _about_itself(serving, routes)
     routes += glance_routes(serving, writer)
     routes += own_routes(serving)
