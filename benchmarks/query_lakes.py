@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HOUR = 3600 * 10**9
 START = 1_790_002_800 * 10**9  # 2026-09-21T15:00:00Z
-LAYOUT = 2
+LAYOUT = 3
 """Counts up with the rows that are made here."""
 SEARCH = re.compile(r"search\('(\w+)'\)")
 """What the peers have no word for; the words of these lakes end a body."""

@@ -75,8 +75,8 @@ QUERIES = {
     "count by service": Query(
         "logs",
         "SELECT resource_service_name, count(*) AS n FROM logs GROUP BY 1 ORDER BY 1",
-        20,
-        20,
+        0,
+        0,
     ),
     "count by service and minute": Query(
         "logs",
@@ -137,8 +137,8 @@ QUERIES = {
     "spans: count by service": Query(
         "spans",
         "SELECT resource_service_name, count(*) AS n FROM spans GROUP BY 1 ORDER BY 1",
-        100,
-        100,
+        0,
+        0,
     ),
     "ids: one request": Query(
         "ids", "SELECT * FROM logs WHERE attr_request_id = '{request}'", 1, 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -241,6 +242,27 @@ def _shape(plan: LogicalPlan) -> list[str]:
     kind = type(plan.to_variant()).__name__
     below = [one for child in plan.inputs() for one in _shape(child)]
     return below if kind == "Union" else [kind, *below]
+
+
+# Not the one setting for all: it would switch on those of aggregates, which are always off.
+_DYNAMIC = tuple(
+    f"SET datafusion.optimizer.enable_{name}_dynamic_filter_pushdown = "
+    for name in ("topk", "join")
+)
+_SETTING = threading.Lock()
+
+
+@contextmanager
+def without_dynamic_filters(context: SessionContext) -> Iterator[None]:
+    """Have frames that are made meanwhile push down no filters that operators make as they run."""
+    with _SETTING:
+        try:
+            for setting in _DYNAMIC:
+                context.sql(f"{setting}false").collect()
+            yield
+        finally:
+            for setting in _DYNAMIC:
+                context.sql(f"{setting}true").collect()
 
 
 # The fast road: one serialised scan of a placeholder, with its list of paths replaced.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,8 +17,9 @@ from lakerunner.compute.failures import (
 )
 from lakerunner.compute.first_rows import FirstRowsPlan, find_first_rows
 from lakerunner.compute.hazards import find_hazards, pairs
-from lakerunner.compute.mended_plan import PlanMender
+from lakerunner.compute.mended_plan import PlanMender, without_dynamic_filters
 from lakerunner.compute.scans import find_scans, scanned_files
+from lakerunner.compute.tallies import sums_tallies, tallied_column
 from lakerunner.compute.turns import (
     Allowance,
     Pull,
@@ -232,14 +231,6 @@ def _as_schema(batch: Any, schema: Any) -> Any:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-# Not the one setting for all: it would switch on those of aggregates, which are always off.
-_DYNAMIC = tuple(
-    f"SET datafusion.optimizer.enable_{name}_dynamic_filter_pushdown = "
-    for name in ("topk", "join")
-)
-_SETTING = threading.Lock()
-
-
 class PlannedQuery:
     """A query that is understood and not yet run. It may be run any number of times.
 
@@ -392,6 +383,27 @@ class PlannedQuery:
         with planning_failures(self.text):
             return find_scans(self._frame.logical_plan(), self._tables, self._computed)
 
+    def tallied(self) -> str | None:
+        """By the values of which column it counts all rows of a table, if it does nothing else."""
+        plan = self._optimized_plan()
+        with planning_failures(self.text):
+            return tallied_column(plan)
+
+    def summed(self, draft: Plan, column: str) -> PlannedQuery | None:
+        """The same query with the names of a draft, if it sums a tally by a column.
+
+        Args:
+            draft: The query that counts.
+            column: By whose values.
+        """
+        plan = self._optimized_plan()
+        with planning_failures(self.text):
+            if not sums_tallies(plan, column) or self.schema.types != draft.schema.types:
+                return None
+        same = self._planned(self._frame, schema=draft.schema)
+        same._optimum = plan  # noqa: SLF001 - another query, of this class
+        return same
+
     def first_rows(self) -> FirstRows | None:
         """Of which rows of one table it returns the first; None if that is not what it does.
 
@@ -475,7 +487,7 @@ class PlannedQuery:
             return self._context.create_dataframe_from_logical_plan(plan)
         # A frame keeps the settings of the moment. Another that is made meanwhile has them too,
         # which can only make it slower.
-        with _without_dynamic_filters(self._context):
+        with without_dynamic_filters(self._context):
             return self._context.create_dataframe_from_logical_plan(plan)
 
 
@@ -483,15 +495,3 @@ _REFUSAL = (
     "the query cannot be answered rightly as it is put: give columns of one name on both sides of "
     "a join other names in a subquery, and take min() and max() of numbers that are not NaN"
 )
-
-
-@contextmanager
-def _without_dynamic_filters(context: SessionContext) -> Iterator[None]:
-    with _SETTING:
-        try:
-            for setting in _DYNAMIC:
-                context.sql(f"{setting}false").collect()
-            yield
-        finally:
-            for setting in _DYNAMIC:
-                context.sql(f"{setting}true").collect()

@@ -40,6 +40,7 @@ from lakerunner.compute.native_stores import NativeStore, NotNativeError, native
 from lakerunner.compute.planned import PlannedQuery
 from lakerunner.compute.scans import choose_file_scan
 from lakerunner.compute.table import NAMED_FIRST, NAMED_LAST, ScanMode
+from lakerunner.compute.tallies import with_tally
 from lakerunner.compute.turns import mark_threads, refuse_fork
 from lakerunner.limits import FOOTER_CACHE_BYTES, MIB, QUERY_MEMORY_BYTES
 from lakerunner.model.times import MAX_NS, MIN_NS
@@ -246,6 +247,12 @@ class Session:
         return PlannedQuery(self._context, frame, text, tables, {}, places)
 
     def _frame(self, table: Table) -> DataFrame:
+        if table.tally is None:
+            return self._rows(table)
+        some = self._rows(table) if table.files or table.recast else None
+        return with_tally(self._context, some, table)
+
+    def _rows(self, table: Table) -> DataFrame:
         frames = [
             _with_named(self._recast(table, recast), table, recast.named) for recast in table.recast
         ]

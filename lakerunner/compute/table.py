@@ -40,6 +40,22 @@ class ScanMode(StrEnum):
     SWEEP = "sweep"
 
 
+TALLY_ROWS = "__rows"
+"""What the number of rows is called in a table of `Table.tally`."""
+
+
+class Tally(NamedTuple):
+    """How many rows have which value of a column, of files that are not read for it.
+
+    Attributes:
+        column: Which column.
+        rows: Values, None for NULL, with their rows.
+    """
+
+    column: str
+    rows: tuple[tuple[str | None, int], ...]
+
+
 class Recast(NamedTuple):
     """Files that hold some columns as numbers where the table has text, or rows that are not seen.
 
@@ -79,6 +95,8 @@ class Table(NamedTuple):
         times: Rows of other times are not in it.
         within: A condition in SQL, over columns of `files`, that is true of all rows that the query
             needs of them; the engine skips parts of files by it.
+        tally: Further rows, of which no more is known than a number by value: then the table has
+            that column alone, and `TALLY_ROWS`.
     """
 
     name: str
@@ -93,3 +111,4 @@ class Table(NamedTuple):
     numbers: frozenset[str] = frozenset()
     times: TimeRange = TimeRange()
     within: str = ""
+    tally: Tally | None = None

@@ -160,6 +160,12 @@ class Plan(Protocol):
     def scans(self) -> list[Scan]:
         """What it needs from each of its tables; of an optimized query only."""
 
+    def tallied(self) -> str | None:
+        """By the values of which column it counts all rows of a table, if it does nothing else."""
+
+    def summed(self, draft: Plan, column: str) -> Plan | None:
+        """The same with the names of a draft, if it sums a tally by a column; `Table.tally`."""
+
     def first_rows(self) -> FirstRows | None:
         """Of which rows of one table it returns the first, if that is what it does."""
 

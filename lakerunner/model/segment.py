@@ -106,6 +106,7 @@ class ColumnStats(msgspec.Struct, frozen=True, omit_defaults=True):
         types: The OTLP value types that were merged into this column, in order.
         overflow: The value lives in the segment's overflow map and not in a column of its own.
         filter: For a column of ids, what `lakerunner.schema.ids` wrote of it; else empty.
+        counts: Rows that have each of `values`, in their order; None when unknown.
     """
 
     type: str
@@ -117,6 +118,7 @@ class ColumnStats(msgspec.Struct, frozen=True, omit_defaults=True):
     types: tuple[str, ...] = ()
     overflow: bool = False
     filter: str = ""
+    counts: tuple[int, ...] | None = None
 
 
 class FilterSection(msgspec.Struct, frozen=True, array_like=True):

@@ -38,12 +38,14 @@ class Draft(NamedTuple):
         scans: What it asks of them.
         first: Of which rows of one table it returns the first, if that is what it does.
         plan: Its plan, if it is what runs where no file is left.
+        tallied: By the values of which column it counts all rows of a table, if that is all.
     """
 
     views: dict[str, View]
     scans: Sequence[Scan]
     first: FirstRows | None = None
     plan: Plan | None = None
+    tallied: str | None = None
 
 
 class Drafts:
@@ -128,7 +130,14 @@ def draft(
             first = planned.first_rows() if len(scans) == 1 and not mention.clock else None
             # Columns of own names are among all others in it, where a `*` would show them.
             plain = not any(view.named for view in views.values())
-            return Draft(_without_witness(views), scans, first, drafted if plain else None)
+            alone = plain and len(scans) == 1 and not mention.clock
+            return Draft(
+                _without_witness(views),
+                scans,
+                first,
+                drafted if plain else None,
+                planned.tallied() if alone else None,
+            )
         every |= dict.fromkeys(starred, True)
 
 

@@ -171,6 +171,7 @@ class QueryEngine:
             CatalogUnavailableError: The catalog cannot be read.
         """
         query = read_sql(text, now_ns=time_ns())
+        query.whole = True
         allowance = self._backing.allowance(self._organization, None, query.text)
         with self._discretion.applied():
             return self._plan(query, allowance)[0]

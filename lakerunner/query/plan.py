@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from lakerunner.compute.table import ScanMode, Table
+from lakerunner.compute.table import ScanMode, Table, Tally
 from lakerunner.errors import (
     QueryError,
     QueryExecutionError,
@@ -20,7 +20,14 @@ from lakerunner.model.times import TimeRange
 from lakerunner.query.drafts import draft
 from lakerunner.query.hiding import SEEN, Hiding, hiding, with_deletions
 from lakerunner.query.newest import Rounds, begin, beyond, in_order
-from lakerunner.query.prune import Verdict, inexact_column, judge, rounded_columns
+from lakerunner.query.prune import (
+    Verdict,
+    inexact_column,
+    judge,
+    may_match,
+    rounded_columns,
+    tally,
+)
 from lakerunner.query.query import refuse_unsent, with_own_columns
 from lakerunner.query.scan_mode import choose_mode, hull, mode_at_distance, share, time_range, widen
 from lakerunner.query.token_filters import Sought, rows_condition, wanted_sections
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     from lakerunner.model.segment import Segment
     from lakerunner.policies.retention import RetentionRules
     from lakerunner.query.cursor import Position
-    from lakerunner.query.drafts import Drafts
+    from lakerunner.query.drafts import Draft, Drafts
     from lakerunner.query.query import Mention, OwnColumn, Query
     from lakerunner.query.token_filters import FilterReader
     from lakerunner.query.views import View
@@ -68,6 +75,7 @@ class TablePlan(NamedTuple):
         hiding: What is not seen of its rows.
         sections: By segment, what its token filter says; see `query.token_filters`.
         filter_bytes: What was read of filters.
+        counted: Ids of segments whose rows are counted by what the catalog knows of them.
     """
 
     name: str
@@ -82,10 +90,13 @@ class TablePlan(NamedTuple):
     hiding: Hiding = SEEN
     sections: Mapping[str, int] = MappingProxyType({})
     filter_bytes: int = 0
+    counted: frozenset[str] = frozenset()
 
     def verdict(self, segment: Segment) -> Verdict:
         """Whether the query needs a segment, and why."""
         verdict = self.described_verdict(segment)
+        if segment.id in self.counted:
+            return Verdict(keep=False, reason="the catalog knows how many rows have which value")
         if verdict.keep and self.sections.get(segment.id) == 0:
             return Verdict(keep=False, reason="its token filter excludes what is looked for")
         return verdict
@@ -98,7 +109,7 @@ class TablePlan(NamedTuple):
         return tuple(
             one
             for one, known in described
-            if any(judge(predicate, known).keep for predicate in self.predicates)
+            if any(may_match(predicate, known) for predicate in self.predicates)
         )
 
     def described_verdict(self, segment: Segment) -> Verdict:
@@ -188,7 +199,7 @@ class Planner:
         self._catalog = catalog
         self._organization = organization
         self._rules = rules
-        self._drafts = drafts
+        self._draft = draft if drafts is None else drafts.of
 
     def plan(
         self, query: Query, after: Position | None, states: Mapping[str, Snapshot]
@@ -238,11 +249,8 @@ class Planner:
         after: Position | None,
     ) -> QueryPlan:
         known = query.needs() is not None
-        if self._drafts is None:
-            drafted = draft(query, mention, snapshots, self._session)
-        else:
-            drafted = self._drafts.of(query, mention, snapshots, self._session)
-        views, scans, first, looked = drafted
+        drafted = self._draft(query, mention, snapshots, self._session)
+        views, scans, first, looked, _ = drafted
         slack_ns = CLOCK_SLACK_NS if mention.clock else 0
         expired = hiding(self._organization, self._rules, snapshots)
         hidden = {name: one._replace(wanted=query.times) for name, one in expired.items()}
@@ -250,8 +258,7 @@ class Planner:
             self._prune(_unpruned(name, snapshot, views[name], hidden[name]), scans, slack_ns)
             for name, snapshot in snapshots.items()
         )
-        if query.without:
-            tables = tuple(_without(one, query.without) for one in tables)
+        tables = tuple(_without(one, query.without) for one in tables)
         rounds = self._rounds(query, tables, scans, first, after)
         if rounds is not None:
             return QueryPlan(rounds.plan, tables, 0.0, rounds)
@@ -259,6 +266,8 @@ class Planner:
             raise UnsupportedQueryError(NO_CURSOR, query=query.text)
         if looked is not None and not any(one.segments for one in tables) and not mention.clock:
             return QueryPlan(looked.mended(), tables, 0.0)
+        if (tallied := self._tallied(query, tables, drafted)) is not None:
+            return tallied
         for _ in range(_ATTEMPTS):
             planned = query.build(self._session, [table_of(one, self._files) for one in tables])
             if not mention.clock:
@@ -273,6 +282,31 @@ class Planner:
         raise QueryExecutionError(
             "the time moves on faster than the query is planned", query=query.text
         )
+
+    def _tallied(
+        self, query: Query, tables: Sequence[TablePlan], drafted: Draft
+    ) -> QueryPlan | None:
+        """How to count rows by the values of a column without reading what the catalog knows."""
+        column, looked = drafted.tallied, drafted.plan
+        if column is None or looked is None or query.whole:
+            return None
+        (mine,) = (one for one in tables if one.name == drafted.scans[0].table)
+        if column in mine.view.computed:
+            return None
+        whole = [one for one in mine.segments if not mine.hiding.of(one)]
+        rows, counted = tally(column, whole)
+        if not rows:
+            return None
+        rest = tuple(one for one in mine.segments if one.id not in counted)
+        left = mine._replace(segments=rest, counted=counted)
+        tables = tuple(left if one is mine else one for one in tables)
+        given = [table_of(one, self._files) for one in tables]
+        sums = Tally(column, tuple(rows.items()))
+        planned = query.build(
+            self._session,
+            [one._replace(tally=sums) if one.name == mine.name else one for one in given],
+        ).summed(looked, column)
+        return None if planned is None else QueryPlan(planned, tables, 0.0)
 
     def _rounds(
         self,
@@ -405,6 +439,8 @@ def _shown(named: Any, typed: Any, first: FirstRows) -> Any:
 
 
 def _without(plan: TablePlan, ids: frozenset[str]) -> TablePlan:
+    if not ids:
+        return plan
     return plan._replace(segments=tuple(one for one in plan.segments if one.id not in ids))
 
 

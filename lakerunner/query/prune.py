@@ -6,7 +6,7 @@ nothing where they are absent or of another type than the value they are compare
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lakerunner.model.predicate import (
@@ -32,7 +32,7 @@ from lakerunner.schema.patterns import matching
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 _INTEGERS = frozenset({"int32", "int64", "uint32", "uint64", "timestamp"})
 _SHOWN_VALUES = 4
@@ -40,6 +40,8 @@ _MANY_VALUES = 1000
 
 # Bounds and values of one type; the type checker cannot know that they are.
 _Bounds: TypeAlias = tuple[StatValue | None, StatValue | None, StatValue]
+# Why no row can match, told only if somebody asks: of ten thousand segments nobody does.
+_Why: TypeAlias = "Callable[[], str]"
 
 
 class Verdict(NamedTuple):
@@ -84,14 +86,22 @@ def judge(predicate: Predicate, segment: Segment) -> Verdict:
         'attr_user is absent'
     """
     objection = _objection(predicate, segment)
-    return _KEPT if objection is None else Verdict(keep=False, reason=objection)
+    return _KEPT if objection is None else Verdict(keep=False, reason=objection())
 
 
-def _objection(predicate: Predicate, segment: Segment) -> str | None:
+def may_match(predicate: Predicate, segment: Segment) -> bool:
+    """Whether any row of a segment may satisfy a predicate: what `judge` says, without why."""
+    return _objection(predicate, segment) is None
+
+
+def _objection(predicate: Predicate, segment: Segment) -> _Why | None:
     """Why no row can satisfy the predicate, or None if one may."""
     match predicate:
         case And(parts):
-            return next((why for part in parts if (why := _objection(part, segment))), None)
+            for part in parts:
+                if (why := _objection(part, segment)) is not None:
+                    return why
+            return None
         case Or(parts):
             return _all_object([_objection(part, segment) for part in parts])
         case Opaque():
@@ -100,14 +110,14 @@ def _objection(predicate: Predicate, segment: Segment) -> str | None:
             return _column_objection(predicate, segment)
 
 
-def _column_objection(predicate: Condition, segment: Segment) -> str | None:
+def _column_objection(predicate: Condition, segment: Segment) -> _Why | None:
     column = predicate.column
     stats = _stats(column, segment)
-    reason = None
+    reason: _Why | None = None
     if stats is None:
-        reason = f"{column} is absent"
+        reason = partial("{} is absent".format, column)
     elif stats.nulls >= segment.rows:
-        reason = f"{column} is NULL in every row"
+        reason = partial("{} is NULL in every row".format, column)
     elif isinstance(predicate, Compare):
         reason = _compare(column, predicate.operator, predicate.value, stats)
     elif isinstance(predicate, IsIn):
@@ -119,11 +129,13 @@ def _column_objection(predicate: Condition, segment: Segment) -> str | None:
     return reason
 
 
-def _all_object(objections: list[str | None]) -> str | None:
+def _all_object(objections: list[_Why | None]) -> _Why | None:
     reasons = [reason for reason in objections if reason is not None]
     if len(reasons) < len(objections):
         return None
-    return " and ".join(dict.fromkeys(reasons)) or "no row can satisfy the condition"
+    return lambda: (
+        " and ".join(dict.fromkeys(one() for one in reasons)) or "no row can satisfy the condition"
+    )
 
 
 def _stats(column: str, segment: Segment) -> ColumnStats | None:
@@ -136,24 +148,29 @@ def _stats(column: str, segment: Segment) -> ColumnStats | None:
     return segment.columns.get(column)
 
 
-def _compare(column: str, operator: Operator, value: Value, stats: ColumnStats) -> str | None:
-    if stats.values is not None and isinstance(value, str):
-        held = any(_holds(known, operator, value) for known in stats.values)
-        return None if held else f"{column}: {_not_among(operator, [value], stats.values)}"
+def _compare(column: str, operator: Operator, value: Value, stats: ColumnStats) -> _Why | None:
+    known = stats.values
+    if known is not None and isinstance(value, str):
+        held = (
+            value in known
+            if operator == "="
+            else any(_holds(one, operator, value) for one in known)
+        )
+        return None if held else lambda: f"{column}: {_not_among(operator, [value], known)}"
     if operator == "=" and isinstance(value, str) and not may_hold(stats.filter, value):
-        return f"{column}: its filter excludes {value!r}"
+        return lambda: f"{column}: its filter excludes {value!r}"
     bounds = _bounds(stats, value)
     return None if bounds is None else _outside(column, operator, bounds)
 
 
-def _outside(column: str, operator: Operator, bounds: _Bounds) -> str | None:
+def _outside(column: str, operator: Operator, bounds: _Bounds) -> _Why | None:
     low, high, value = bounds
     if operator in (">", ">=", "=") and high is not None and _below(high, value, operator):
-        return f"{column}: {_ends(column, high)} before {_text(column, value)}"
+        return lambda: f"{column}: {_ends(column, high)} before {_text(column, value)}"
     if operator in ("<", "<=", "=") and low is not None and _above(low, value, operator):
-        return f"{column}: {_starts(column, low)} after {_text(column, value)}"
+        return lambda: f"{column}: {_starts(column, low)} after {_text(column, value)}"
     if operator == "!=" and low == high == value and not _is_zero(value):
-        return f"{column} is {_text(column, value)} in every row"
+        return lambda: f"{column} is {_text(column, value)} in every row"
     return None
 
 
@@ -210,12 +227,13 @@ def _is_zero(value: StatValue) -> bool:
     return isinstance(value, float) and value == 0
 
 
-def _is_in(column: str, values: tuple[Value, ...], stats: ColumnStats) -> str | None:
+def _is_in(column: str, values: tuple[Value, ...], stats: ColumnStats) -> _Why | None:
+    known = stats.values
     if not values:
-        return f"{column}: the list of values is empty"
-    if stats.values is not None and all(isinstance(value, str) for value in values):
-        held = any(known in _as_set(values) for known in stats.values)
-        return None if held else f"{column}: {_not_among('=', list(values), stats.values)}"
+        return lambda: f"{column}: the list of values is empty"
+    if known is not None and all(isinstance(value, str) for value in values):
+        held = any(one in _as_set(values) for one in known)
+        return None if held else lambda: f"{column}: {_not_among('=', list(values), known)}"
     if len(values) > _MANY_VALUES:
         return None  # such a list hardly leaves a segment out, and looking takes its time
     reasons = [_compare(column, "=", value, stats) for value in values]
@@ -224,7 +242,7 @@ def _is_in(column: str, values: tuple[Value, ...], stats: ColumnStats) -> str | 
     return (
         reasons[0]
         if len(reasons) == 1
-        else f"{column}: no value of the list is in its bounds or filter"
+        else lambda: f"{column}: no value of the list is in its bounds or filter"
     )
 
 
@@ -233,22 +251,23 @@ def _as_set(values: tuple[Value, ...]) -> frozenset[Value]:
     return frozenset(values)
 
 
-def _starts_with(column: str, prefix: str, stats: ColumnStats) -> str | None:
+def _starts_with(column: str, prefix: str, stats: ColumnStats) -> _Why | None:
     if stats.type != "string":
         return None
-    if stats.values is not None:
-        if any(value.startswith(prefix) for value in stats.values):
+    known = stats.values
+    if known is not None:
+        if any(value.startswith(prefix) for value in known):
             return None
-        return f"{column}: none of its {len(stats.values)} values starts with {prefix!r}"
+        return lambda: f"{column}: none of its {len(known)} values starts with {prefix!r}"
     low, high = stats.min, stats.max
     if isinstance(high, str) and high < prefix:
-        return f"{column}: {_ends(column, high)} before {prefix!r}"
+        return lambda: f"{column}: {_ends(column, high)} before {prefix!r}"
     if isinstance(low, str) and low > prefix and not low.startswith(prefix):
-        return f"{column}: {_starts(column, low)} after {prefix!r}"
+        return lambda: f"{column}: {_starts(column, low)} after {prefix!r}"
     return None
 
 
-def _matches(predicate: Contains | Like | Matches, values: tuple[str, ...] | None) -> str | None:
+def _matches(predicate: Contains | Like | Matches, values: tuple[str, ...] | None) -> _Why | None:
     if values is None:
         return None
     found: tuple[bool, bool] | None
@@ -263,8 +282,8 @@ def _matches(predicate: Contains | Like | Matches, values: tuple[str, ...] | Non
     if found is None or found[predicate.negated]:
         return None
     if predicate.negated:
-        return f"{predicate.column}: each of its {len(values)} values {wanted}"
-    return f"{predicate.column}: none of its {len(values)} values {wanted}"
+        return lambda: f"{predicate.column}: each of its {len(values)} values {wanted}"
+    return lambda: f"{predicate.column}: none of its {len(values)} values {wanted}"
 
 
 def _not_among(operator: Operator, wanted: list[Value], known: tuple[str, ...]) -> str:
@@ -330,6 +349,40 @@ def inexact_column(
         column for segment in segments for column in sorted(compared) if _is_wide(segment, column)
     }
     return min(wide, default=None)
+
+
+def tally(column: str, segments: Iterable[Segment]) -> tuple[dict[str | None, int], frozenset[str]]:
+    """How many rows of some segments have which value of a column, as far as it is known.
+
+    Args:
+        column: A column of texts.
+        segments: Those of which all rows are counted.
+
+    Returns:
+        Rows by value, None for NULL, and the ids of the segments that these are all rows of.
+
+    Example:
+        >>> known = {"level": ColumnStats("string", nulls=1, values=("INFO",), counts=(2,))}
+        >>> segment = Segment("1", "acme", "logs", "1", 0, 60, 5, 9, 3, 1, (), known, 0, "c")
+        >>> tally("level", [segment])
+        ({'INFO': 2, None: 1}, frozenset({'1'}))
+    """
+    rows: dict[str | None, int] = {}
+    counted = set()
+    for segment in segments:
+        stats = segment.columns.get(
+            column, ColumnStats("string", segment.rows, values=(), counts=())
+        )
+        if stats.type != "string" or stats.overflow or stats.values is None or stats.counts is None:
+            continue
+        if sum(stats.counts) + stats.nulls != segment.rows:
+            continue
+        counted.add(segment.id)
+        known = [*zip(stats.values, stats.counts, strict=True), (None, stats.nulls)]
+        for value, count in known:
+            if count:
+                rows[value] = rows.get(value, 0) + count
+    return rows, frozenset(counted)
 
 
 def rounded_columns(

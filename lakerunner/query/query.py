@@ -57,12 +57,15 @@ class Query(ABC):
         mention: What it speaks of; may be more than it needs, and never less.
         without: Ids of segments that it does not read, whatever they hold.
         times: It sees only rows of these times of every table, whatever else it asks for.
+        whole: Its plan names every segment that it needs, though the catalog may know enough of
+            some: it is run elsewhere.
     """
 
     text: str
     mention: Mention
     without: frozenset[str] = frozenset()
     times: TimeRange = TimeRange()
+    whole: bool = False
 
     @abstractmethod
     def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:

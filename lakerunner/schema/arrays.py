@@ -48,6 +48,24 @@ def used_values(column: pa.DictionaryArray) -> pa.Array:
     return column.dictionary.take(pa.array(np.flatnonzero(used[:missing])))
 
 
+def counted_values(column: pa.DictionaryArray) -> tuple[pa.Array, NDArray[np.int64]]:
+    """The values of `used_values`, and how many rows have each.
+
+    Returns:
+        Values, which may repeat if those of the dictionary do, and as many numbers.
+
+    Example:
+        >>> column = pa.DictionaryArray.from_arrays(pa.array([2, None, 2, 0]), ["a", "b", "c"])
+        >>> values, rows = counted_values(column)
+        >>> values.to_pylist(), rows.tolist()
+        (['a', 'c'], [1, 2])
+    """
+    missing = len(column.dictionary)
+    rows = np.bincount(numbers(column.indices, np.int64, missing), minlength=missing + 1)[:missing]
+    used = np.flatnonzero(rows)
+    return column.dictionary.take(pa.array(used)), rows[used]
+
+
 def expand(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers `start, start + 1, …` of each run, one run after the other.
 

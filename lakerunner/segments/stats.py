@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from lakerunner.limits import STAT_TEXT, STAT_VALUES
 from lakerunner.model.segment import ColumnStats, StatValue
-from lakerunner.schema.arrays import type_name, used_values
+from lakerunner.schema.arrays import counted_values, type_name
 from lakerunner.schema.attribute import (
     OVERFLOW,
     field_key,
@@ -43,7 +44,7 @@ class TableStats:
         >>> stats.add(pa.table({"n": [1], "b": [True]}))
         >>> stats.columns()["n"]
         ColumnStats(type='int64', nulls=1, min=1, max=3, values=None, key='', types=(), \
-overflow=False, filter='')
+overflow=False, filter='', counts=None)
         >>> stats.columns()["b"].nulls
         2
     """
@@ -128,7 +129,7 @@ class _Column:
         bounded: Whether the bounds hold for every value seen.
         low: Smallest of them, None if there is none yet.
         high: Largest of them.
-        distinct: All of them, as long as they are texts, few and short.
+        distinct: All of them, as long as they are texts, few and short, and rows of each.
         ids: The filter of a column of ids.
     """
 
@@ -138,7 +139,7 @@ class _Column:
         self.bounded = True
         self.low: StatValue | None = None
         self.high: StatValue | None = None
-        self.distinct: set[str] | None = set()
+        self.distinct: Counter[str] | None = Counter()
         self.ids = IdFilter() if searched else None
 
     def add(self, values: pa.Array) -> None:
@@ -155,12 +156,13 @@ class _Column:
             self._add_bounds(values)
 
     def _add_texts(self, values: pa.DictionaryArray) -> None:
-        texts = used_values(values)
+        texts, rows = counted_values(values)
         bounds = pc.min_max(texts)
         self._widen(bounds["min"].as_py(), bounds["max"].as_py())
         if self.distinct is not None:
             few = len(texts) <= STAT_VALUES and pc.max(pc.utf8_length(texts)).as_py() <= STAT_TEXT
-            self.distinct = _few(self.distinct.union(texts.to_pylist())) if few else None
+            found = Counter(dict(zip(texts.to_pylist(), rows.tolist(), strict=True)))
+            self.distinct = _few(self.distinct + found) if few else None
 
     def _add_bounds(self, values: pa.Array) -> None:
         if pa.types.is_timestamp(values.type):
@@ -187,7 +189,7 @@ class _Column:
         if other.low is not None and other.high is not None:
             self._widen(other.low, other.high)
         if self.distinct is not None:
-            self.distinct = None if other.distinct is None else _few(self.distinct | other.distinct)
+            self.distinct = None if other.distinct is None else _few(self.distinct + other.distinct)
 
     def copy(self) -> _Column:
         made = _Column(self.field, searched=self.ids is not None)
@@ -198,17 +200,19 @@ class _Column:
         low, high = (self.low, self.high) if self.bounded else (None, None)
         if isinstance(low, str) and isinstance(high, str):
             low, high = low[:STAT_TEXT], high if len(high) <= STAT_TEXT else None
+        known = sorted(self.distinct.items()) if self.distinct else None
         return ColumnStats(
             type=type_name(self.field.type),
             nulls=rows - self.present,
             min=low,
             max=high,
-            values=tuple(sorted(self.distinct)) if self.distinct else None,
+            values=None if known is None else tuple(value for value, _ in known),
             key=field_key(self.field),
             types=field_types(self.field),
             filter=self.ids.text() if self.ids is not None else "",
+            counts=None if known is None else tuple(rows for _, rows in known),
         )
 
 
-def _few(texts: set[str]) -> set[str] | None:
+def _few(texts: Counter[str]) -> Counter[str] | None:
     return texts if len(texts) <= STAT_VALUES else None

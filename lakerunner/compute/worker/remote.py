@@ -97,6 +97,12 @@ class RemotePlan:
         """See `PlannedQuery.mended`."""
         return self._planned(Step.MEND)
 
+    def tallied(self) -> None:
+        """Not told: what counts so little needs no worker."""
+
+    def summed(self, draft: Plan, column: str) -> None:
+        """See `tallied`."""
+
     def first_rows(self) -> FirstRows | None:
         """See `PlannedQuery.first_rows`."""
         found: FirstRows | None = _ask(self._pool, self._allowance, Ask.FIRST_ROWS, self._query)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakerunner.compute.table import TALLY_ROWS
 from lakerunner.errors import QueryLimitError, QuerySyntaxError, UnsupportedQueryError
 from lakerunner.limits import (
     INLINE_TEXT_CHARS,
@@ -35,7 +36,7 @@ from lakerunner.query.sql.foreign import foreign_edits
 from lakerunner.query.sql.hints import explained
 from lakerunner.query.sql.params import bind
 from lakerunner.query.sql.same_names import is_about_names, name_edits
-from lakerunner.query.sql.tokens import Kind, Rewritten, read_tables, rewrite, tokens
+from lakerunner.query.sql.tokens import Edit, Kind, Rewritten, read_tables, rewrite, tokens
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
@@ -241,6 +242,8 @@ class SqlQuery(Query):
     def build(self, session: QuerySession, tables: Sequence[Table]) -> Plan:
         """Have DataFusion parse and plan the text; columns of the same name get another each."""
         text = self.rewritten.text
+        if any(table.tally for table in tables):
+            text = rewrite(text, list(_sums(tokens(text)))).text
         try:
             return session.plan(text, tables, self.values, self.limit)
         except QuerySyntaxError as error:
@@ -265,6 +268,15 @@ class SqlQuery(Query):
     def explained(self, error: QueryError, snapshots: Mapping[str, Snapshot]) -> QueryError:
         """Map places back to the text as it was written, and say what may have been meant."""
         return explained(self.rewritten.restored(error), snapshots)
+
+
+def _sums(said: Sequence[Token]) -> Iterator[Edit]:
+    """Edits that sum up the rows of a tally where rows are counted."""
+    for four in zip(said, said[1:], said[2:], said[3:], strict=False):
+        count, opening, what, closing = four
+        counts = count.is_word("count") and opening.is_symbol("(") and closing.is_symbol(")")
+        if counts and what.text in ("*", "1"):
+            yield Edit(count.start, closing.end, f'sum("{TALLY_ROWS}")')
 
 
 def read_sql(
