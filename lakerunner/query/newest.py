@@ -175,7 +175,7 @@ def to_look_at(found: int, seen: float, wanted: int, share: float) -> float:
 
     Example:
         >>> to_look_at(0, 0, 10, 0.1), to_look_at(0, 150, 10, 0.1), to_look_at(5, 150, 10, 0.1)
-        (150.0, 600.0, 225.0)
+        (150.0, 600, 225.0)
     """
     rate = found / seen if seen else share
     rows = _MARGIN * (wanted - found) / rate if rate > 0 else inf
