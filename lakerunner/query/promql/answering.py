@@ -274,12 +274,13 @@ def explain(text: str, grid: Grid, reader: Reader) -> Explanation:
 
 def _scans(read: Read, reader: Reader) -> Iterator[tuple[str, str]]:
     """What a selector is read by: words about it, and the query."""
-    reading = reader.tiers(read) if read.every_ms else None
-    if reading is None:
+    reading = reader.tiers(read) if read.every_ms else ""
+    if isinstance(reading, str):
         span = span_of(read.after_ms, read.until_ms)
         known = conditions(read, reader.segments(span), resource=reader.resource)
         if known is not None:
-            yield "", _select(NUMBER_COLUMNS, "metrics", [within(span), *known.where])
+            why = f" from points, for {reading}" if reading else ""
+            yield why, _select(NUMBER_COLUMNS, "metrics", [within(span), *known.where])
         return
     for table, columns in (("metrics_rollup", BUCKET_COLUMNS), ("metrics", NUMBER_COLUMNS)):
         segments, spans = reading.of(table)

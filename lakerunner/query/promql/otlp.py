@@ -218,6 +218,28 @@ def candidates(segments: Iterable[Segment], matchers: Sequence[Matcher]) -> tupl
     Returns:
         Their names; None where the catalog cannot tell.
     """
+    found = _kinds_by_name(segments, matchers)
+    return None if found is None else tuple(sorted(found))
+
+
+def may_be_numbers(segments: Iterable[Segment], matchers: Sequence[Matcher]) -> bool:
+    """Whether a selector may ask for numbers that were sent as such: gauges and sums.
+
+    What is counted by histograms and summaries is none, and neither are histograms themselves.
+    """
+    segments = list(segments)
+    types = [segment.columns.get("metric_type") for segment in segments]
+    told = [one.values for one in types if one is not None]
+    if None not in told and {"gauge", "sum"}.isdisjoint(kind for one in told for kind in one or ()):
+        return False
+    found = _kinds_by_name(segments, matchers)
+    return found is None or any("value" in kinds for kinds in found.values())
+
+
+def _kinds_by_name(
+    segments: Iterable[Segment], matchers: Sequence[Matcher]
+) -> dict[str, set[str]] | None:
+    """What may have the name a selector asks for: kinds of `Part` by names as they were sent."""
     wanted = [one.value for one in matchers if one.name == NAME and one.op == "="]
     names: set[str] = set()
     units: set[str] = set()
@@ -231,24 +253,26 @@ def candidates(segments: Iterable[Segment], matchers: Sequence[Matcher]) -> tupl
             found.update(stats.values)
     if not wanted or "target_info" in wanted:
         return None
-    return tuple(
-        sorted(
-            name for name in names if all(_may_be_called(name, one, units | {""}) for one in wanted)
-        )
-    )
+    kinds = {
+        name: set[str].intersection(*(_kinds_called(name, one, units | {""}) for one in wanted))
+        for name in names
+    }
+    return {name: some for name, some in kinds.items() if some}
 
 
-def _may_be_called(name: str, wanted: str, units: Iterable[str]) -> bool:
+def _kinds_called(name: str, wanted: str, units: Iterable[str]) -> set[str]:
     plain = metric_name(Stream(name, "", "", monotonic=False))
     if not (wanted.startswith(plain) or plain.endswith(("_total", "_ratio", "total", "ratio"))):
-        return False
-    for unit in units:
-        for kind, parts in PARTS.items():
-            for monotonic in (False, True):
-                base = metric_name(Stream(name, kind, unit, monotonic))
-                if any(f"{base}{part.suffix}" == wanted for part in parts):
-                    return True
-    return False
+        return set()
+    return {
+        part.kind
+        for unit in units
+        for kind, parts in PARTS.items()
+        for monotonic in (False, True)
+        for base in [metric_name(Stream(name, kind, unit, monotonic))]
+        for part in parts
+        if f"{base}{part.suffix}" == wanted
+    }
 
 
 def attribute_keys(segments: Iterable[Segment]) -> dict[str, str]:

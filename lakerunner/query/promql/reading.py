@@ -415,8 +415,8 @@ class Metrics:
 
     def _sum_up(self, read: Read) -> Summed | None:
         """Read a selector of a tier, and of points elsewhere; None if it cannot be."""
-        reading = self._reader.tiers(read) if read.every_ms else None
-        if reading is None:
+        reading = self._reader.tiers(read) if read.every_ms else ""
+        if isinstance(reading, str):
             return None
         room = self._reader.memory_bytes // _BYTES_PER_RUN
         if sum(one.rows for one in (*reading.buckets, *reading.points)) > room:

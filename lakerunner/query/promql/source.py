@@ -13,7 +13,7 @@ from lakerunner.compute.turns import refuse_stopped
 from lakerunner.errors import QueryLimitError
 from lakerunner.model.times import TimeRange
 from lakerunner.policies.rollup import choose_exact, tier_settings
-from lakerunner.query.promql.otlp import span_of, within
+from lakerunner.query.promql.otlp import may_be_numbers, span_of, within
 from lakerunner.query.promql.streams import KeptStreams
 from lakerunner.query.sql.query import read_sql
 
@@ -46,7 +46,7 @@ class Reader(NamedTuple):
             one state of the lake.
         segments: The segments of the metrics in that state that may hold rows of a time range.
         memory_bytes: About how much samples and steps may take up at once.
-        tiers: What a selector may be read of instead of its points; None for nothing else.
+        tiers: What a selector may be read of instead of its points, or why of nothing else.
         explain: Says how such a query would be answered.
         go_on: Raises an error if nobody waits for the answer any more, or its time is over.
         kept: What is known of streams already.
@@ -56,7 +56,7 @@ class Reader(NamedTuple):
     ask: Callable[[str, Iterable[str]], Result]
     segments: Callable[[TimeRange], Sequence[Segment]]
     memory_bytes: int
-    tiers: Callable[[Read], TierReading | None]
+    tiers: Callable[[Read], TierReading | str]
     explain: Callable[[str], Explanation]
     go_on: Callable[[], None]
     kept: KeptStreams
@@ -136,9 +136,9 @@ def reader_of(
     def segments(name: str, span: TimeRange) -> Sequence[Segment]:
         return catalog.segments(organization, name, span, sequence=state(name).sequence)
 
-    def tiers(read: Read) -> TierReading | None:
+    def tiers(read: Read) -> TierReading | str:
         if not config.promql_rollups:
-            return None
+            return "promql_rollups is off"
         settings = tier_settings(config, organization, time_ns())
         deletions = _pending(catalog, organization, state)
         return tier_reading(read, segments, settings, deletions)
@@ -226,8 +226,8 @@ def tier_reading(
     segments: Callable[[str, TimeRange], Sequence[Segment]],
     settings: TierSettings,
     deletions: Sequence[Deletion],
-) -> TierReading | None:
-    """What a selector may be read of instead of its points; None where no tier answers the same.
+) -> TierReading | str:
+    """What a selector may be read of instead of its points, or why no tier answers the same.
 
     Args:
         read: The selector.
@@ -240,16 +240,18 @@ def tier_reading(
     start, end = read.after_ms * _NS_PER_MS, read.until_ms * _NS_PER_MS + every
     length = settings.window_ns
     wide = TimeRange(start // length * length, -(-end // length) * length)
-    if any(one.start_ns < wide.end_ns and one.end_ns > wide.start_ns for one in deletions):
-        return None
     tiers = segments("metrics_rollup", wide)
     if not tiers:
-        return None
+        return ""
+    if any(one.start_ns < wide.end_ns and one.end_ns > wide.start_ns for one in deletions):
+        return "some rows are deleted and still in the files"
     points = segments("metrics", wide)
+    if not may_be_numbers(points, read.matchers):
+        return "tiers do not say from where to where histograms and summaries count"
     parts = choose_exact(points, tiers, (start, end), every, settings)
     resolution = max(one.resolution_ns for one in parts)
     if not resolution:
-        return None
+        return "no tier holds all of it in buckets that fit its ranges and steps"
     buckets = [one for one in tiers if one.resolution_ns == resolution]
     raw = [part for part in parts if not part.resolution_ns]
     read_points = [

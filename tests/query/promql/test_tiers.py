@@ -194,6 +194,39 @@ def test_far_fewer_rows_are_read_and_explain_says_so() -> None:
     assert "metrics_rollup: " in said
 
 
+def test_histograms_are_read_of_points_and_explain_says_why() -> None:
+    pair = Pair()
+    buckets = pa.array([[at, at] for at in range(240)], pa.list_(pa.uint64()))
+    pair.tiers.ingest(
+        pa.table(
+            {
+                "metric_name": ["h"] * 240,
+                "metric_type": ["histogram"] * 240,
+                "temporality": ["cumulative"] * 240,
+                "timestamp": pa.array([(HOUR + at * 5_000) * 10**6 for at in range(240)]).cast(
+                    TIMESTAMP
+                ),
+                "count": pa.array([2 * at for at in range(240)], pa.uint64()),
+                "sum": [float(at) for at in range(240)],
+                "bucket_counts": buckets,
+                "explicit_bounds": pa.array([[1.0]] * 240, pa.list_(pa.float64())),
+            }
+        ),
+        signal="metrics",
+    )
+    pair.roll()
+    start = HOUR / 1000
+    times: dict[str, Any] = {"start": start + 600, "end": start + 1140, "step": 60}
+    for text in ("rate(h_count[5m])", "increase(h_bucket[5m])", "histogram_sum(rate(h[5m]))"):
+        answer, saved = pair.ask(text, **times)
+        assert answer.num_rows in (10, 20)
+        assert saved == 0
+        said = str(pair.tiers.explain(text, language="promql", **times))
+        assert "from points, for tiers do not say from where to where histograms" in said
+    off = str(pair.points.explain("rate(h_count[5m])", language="promql", **times))
+    assert "from points, for promql_rollups is off" in off
+
+
 def test_points_are_read_where_a_tier_lacks_some_and_buckets_elsewhere() -> None:
     pair = Pair()
     pair.ingest(*(Point(at * 5_000, float(at)) for at in range(2160)))
@@ -251,4 +284,4 @@ def test_a_state_of_the_past_is_explained_and_answered_as_it_was() -> None:
     assert "later" not in answer.to_arrow()["series"].to_pylist()
     assert "from buckets of 60 s" in str(said)
     now = pair.tiers.explain("increase(m_total[1m])", language="promql", **times)
-    assert "from buckets" not in str(now)  # one came that they do not hold
+    assert "for no tier holds all of it" in str(now)  # one came that they do not hold
