@@ -183,6 +183,7 @@ def watch(
     content: Content,
     workers: Workers = 1,
     source_option: SourceOptions = None,
+    rules: Rules,
 ) -> None:
     """Take what is announced, as it arrives, until stopped; each object exactly once.
 
@@ -192,11 +193,11 @@ def watch(
     from lakerunner.events import open_source
     from lakerunner.executors import worker_processes
 
-    lent = read_storage_options(connection.storage_option)
+    lent, said = read_storage_options(connection.storage_option), rules.fields()
     with (
         open_source(source, {**lent, **read_storage_options(source_option)}) as opened_source,
         worker_processes(workers) as executor,
-        connection.open(read_only=False, executor=executor) as opened,
+        connection.open(read_only=False, executor=executor, ownership=rules.ownership) as opened,
         ProgressDisplay("watch") as progress,
         stopped_by_interrupt() as stop,
     ):
@@ -207,6 +208,7 @@ def watch(
             until_idle=until_idle,
             signal=content.signal,
             format=content.input_format,
+            mapping=said,
             progress=progress,
         )
     show_report(report)

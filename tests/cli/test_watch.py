@@ -60,3 +60,18 @@ def test_what_is_set_aside_gives_its_exit_code(
 def test_a_source_of_an_unknown_kind(run: Callable[..., Result], tmp_path: Path) -> None:
     told = run("watch", tmp_path / "lake", "kafka://topic", code=1).output
     assert "kafka://" in told
+
+
+def test_rules_say_whose_what_arrives_is(run: Callable[..., Result], tmp_path: Path) -> None:
+    raw, lake = tmp_path / "raw", tmp_path / "lake"
+    for team in ("web", "cart"):
+        (raw / team).mkdir(parents=True)
+        (raw / team / "app.jsonl").write_text(f'{{"text": "hello from {team}"}}\n')
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text("columns: {body: text}\n")
+    rules = [f"--prefix-mapping={raw / team}/={team}" for team in ("web", "cart")]
+    idle = ("--until-idle", 1.5, "--max-age", 0.1)
+    run("watch", lake, aged(raw), *rules, "--mapping", mapping, *idle)
+    for team in ("web", "cart"):
+        told = run("sql", lake, "SELECT body FROM logs", "-o", "csv", "--organization", team)
+        assert told.stdout == f'"body"\n"hello from {team}"\n'

@@ -15,7 +15,7 @@ import pyarrow as pa
 from lakerunner.testing.servers.process import HOST, free_ports, running, send
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -53,9 +53,16 @@ def write_series(
     endpoint: str, series: Sequence[tuple[Mapping[str, str], Sequence[tuple[int, float]]]]
 ) -> None:
     """Give Prometheus series by remote write: labels, and samples of milliseconds and value."""
+    send("POST", f"{endpoint}/api/v1/write", write_request(series))
+
+
+def write_request(
+    series: Iterable[tuple[Mapping[str, str], Sequence[tuple[int, float]]]],
+) -> bytes:
+    """The body of a remote write of series, as `write_series` sends it."""
     body = b"".join(_field(1, _series(labels, samples)) for labels, samples in series)
-    packed = pa.Codec("snappy").compress(body, asbytes=True)
-    send("POST", f"{endpoint}/api/v1/write", packed)
+    packed: bytes = pa.Codec("snappy").compress(body, asbytes=True)
+    return packed
 
 
 def ask(endpoint: str, path: str, **arguments: str) -> dict[str, Any]:
