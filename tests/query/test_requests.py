@@ -91,7 +91,7 @@ SHAPES = {
     # text, segments that are opened, reads of a filter by segment, and of columns of one: those
     # that lie more than a megabyte apart are asked for each by itself, at the same time
     "count": ("SELECT count(*) AS n FROM logs", SEGMENTS, 0, 1),
-    "groups": ("SELECT resource_service_name, count(*) FROM logs GROUP BY 1", SEGMENTS, 0, 1),
+    "groups": ("SELECT resource_service_name, count(*) FROM logs GROUP BY 1", 0, 0, 0),
     "an hour": (f"SELECT count(*) FROM logs WHERE level = 'ERROR' AND {LAST}", 1, 0, 2),
     "a trace": (f"SELECT * FROM logs WHERE trace_id = '{3 * ROWS + 7:032x}'", 1, 1, 1),
     "a word": ("SELECT * FROM logs WHERE search('3x70000')", 1, 1, 1),
