@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+PROMTOOL = shutil.which("promtool")
 OURS = ("generate", "ingest", "maintain", "serve")
 YAML_RULES = YamlLintConfig(
     "{extends: default, rules: {line-length: {max: 120}, document-start: disable, "
@@ -105,6 +107,14 @@ def test_credentials_of_the_compose_file_agree() -> None:
         key = COMPOSE["services"]["grafana"]["environment"]["LAKERUNNER_KEY"]
         told = client.get("/api/v1/labels", headers={"authorization": f"Bearer {key}"})
         assert told.status_code == 200
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="Debian's package prometheus is not installed")
+def test_prometheus_takes_its_settings() -> None:
+    settings = DEPLOY / "compose" / "prometheus.yml"
+    command = [str(PROMTOOL), "check", "config", str(settings)]
+    told = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 @pytest.fixture(scope="module")
