@@ -58,6 +58,14 @@ nox.options.sessions = [*(CHECKS := ["lint", "imports", "types", "docs"]), "test
 
 PROCESSES = ["--numprocesses=2", "--dist=loadfile"]
 PACKAGE = "-e.[all,testing]"
+SMOKE = [
+    *("tests/test_import.py", "tests/test_public_api.py", "tests/test_aio.py"),
+    *("tests/test_worker_processes.py", "tests/query/test_result.py"),
+    *("tests/query/test_right_answers.py", "tests/formats/records/test_platforms.py"),
+    "tests/cli/test_at_home.py",
+]
+"""Tests that go through everything once: what is run with other versions of Python."""
+
 PEER = "drain3>=0.9.11"
 """What fingerprints are compared with. It asks for one old version of what others need a new one
 of, and runs with either: it is installed without what it asks for."""
@@ -109,6 +117,7 @@ def pictures(session: nox.Session) -> None:
     install(session, "pictures")
     session.install("-e.[notebook]")
     build_site(session)
+    session.run("python", "docs_build/segment.py")
     session.run("python", "docs_build/pictures.py")
 
 
@@ -128,6 +137,13 @@ def tests(session: nox.Session) -> None:
     # forbids that this is kept.
     compiled = {"PYTHONDONTWRITEBYTECODE": ""}
     session.run("pytest", *PROCESSES, *session.posargs, env=compiled)
+
+
+@nox.session(python=["3.12", "3.13", "3.14"])
+def pythons(session: nox.Session) -> None:
+    """pytest: a part of the tests with other versions of Python, those of them that are there."""
+    install(session, "test", package=True)
+    session.run("pytest", *(session.posargs or SMOKE))
 
 
 @nox.session

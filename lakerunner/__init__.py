@@ -36,80 +36,160 @@ from lakerunner import errors
 from lakerunner.errors import LakerunnerError
 
 if TYPE_CHECKING:
+    from lakerunner.aio import AsyncLake
+    from lakerunner.bars import ProgressLike
     from lakerunner.catalog import Catalog
     from lakerunner.compact import Compactor
+    from lakerunner.damage import DamagedSegment
+    from lakerunner.events import EventSource
     from lakerunner.ingest import Ingestor
+    from lakerunner.intake.offered import Offered
+    from lakerunner.intake.settings import WriterOptions, WriterReport, WriterSettings
+    from lakerunner.intake.writer import Writer
     from lakerunner.lake import Lake
     from lakerunner.maintenance import Maintainer
+    from lakerunner.model.aggregate import AggregateRule
     from lakerunner.model.commit import LakeSnapshot
     from lakerunner.model.config import Config
+    from lakerunner.model.deletion import Deletion, Proof
     from lakerunner.model.profile import PrefixMapping, SourceMapping, StorageProfile
-    from lakerunner.model.report import IngestReport, RecoveryReport, WorkReport
-    from lakerunner.model.segment import Segment
+    from lakerunner.model.report import (
+        IngestReport,
+        Progress,
+        ProgressEvent,
+        RecoveryReport,
+        Setback,
+        WorkReport,
+    )
+    from lakerunner.model.segment import Rejection, Segment, Segments
     from lakerunner.model.signal import Signal
+    from lakerunner.model.times import TimeLike
     from lakerunner.opening import open  # noqa: A004 - `lakerunner.open` is the name
+    from lakerunner.outside.iceberg import IcebergTables
+    from lakerunner.outside.spark import SparkViews
     from lakerunner.policies.ownership import Ownership
     from lakerunner.query import Explanation, QueryEngine, QueryStats, Result
+    from lakerunner.query.promql.answering import SampleResult
+    from lakerunner.query.promql.grid import StepLike
+    from lakerunner.query.result import TableResult
+    from lakerunner.query.sql.params import Params
+    from lakerunner.query.tail import Tail
+    from lakerunner.query.traces import Trace
     from lakerunner.retain import Retention
     from lakerunner.rollup import Rollup
+    from lakerunner.status import LakeStatus
     from lakerunner.store import ObjectStore
 
     __version__: str
 
 __all__ = [
+    "AggregateRule",
+    "AsyncLake",
     "Catalog",
     "Compactor",
     "Config",
+    "DamagedSegment",
+    "Deletion",
+    "EventSource",
     "Explanation",
+    "IcebergTables",
     "IngestReport",
     "Ingestor",
     "Lake",
     "LakeSnapshot",
+    "LakeStatus",
     "LakerunnerError",
     "Maintainer",
     "ObjectStore",
+    "Offered",
     "Ownership",
+    "Params",
     "PrefixMapping",
+    "Progress",
+    "ProgressEvent",
+    "ProgressLike",
+    "Proof",
     "QueryEngine",
     "QueryStats",
     "RecoveryReport",
+    "Rejection",
     "Result",
     "Retention",
     "Rollup",
+    "SampleResult",
     "Segment",
+    "Segments",
+    "Setback",
     "Signal",
     "SourceMapping",
+    "SparkViews",
+    "StepLike",
     "StorageProfile",
+    "TableResult",
+    "Tail",
+    "TimeLike",
+    "Trace",
     "WorkReport",
+    "Writer",
+    "WriterOptions",
+    "WriterReport",
+    "WriterSettings",
     "__version__",
     "errors",
     "open",
 ]
 
 _HOMES = {
+    "AggregateRule": "lakerunner.model.aggregate",
+    "AsyncLake": "lakerunner.aio",
     "Catalog": "lakerunner.catalog",
     "Compactor": "lakerunner.compact",
     "Config": "lakerunner.model.config",
+    "DamagedSegment": "lakerunner.damage",
+    "Deletion": "lakerunner.model.deletion",
+    "EventSource": "lakerunner.events",
     "Explanation": "lakerunner.query",
+    "IcebergTables": "lakerunner.outside.iceberg",
     "IngestReport": "lakerunner.model.report",
     "Ingestor": "lakerunner.ingest",
     "Lake": "lakerunner.lake",
     "LakeSnapshot": "lakerunner.model.commit",
+    "LakeStatus": "lakerunner.status",
     "Maintainer": "lakerunner.maintenance",
     "ObjectStore": "lakerunner.store",
+    "Offered": "lakerunner.intake.offered",
     "Ownership": "lakerunner.policies.ownership",
+    "Params": "lakerunner.query.sql.params",
     "PrefixMapping": "lakerunner.model.profile",
+    "Progress": "lakerunner.model.report",
+    "ProgressEvent": "lakerunner.model.report",
+    "ProgressLike": "lakerunner.bars",
+    "Proof": "lakerunner.model.deletion",
     "QueryEngine": "lakerunner.query",
     "QueryStats": "lakerunner.query",
     "RecoveryReport": "lakerunner.model.report",
+    "Rejection": "lakerunner.model.segment",
     "Result": "lakerunner.query",
     "Retention": "lakerunner.retain",
     "Rollup": "lakerunner.rollup",
+    "SampleResult": "lakerunner.query.promql.answering",
     "Segment": "lakerunner.model.segment",
+    "Segments": "lakerunner.model.segment",
+    "Setback": "lakerunner.model.report",
     "Signal": "lakerunner.model.signal",
     "SourceMapping": "lakerunner.model.profile",
+    "SparkViews": "lakerunner.outside.spark",
+    "StepLike": "lakerunner.query.promql.grid",
     "StorageProfile": "lakerunner.model.profile",
+    "TableResult": "lakerunner.query.result",
+    "Tail": "lakerunner.query.tail",
+    "TimeLike": "lakerunner.model.times",
+    "Trace": "lakerunner.query.traces",
     "WorkReport": "lakerunner.model.report",
+    "Writer": "lakerunner.intake.writer",
+    "WriterOptions": "lakerunner.intake.settings",
+    "WriterReport": "lakerunner.intake.settings",
+    "WriterSettings": "lakerunner.intake.settings",
     "open": "lakerunner.opening",
 }
 

@@ -237,7 +237,10 @@ class Asking(Closable):
         end: TimeLike | None = None,
         step: StepLike | None = None,
     ) -> Explanation:
-        """Say which segments a query would read, and why; see `QueryEngine.explain`.
+        """Say which segments a query would read, and why, without reading rows.
+
+        Of each segment it says which filter keeps or drops it; of each table how it is scanned; and
+        it has the engine's plan. It prints as text, and shows itself as a table in a notebook.
 
         Args:
             text: The query.
@@ -249,8 +252,21 @@ class Asking(Closable):
             end: … until when.
             step: How often PromQL is evaluated.
 
+        Returns:
+            Verdicts on all live segments of the tables that the query names, and the plan.
+
         Raises:
+            QueryError: It cannot be parsed, names what is not there, or would do more than read.
+            InvalidTimeError: `start` or `end` cannot be read, or `start` lies after `end`.
             ConfigurationError: There is no such language.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/explain")
+            >>> _ = lake.ingest(b'{"time": "2026-01-01T00:00:00Z", "message": "hello"}')
+            >>> found = lake.explain("SELECT body FROM logs", start="2026-01-02")
+            >>> len(found.kept), found.segments[0].reason.split()[0]
+            (0, 'outside')
         """
         self._require_open("explain")
         if analyze and language != "sql":
@@ -310,6 +326,9 @@ class Asking(Closable):
     def describe(self, table: str) -> Result:
         """The columns of a table: those that it always has, then attributes.
 
+        Args:
+            table: `logs`, `spans`, `metrics` or `metrics_rollup`.
+
         Returns:
             `column`; `type`, under which it is read; `nulls`, rows in which it is NULL; `examples`,
             some of its values as text, where the catalog knows any; `key`, the attribute as it was
@@ -323,12 +342,26 @@ class Asking(Closable):
         return self._queries.discovery().describe(table)
 
     def attributes(self, table: str) -> Result:
-        """The attributes of a table, as they were sent and as SQL has them; see `describe`."""
+        """The attributes of a table, as they were sent and as SQL has them.
+
+        Args:
+            table: Which.
+
+        Returns:
+            The rows of `describe` whose `key` is not NULL, in order of their columns.
+
+        Raises:
+            ConfigurationError: There is no such table.
+        """
         self._require_open("attributes")
         return self._queries.discovery().attributes(table)
 
     def services(self, start: TimeLike | None = None, end: TimeLike | None = None) -> Result:
         """The services that sent something in `[start, end)`.
+
+        Args:
+            start: From when on …
+            end: … until when.
 
         Returns:
             `service`, in order, and `logs`, `spans` and `metrics`, which are true or false.
@@ -402,6 +435,10 @@ class Asking(Closable):
 
     def metrics(self, start: TimeLike | None = None, end: TimeLike | None = None) -> TableResult:
         """The metrics that have points in `[start, end)`.
+
+        Args:
+            start: From when on …
+            end: … until when.
 
         Returns:
             `name` as PromQL has it, `metric_name` as it was sent, `type`, `unit`, `description`,

@@ -250,10 +250,23 @@ class Lake(Asking, Upkeep):
         return report
 
     def ingest_owned(self, *, progress: Progress | None = None) -> IngestReport:
-        """Take all that is new where ownership rules point; see `Ingestor.ingest_owned`.
+        """Take all that is new wherever storage profiles and prefix mappings point.
+
+        Buckets are listed one after the other; batches of all organizations are taken in parallel
+        (`Config.workers`, or the executor). What cannot be listed keeps nothing else from being
+        taken. Each object is taken exactly once, whatever crashes.
+
+        Args:
+            progress: Called after each batch.
+
+        Returns:
+            What was done; in `failed` are also the prefixes that could not be listed.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
+            ConfigurationError: There are no rules that name a bucket, or one cannot be opened.
+            StoreError: A segment could not be put.
+            CatalogError: A commit failed.
         """
         self._require_open("ingest_owned")
         self._scope.require_writable("ingest_owned")
@@ -275,24 +288,34 @@ class Lake(Asking, Upkeep):
         organization: str | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
-        """Take what is announced until stopped; see `Ingestor.watch`.
+        """Take what a source of events announces, each object exactly once, until stopped.
+
+        Objects are gathered until they fill a batch, or the first of them has waited for `max_age`.
+        An event is acknowledged only when its object is settled: taken or set aside by a commit, or
+        not there after some tries. What fails in a way that may pass is announced again later. When
+        `stop` is set, or by SIGTERM in the main thread, what was gathered is committed first. A
+        watcher that is killed loses nothing.
 
         Args:
             source: An event source, or the URL of one (see `lakerunner.events.open_source`), which
                 gets the lake's storage options.
             stop: Ends the watch when set.
-            max_bytes: Expected bytes to gather, decompressed.
-            max_objects: Objects to gather.
-            max_age: Seconds an object may wait for others.
+            max_bytes: Expected bytes to gather, decompressed; those of a batch if not given.
+            max_objects: Objects to gather; `Config.batch_objects` if not given.
+            max_age: Seconds an object may wait for others; `Config.watch_seconds` if not given.
             until_idle: End as well when nothing was announced for so many seconds.
-            signal: What the objects hold.
-            format: Their format.
+            signal: What the objects hold; told from their content if not given.
+            format: Their format; told from name and content if not given.
             mapping: Which fields mean what.
-            organization: Whose rows they are.
+            organization: Whose rows they are; the lake's own if not given.
             progress: Called after each gathering.
+
+        Returns:
+            What was done, with the latest of the rejections; in `failed` is what was given back.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
+            LakerunnerError: Something is wrong that does not pass: a setting, the source, the lake.
         """
         self._require_open("watch")
         self._scope.require_writable("watch")
@@ -321,9 +344,11 @@ class Lake(Asking, Upkeep):
         organization: str | None = None,
         **settings: Unpack[WriterOptions],
     ) -> Writer:
-        """A writer, for programs that have telemetry in their hands; see `Writer`.
+        """A writer, for programs that have telemetry in their hands.
 
-        Close it before the lake.
+        It gathers rows of all callers and commits them together, when there are enough of them or
+        the first has waited long enough. Safe to use from several threads. Close it before the
+        lake: that commits what is left.
 
         Args:
             journal: A directory of this machine for what is accepted and not committed yet.
@@ -334,6 +359,14 @@ class Lake(Asking, Upkeep):
         Raises:
             ReadOnlyError: The lake was opened read-only.
             ConfigurationError: A setting is unknown or wrong.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/writer")
+            >>> with lake.writer() as writer:
+            ...     _ = writer.write([{"message": "hello"}])
+            >>> lake.sql("SELECT body FROM logs").scalar()
+            'hello'
         """
         self._require_open("writer")
         self._scope.require_writable("writer")
@@ -368,10 +401,27 @@ class Lake(Asking, Upkeep):
         mapping: SourceMapping | Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
-        """Try again what is set aside; see `Ingestor.retry`.
+        """Try again what is set aside, for instance after an upgrade.
+
+        Objects that are gone stay set aside. An object that was overwritten since is taken in its
+        new version, and the old one is listed no more. Lines of an object whose other lines were
+        taken are tried by themselves, whether or not the object is still there. What cannot be
+        taken this time either stays listed, and so do lines that were too long to be kept, and
+        segments of the lake.
+
+        Args:
+            signal: What the objects hold; told from their content if not given.
+            format: Their format; told from name and content if not given.
+            mapping: Which fields mean what.
+            progress: Called after each batch.
+
+        Returns:
+            What was done, as of `ingest`.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
+            StoreError: A segment could not be put, or an object could not be looked up.
+            CatalogError: A commit failed.
         """
         self._require_open("retry_rejected")
         self._scope.require_writable("retry_rejected")
@@ -426,6 +476,14 @@ class Lake(Asking, Upkeep):
     ) -> Segments:
         """The live segments of a table that may hold rows in `[start, end)`, in order of time.
 
+        Args:
+            table: `logs`, `spans`, `metrics` or `metrics_rollup`.
+            start: Only those that may hold rows from then on.
+            end: Only those that may hold rows before then.
+
+        Returns:
+            A list that prints, and shows itself in a notebook, as a table.
+
         Raises:
             InvalidTimeError: `start` or `end` cannot be read.
             ConfigurationError: There is no such table.
@@ -453,7 +511,10 @@ class Lake(Asking, Upkeep):
 
     @cached_property
     def aio(self) -> AsyncLake:
-        """The same lake for programs that run on asyncio; see `AsyncLake`."""
+        """The same lake for programs that run on asyncio: calls are awaited, on threads.
+
+        Whoever cancels a task that awaits a query ends the query.
+        """
         return AsyncLake(self)
 
     def __reduce__(self) -> tuple[Any, ...]:

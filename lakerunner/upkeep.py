@@ -56,14 +56,21 @@ class Upkeep(Closable):
         dry_run: bool = False,
         progress: ProgressLike | None = None,
     ) -> WorkReport:
-        """Merge the small segments of each window into few; see `Compactor.run`.
+        """Merge the small segments of each window into few.
 
-        Of a lake that is bound to one organization these are its own, else those of all.
+        A window is merged when that pays: many small files, or rows that came late. Each merge is
+        one commit that replaces segments by their merged rows: readers see the one or the other,
+        and what runs already goes on with the old files. Several processes may compact one lake; a
+        crash costs the window at hand. Of a lake that is bound to one organization these are its
+        own, else those of all.
 
         Args:
             table: Only this one.
             dry_run: Only say what would be merged, in `planned` of the report.
             progress: True draws a bar; a callback is called after each window.
+
+        Returns:
+            What was merged; `failed` lists what failed, and why.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
@@ -93,13 +100,19 @@ class Upkeep(Closable):
         *,
         progress: ProgressLike | None = None,
     ) -> Sequence[DamagedSegment]:
-        """Read all live segments and name those that are damaged; see `lakerunner.damage`.
+        """Read all live segments and name those that are damaged.
+
+        Every part of every file is read, and compared with the checksum that its footer has of it.
+        Nothing is changed: `set_aside` leaves a damaged segment out.
 
         Args:
             table: Only those of this table.
             start: Only those that may hold rows from then on.
             end: Only those that may hold rows before then.
             progress: True draws a bar; a callback is called for each segment that was read.
+
+        Returns:
+            Those that are damaged or gone, each with its reason.
 
         Raises:
             InvalidTimeError: `start` or `end` cannot be read.
@@ -131,9 +144,11 @@ class Upkeep(Closable):
         stop: threading.Event | None = None,
         again: bool = False,
     ) -> WorkReport:
-        """Bring the tiers of `metrics_rollup` up to date; see `lakerunner.rollup.Rollup`.
+        """Bring the tiers of `metrics_rollup` up to date: sums of metrics over buckets of time.
 
-        All organizations' tiers, or those of the one that the lake is bound to.
+        A window is summed up when its points have settled, and again when later ones came. To do it
+        twice changes nothing. All organizations' tiers, or those of the one that the lake is bound
+        to.
 
         Args:
             start: Only windows that reach beyond it.
@@ -180,7 +195,10 @@ class Upkeep(Closable):
         dry_run: bool = False,
         progress: ProgressLike | None = None,
     ) -> WorkReport:
-        """Make metrics of logs and spans by rules; see `lakerunner.rollup.aggregation`.
+        """Make metrics of logs and spans by rules: how many, or how large, by what.
+
+        Each window of each rule is made once, and again when rows came late. What a rule makes is a
+        metric like any other, in `metrics`.
 
         Args:
             rules: Rules, mappings of their fields, or the path of a YAML file with a list of them.
@@ -189,6 +207,9 @@ class Upkeep(Closable):
             anew: Make again what earlier versions of a rule made.
             dry_run: Only say what would be done.
             progress: True draws a bar; a callback is called after each window.
+
+        Returns:
+            What was made; `failed` lists what failed, and why.
 
         Raises:
             ReadOnlyError: The lake was opened read-only, and this is no dry run.
@@ -219,7 +240,7 @@ class Upkeep(Closable):
             )
 
     def set_aside(self, segment_id: str, *, reason: str | None = None) -> Rejection:
-        """Leave a damaged segment out of all answers; see `lakerunner.damage.set_aside_segment`.
+        """Leave a damaged segment out of all answers.
 
         Its rows are gone from answers, and `rejected` lists it. Its file stays for as long as that
         of any segment that was removed.
@@ -227,6 +248,9 @@ class Upkeep(Closable):
         Args:
             segment_id: As the error of a query says it, or `verify`.
             reason: Why; told from its file if not given.
+
+        Returns:
+            The entry of `rejected` that it became.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
@@ -248,7 +272,8 @@ class Upkeep(Closable):
     ) -> WorkReport:
         """Drop windows whose rows are all expired, and rewrite what has deleted rows.
 
-        See `lakerunner.retain.Retention`.
+        `Config.retention` says how long rows of each table are kept. Files are deleted later, by
+        `maintain` or `collect_orphans`, when no snapshot and no query can need them.
 
         A lake that is bound to one organization drops only that one's.
 
@@ -256,6 +281,9 @@ class Upkeep(Closable):
             dry_run: Only say what would be done, in `planned` of the report.
             progress: True draws a bar; a callback is called after each window.
             executor: Where windows are dropped.
+
+        Returns:
+            What was dropped and rewritten; `failed` lists what failed, and why.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
@@ -282,9 +310,11 @@ class Upkeep(Closable):
         executor: Executor | None = None,
         again: bool = False,
     ) -> WorkReport:
-        """Delete, merge, sum up, retire and collect, in this order; see `lakerunner.maintenance`.
+        """Delete, merge, sum up, retire and collect, in this order: all that keeps a lake small.
 
-        Of a lake that is bound to one organization this is its own part, without collection.
+        To be called every few minutes, by any number of processes: tasks are leased, so that two do
+        not do the same, and what failed waits longer each time. Of a lake that is bound to one
+        organization this is its own part, without collection.
 
         Args:
             dry_run: Only say what would be done, in `planned` of the report.
@@ -376,10 +406,24 @@ class Upkeep(Closable):
             return deletions(self.catalog, self.organization)
 
     def collect_orphans(self, *, dry_run: bool = False, force: bool = False) -> Sequence[str]:
-        """Delete objects that a crash left behind; see `lakerunner.retain.collect_orphans`.
+        """Delete files of segments that a crash left behind: those that no commit names.
+
+        Only those older than `Config.orphan_grace_ns`. They are condemned first, so that no commit
+        that is still on its way can name them afterwards, however long its writer was stopped.
+
+        Args:
+            dry_run: Only say which.
+            force: Delete an unusual share of the lake, too, and make the catalog that of the lake
+                even if it is empty, or of another one.
+
+        Returns:
+            Keys of what was deleted, or would be, in their order.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.
+            CatalogMismatchError: The catalog is not this lake's, or not up to it.
+            CatalogError: An unusual share of the lake would go.
+            StoreError: The lake cannot be listed, or an orphan cannot be deleted.
         """
         self._require_open("collect_orphans")
         self._scope.require_writable("collect_orphans")
@@ -391,7 +435,18 @@ class Upkeep(Closable):
     def recover(
         self, *, merge: bool = False, dry_run: bool = False, progress: ProgressLike | None = None
     ) -> RecoveryReport:
-        """Make a lost catalog again from all segments; see `lakerunner.recover.recover_catalog`.
+        """Make a lost catalog again from the footers of all segments.
+
+        A segment that another one replaced, or that was retired, stays out. What was taken before
+        is known again, so that nothing is taken twice.
+
+        Args:
+            merge: Add to a catalog that knows segments already what it does not know.
+            dry_run: Only say what would be done.
+            progress: True draws a bar; a callback is called as footers are read.
+
+        Returns:
+            What was found, added and left out, with reasons.
 
         Raises:
             ReadOnlyError: The lake was opened read-only.

@@ -20,6 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 import lakerunner
+from docs_build.segment import drawn, parts_of
 from docs_build.site import changes
 from lakerunner import limits
 from lakerunner.cli.app import app
@@ -212,6 +213,18 @@ def test_changes_are_listed_by_kind(tmp_path: Path) -> None:
     (tmp_path / "c.fixed.md").write_text("No loss.\n")
     listed = changes(tmp_path)
     assert listed == "\n## Added\n\n- A bucket.\n- Words are found.\n\n## Fixed\n\n- No loss.\n"
+
+
+def test_the_picture_of_a_segment_shows_all_of_its_bytes() -> None:
+    with lakerunner.open("memory://pictured") as lake:
+        lake.ingest([{"message": "hello", "n": 7, "service": "shop"}])
+        (segment,) = lake.segments()
+        data = lake.store.get(segment.key).data
+    parts = parts_of(data)
+    assert [part.begin + part.size for part in parts[:-1]] == [part.begin for part in parts[1:]]
+    assert (parts[0].begin, parts[-1].begin + parts[-1].size) == (4, len(data))
+    assert {part.name for part in parts} >= {"body", "attr_n", "resource_service_name"}
+    assert "1 logs" in drawn(parts, 1)
 
 
 def test_pictures_are_shown_and_of_a_sensible_size() -> None:

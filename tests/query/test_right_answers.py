@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import product
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -34,7 +36,7 @@ def test_bounds_of_integers_and_floats_meet(
     lake.add({"timestamp": second, "attr_n": [number, number]})
     lake.add({"timestamp": third})
     values = [float(one) for one in integers] + [number] * 2
-    wanted = {"max": max(values), "min": min(values), "count": 4, "sum": sum(values)}
+    wanted = {"max": max(values), "min": min(values), "count": 4, "sum": reduce(add, values)}
     for names in (["max"], ["min"], ["count"], ["max", "min"], ["min", "count", "max", "sum"]):
         shown = ", ".join(f"{name}(attr_n) AS {name}" for name in names)
         for condition in ("", "WHERE level IS NULL", "WHERE attr_n IS NOT NULL"):

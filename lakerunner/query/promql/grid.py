@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lakerunner.model.times import TimeLike
 
 StepLike = float | str | timedelta
+"""A length of time: seconds, a `timedelta`, or text such as `"30s"`."""
 
 MAX_STEPS = 11_000
 """More steps than any screen has columns; what Prometheus allows."""
