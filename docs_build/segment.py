@@ -74,7 +74,7 @@ def drawn(parts: list[Part], rows: int) -> str:
         text(LEFT, 24, f"A segment: {rows:,} logs in {total / 1e6:.2f} MB, byte after byte", 15)
     ]
     shapes += [box(LEFT + p.begin * scale, 40, p.size * scale, STRIP, p.kind) for p in parts]
-    at = LEFT
+    at = float(LEFT)
     for kind in COLOURS:
         size = sum(part.size for part in parts if part.kind == kind)
         said = f"{kind}, {size / total:.0%}"

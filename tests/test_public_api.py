@@ -103,12 +103,12 @@ def names_of_arguments_and_answers(module: str) -> set[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lakerunner")
         for name in node.names
     }
-    public = [tree, *(one for one in tree.body if isinstance(one, ast.ClassDef))]
+    classes = [one for one in tree.body if isinstance(one, ast.ClassDef)]
+    bodies = [tree.body, *(one.body for one in classes if not one.name.startswith("_"))]
     functions = [
         one
-        for holder in public
-        if isinstance(holder, ast.Module) or not holder.name.startswith("_")
-        for one in holder.body
+        for body in bodies
+        for one in body
         if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
         and (not one.name.startswith("_") or one.name == "__aenter__")
     ]
