@@ -90,7 +90,7 @@ def test_names_are_kept_once_they_are_loaded() -> None:
 
 UNSAID: set[str] = set()
 
-SURFACE = ("aio", "asking", "intake/writer", "lake", "opening", "upkeep")
+SURFACE = ("aio", "asking", "discovering", "intake/writer", "lake", "opening", "taking", "upkeep")
 """The modules that define what a lake can be asked to do."""
 
 
