@@ -264,8 +264,8 @@ class Asking(Closable):
             >>> lake = lakerunner.open("memory://doc/explain")
             >>> _ = lake.ingest(b'{"time": "2026-01-01T00:00:00Z", "message": "hello"}')
             >>> found = lake.explain("SELECT body FROM logs", start="2026-01-02")
-            >>> len(found.kept), found.segments[0].reason.split()[0]
-            (0, 'outside')
+            >>> len(found.kept), len(found.dropped)
+            (0, 1)
         """
         self._require_open("explain")
         if analyze and language != "sql":
