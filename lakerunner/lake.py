@@ -50,7 +50,7 @@ class Lake(Asking, Discovering, Taking, Upkeep):
         organization: Whose rows are read and written.
         config: Settings, or a mapping of them.
         read_only: Refuse everything that writes.
-        executor: Runs ingest batches; see `Ingestor`.
+        executor: Runs ingest batches and parts of large queries; see `open`.
         ownership: Rules that say whose each object is; see `open`.
 
     Attributes:
@@ -86,7 +86,7 @@ class Lake(Asking, Discovering, Taking, Upkeep):
             executor=executor,
             ownership=ownership,
         )
-        queries = QueryEngine(store, catalog, organization, settings)
+        queries = QueryEngine(store, catalog, organization, settings, executor=executor)
         self._compactor = Compactor(store, catalog, config=settings, executor=executor)
         scope = Scope(store, catalog, organization, settings, read_only)
         self._closed = threading.Event()  # shared with all views of it

@@ -293,6 +293,16 @@ WORKER_CANCEL_SECONDS: Final = 0.25
 WORKER_WATCH_SECONDS: Final = 0.02
 """Seconds between two looks at the memory of a worker that has not answered yet."""
 
+QUERY_FANOUT_BYTES: Final = 128 * MIB
+"""Bytes of segments from which on a query is dealt out to the executor of its engine. Less makes
+short queries wait for workers; more lets long ones wait for one machine."""
+
+FANOUT_ROUNDS: Final = 3
+"""Parts of a query for each worker. More end closer together, and each costs some milliseconds."""
+
+FANOUT_PARTS: Final = 256
+"""Parts of a query at most, where an executor does not say how many workers it has."""
+
 QUERY_CACHE_BYTES: Final = 4096 * MIB
 """Bytes of segments that an engine keeps as local files between queries, for stores whose objects
 are no files and which DataFusion cannot read by itself. More save downloads and fill the disk."""

@@ -55,7 +55,8 @@ def open(  # noqa: A001 - `lakerunner.open` is the name
         storage_options: Credentials and endpoints, in fsspec's words; for the lake and its input.
         config: Settings: a `Config` or a mapping of its fields.
         read_only: Refuse everything that writes, and open only what is a lake.
-        executor: Runs ingest batches; see `Ingestor`.
+        executor: Runs ingest batches, and parts of queries that read `query_fanout_bytes` or more;
+            its workers must be able to reach the lake. See `Ingestor` and `QueryEngine`.
         ownership: Rules that say whose each object is, for buckets that several organizations write
             to: an `Ownership`, or a mapping of its fields. `{"profiles": "profiles.yaml"}` reads
             storage profiles from a file, `{"prefixes": {"s3://raw/apps/": "acme"}}` maps a prefix.

@@ -6,7 +6,8 @@ segments where DataFusion can read them. Nothing else imports `datafusion`.
 
 from __future__ import annotations
 
-from lakerunner.compute.planned import Execution, PlannedQuery, ScanMetrics
+from lakerunner.compute.execution import Execution, ScanMetrics
+from lakerunner.compute.planned import PlannedQuery
 from lakerunner.compute.scans import Scan
 from lakerunner.compute.segment_files import SegmentFiles
 from lakerunner.compute.session import Session

@@ -74,6 +74,12 @@ class Hazards(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.filters or self.dynamic or self.extremes)
 
+    @property
+    def by_part(self) -> bool:
+        """Whether what is put right is so over some of the files, too."""
+        remedies = {one.remedy for told in self.extremes.values() for one in told.values()}
+        return not self.filters and not self.dynamic and remedies <= {Remedy.SCANNED}
+
 
 def find_hazards(plan: LogicalPlan, tables: Sequence[Table], schema: Schema) -> Hazards:
     """Look for what must be put right in a plan.

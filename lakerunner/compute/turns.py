@@ -199,6 +199,11 @@ class Allowance:
         """Whether there is a limit to what it reads."""
         return self._most_bytes is not None
 
+    @property
+    def most_bytes(self) -> int | None:
+        """Bytes that it may read of segments in all; None for no limit."""
+        return self._most_bytes
+
     def read(self, count: int, *, ended: bool = False) -> None:
         """Take note of the bytes that a part of the run has read up to now.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from lakerunner.compute.execution import ScanMetrics
     from lakerunner.compute.first_rows import FirstRows
-    from lakerunner.compute.planned import ScanMetrics
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
     from lakerunner.compute.turns import Allowance
@@ -141,7 +141,14 @@ class Run(Protocol):
         """Sizes of the files that the scans of a finished run were made of, by path."""
 
 
-class Plan(Protocol):
+class Runs(Protocol):
+    """Something that is run, any number of times."""
+
+    def execute(self, allowance: Allowance | None = None, *, brief: bool = False) -> Run:
+        """Start a run; of one that is brief, in the thread that asks for its rows."""
+
+
+class Plan(Runs, Protocol):
     """A query that is understood; `PlannedQuery` is one in this process."""
 
     @property
@@ -177,9 +184,6 @@ class Plan(Protocol):
 
     def pairs(self, rows: Mapping[str, int]) -> float:
         """Pairs of rows that it meets while other queries of this process may stand still."""
-
-    def execute(self, allowance: Allowance | None = None, *, brief: bool = False) -> Run:
-        """Start a run; of one that is brief, in the thread that asks for its rows."""
 
     def physical_text(self) -> str:
         """The physical plan as text."""

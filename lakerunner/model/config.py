@@ -21,6 +21,7 @@ from lakerunner.limits import (
     QUERY_CACHE_BYTES,
     QUERY_CONCURRENCY,
     QUERY_CONCURRENCY_EACH,
+    QUERY_FANOUT_BYTES,
     QUERY_MEMORY_BYTES,
     QUERY_WAIT_SECONDS,
     QUERY_WORKERS,
@@ -101,6 +102,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         query_cache_directory: Where such copies are kept instead, for all processes of the machine
             and beyond their end. Then segments of up to 64 MiB are also copied from a bucket that
             could be read in place. `query_cache_bytes` bounds all of them together.
+        query_fanout_bytes: Bytes of segments from which on a query is dealt out to the executor
+            that its engine was given; 0 deals out whatever can be.
         query_threads: Threads of a query engine; 0 means one per core.
         query_timeout: Seconds that a query may work, unless it says otherwise; None for no limit.
         query_max_bytes: Bytes that a query may read of segments; None for no limit. It is looked at
@@ -151,6 +154,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_memory_bytes: int = QUERY_MEMORY_BYTES
     query_cache_bytes: int = QUERY_CACHE_BYTES
     query_cache_directory: str | None = None
+    query_fanout_bytes: int = QUERY_FANOUT_BYTES
     query_threads: int = 0
     query_timeout: float | None = None
     query_max_bytes: int | None = None
@@ -180,7 +184,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ConfigurationError(f"{name} must be at least 1", setting=name)
         for name in (
             *("query_threads", "query_cache_bytes", "query_wait_seconds", "watch_seconds"),
-            "compact_settle_ns",
+            *("query_fanout_bytes", "compact_settle_ns"),
         ):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} must not be negative", setting=name)

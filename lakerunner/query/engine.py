@@ -21,7 +21,8 @@ from lakerunner.policies.retention import read_retention
 from lakerunner.query.backing import Backing
 from lakerunner.query.cursor import query_digest, read_cursor
 from lakerunner.query.discovery import Discovery
-from lakerunner.query.explanation import Explanation, SegmentVerdict
+from lakerunner.query.explanation import Explanation
+from lakerunner.query.fanout import FanOut
 from lakerunner.query.hiding import Hiding, hiding, read_condition, with_deletions
 from lakerunner.query.plan import Planner
 from lakerunner.query.promql import answering
@@ -36,6 +37,7 @@ from lakerunner.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
 
     from lakerunner.catalog.base import Catalog
     from lakerunner.compute.segment_files import SegmentFiles
@@ -77,6 +79,7 @@ class QueryEngine:
         isolation: Where queries run; overrides the setting `query_isolation`.
         backing: What it shares with another engine; see `for_organization`.
         discretion: What its messages do not say.
+        executor: Does parts of large queries; see `lakerunner.query.fanout`.
 
     Raises:
         ConfigurationError: A setting is unknown or wrong, or `organization` can be no
@@ -100,6 +103,7 @@ class QueryEngine:
         isolation: Literal["auto", "process", "thread"] | None = None,
         backing: Backing | None = None,
         discretion: Discretion | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -113,6 +117,7 @@ class QueryEngine:
         self._backing = Backing(store, self._config) if backing is None else backing
         self._borrows = backing is not None
         self._discretion = Discretion() if discretion is None else discretion
+        self._executor = executor
 
     def sql(
         self,
@@ -245,9 +250,14 @@ class QueryEngine:
         allowance = self._backing.allowance(self._organization, timeout, query.text)
         with self._discretion.applied():
             plan, _, files = self._plan(query, allowance, after, states)
+            plan = self._spread(plan, query)
         # Of a query whose rows go to the caller; what languages read inside is not returned.
         most = self._config.query_max_rows if identity else None
         return Result(plan, files, allowance, self._discretion, identity, most)
+
+    def _spread(self, plan: QueryPlan, query: Query) -> QueryPlan:
+        where = self._store, self._config, self._backing.session
+        return plan if self._executor is None else FanOut(self._executor, *where).over(plan, query)
 
     def promql(
         self,
@@ -388,14 +398,10 @@ class QueryEngine:
     ) -> Explanation:
         allowance = self._backing.allowance(self._organization, None, asked.text)
         plan, planner, files = self._plan(asked, allowance, states=states)
-        verdicts = []
-        for table in plan.tables:
-            kept = {segment.id for segment in table.segments}
-            for segment in planner.all_segments(table):
-                reason = table.verdict(segment).reason
-                verdicts.append(SegmentVerdict(segment, keep=segment.id in kept, reason=reason))
+        plan = self._spread(plan, asked)
+        verdicts = planner.verdicts(plan)
         with files.held(plan.segments):
-            physical = self._discretion.kept_from(plan.planned.physical_text())
+            physical = self._discretion.kept_from(plan.physical_text())
         modes = {table.name: table.mode for table in plan.tables}
         actual = None
         if analyze:
@@ -403,7 +409,7 @@ class QueryEngine:
             for _ in result:
                 pass
             actual = result.stats
-        return Explanation(asked.text, tuple(verdicts), modes, physical, actual)
+        return Explanation(asked.text, verdicts, modes, physical, actual)
 
     def _plan(
         self,
@@ -475,6 +481,7 @@ class QueryEngine:
             scope.config,
             backing=self._backing,
             discretion=scope.discretion(),
+            executor=self._executor,
         )
 
     def close(self) -> None:

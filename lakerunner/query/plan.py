@@ -18,6 +18,7 @@ from lakerunner.errors import (
 from lakerunner.limits import CLOCK_SLACK_NS, ROUND_ROWS
 from lakerunner.model.times import TimeRange
 from lakerunner.query.drafts import draft
+from lakerunner.query.explanation import SegmentVerdict
 from lakerunner.query.hiding import SEEN, Hiding, hiding, with_deletions
 from lakerunner.query.newest import Rounds, begin, beyond, in_order
 from lakerunner.query.prune import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from lakerunner.compute.first_rows import FirstRows
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.segment_files import SegmentFiles
-    from lakerunner.compute.wire import Plan, QuerySession
+    from lakerunner.compute.wire import Plan, QuerySession, Runs
     from lakerunner.model.commit import Snapshot
     from lakerunner.model.predicate import Predicate
     from lakerunner.model.segment import Segment
@@ -135,6 +136,8 @@ class QueryPlan(NamedTuple):
         rounds: How it is answered from some of the segments, if it can be; `planned` is then the
             first of the plans.
         brief: It makes no more of its rows than there are, so over few files it is soon done.
+        spread: The same in parts, for others to do; it is what runs, if there is any.
+        at_home: Why there is none.
     """
 
     planned: Plan
@@ -142,11 +145,18 @@ class QueryPlan(NamedTuple):
     seconds: float
     rounds: Rounds | None = None
     brief: bool = False
+    spread: Runs | None = None
+    at_home: str = ""
 
     @property
     def schema(self) -> Any:
         """Arrow schema of its result."""
         return self.planned.schema if self.rounds is None else self.rounds.schema
+
+    def physical_text(self) -> str:
+        """The physical plan, below a line that says where it runs if there is a choice."""
+        where = str(self.spread) if self.spread is not None else self.at_home
+        return "\n".join(filter(None, [where, self.planned.physical_text()]))
 
     @property
     def columns(self) -> dict[str, frozenset[str]]:
@@ -394,6 +404,16 @@ class Planner:
     def all_segments(self, plan: TablePlan) -> Sequence[Segment]:
         """Every segment of a table that a query sees, needed or not."""
         return self._segments(plan, TimeRange())
+
+    def verdicts(self, plan: QueryPlan) -> tuple[SegmentVerdict, ...]:
+        """What became of every segment of its tables, and why."""
+        found = []
+        for table in plan.tables:
+            kept = {segment.id for segment in table.segments}
+            for segment in self.all_segments(table):
+                reason = table.verdict(segment).reason
+                found.append(SegmentVerdict(segment, keep=segment.id in kept, reason=reason))
+        return tuple(found)
 
 
 def table_of(plan: TablePlan, files: SegmentFiles) -> Table:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from lakerunner.compute.segment_files import SegmentFiles
     from lakerunner.compute.turns import Allowance
-    from lakerunner.compute.wire import Plan
+    from lakerunner.compute.wire import Runs
     from lakerunner.model.report import Progress
     from lakerunner.model.segment import Segment
     from lakerunner.query.plan import QueryPlan
@@ -137,9 +137,11 @@ class Result:
         allowance, rounds = self._allowance.again(), self._plan.rounds
         with self._discretion.applied():
             if rounds is None:
-                yield from self._timed(
-                    self._read(self._plan.planned, self._plan.segments, allowance)
-                )
+                spread = self._plan.spread
+                # Who does a part of it looks after the segments of that part.
+                runs = self._plan.planned if spread is None else spread
+                segments = self._plan.segments if spread is None else ()
+                yield from self._timed(self._read(runs, segments, allowance))
                 return
             run = FirstRowsRun(rounds, lambda plan, segments: self._read(plan, segments, allowance))
             with closing(self._timed(iter(run))) as batches:
@@ -182,7 +184,7 @@ class Result:
             )
 
     def _read(
-        self, plan: Plan, segments: Sequence[Segment], allowance: Allowance
+        self, plan: Runs, segments: Sequence[Segment], allowance: Allowance
     ) -> Generator[Any]:
         """Run a plan over some segments."""
         with self._files.held(segments, self._plan.columns) as held:

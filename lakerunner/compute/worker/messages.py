@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lakerunner.compute.planned import ScanMetrics
+    from lakerunner.compute.execution import ScanMetrics
     from lakerunner.compute.scans import Scan
     from lakerunner.compute.table import Table
 

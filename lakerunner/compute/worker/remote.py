@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakerunner.compute.planned import ScanMetrics
+from lakerunner.compute.execution import ScanMetrics
 from lakerunner.compute.worker.messages import Ask, Ended, RemoteQuery, Step
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from collections import OrderedDict
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
+from lakerunner.compute.execution import ScanMetrics
 from lakerunner.compute.native_stores import NotNativeError, native_store
-from lakerunner.compute.planned import PlannedQuery, ScanMetrics
+from lakerunner.compute.planned import PlannedQuery
 from lakerunner.compute.session import Session
 from lakerunner.compute.worker.messages import (
     Ask,
