@@ -1,4 +1,4 @@
-"""How a lake is doing: what is in it, what was set aside, what failed, and what waits on disk."""
+"""How a lake is doing: what is in it, what was set aside, what failed, and what there is to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lakerunner.model.report import Setback
 from lakerunner.tasks.running import read_setbacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lakerunner.catalog import Catalog
     from lakerunner.model.segment import Segment
@@ -84,6 +84,52 @@ class LakeStatus(msgspec.Struct, frozen=True):
             f"{rows:,} rows in {segments:,} segments of {len(self.tables):,} tables, "
             f"{aside:,} set aside, {len(self.setbacks):,} tasks put off"
         )
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Work that nobody has done yet.
+
+    Attributes:
+        files: Objects to be taken, or segments to be merged.
+        bytes: Of these, as they are stored.
+        age_seconds: How long the oldest of them has been there; 0 if there is none.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    age_seconds: float = 0.0
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """How far a lake is behind, as numbers that workers can be added and taken away by.
+
+    Attributes:
+        input: Objects that are neither taken nor set aside.
+        merges: Segments that are to be merged now.
+    """
+
+    input: Waiting
+    merges: Waiting
+
+
+def waiting(found: Iterable[tuple[int, int]], now_ns: int) -> Waiting:
+    """Add up what waits.
+
+    Args:
+        found: Bytes of each, and since when it has been there, nanoseconds since the epoch.
+        now_ns: The present.
+
+    Example:
+        >>> waiting([(10, 3 * 10**9), (20, 10**9)], 5 * 10**9)
+        Waiting(files=2, bytes=30, age_seconds=4.0)
+    """
+    files = size = 0
+    oldest_ns = now_ns
+    for each, since_ns in found:
+        files += 1
+        size += each
+        oldest_ns = min(oldest_ns, since_ns)
+    return Waiting(files, size, (now_ns - oldest_ns) / 1e9)
 
 
 def status_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from lakerunner.bars import shown
@@ -16,6 +17,7 @@ from lakerunner.rollup import Rollup
 from lakerunner.rollup.aggregation import aggregate, read_rules
 from lakerunner.schema.tables import table_spec
 from lakerunner.scope import Closable, time_range
+from lakerunner.status import Backlog, waiting
 from lakerunner.tasks import Manner
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from lakerunner.compact import Compactor
     from lakerunner.damage import DamagedSegment
     from lakerunner.discretion import Discretion
+    from lakerunner.ingest import Ingestor
     from lakerunner.model.aggregate import AggregateRule
     from lakerunner.model.deletion import Proof
     from lakerunner.model.report import RecoveryReport, WorkReport
@@ -48,6 +51,7 @@ class Upkeep(Closable):
     _scope: Scope
     _discretion: Discretion
     _compactor: Compactor
+    _ingestor: Ingestor
 
     def compact(
         self,
@@ -91,6 +95,38 @@ class Upkeep(Closable):
             self._scope.require_writable("compact")
         with self._discretion.applied(), shown("compact", progress) as told:
             return self._compactor.run(Manner(progress=told), table=table, dry_run=dry_run)
+
+    def backlog(self, *sources: str | PathLike[str]) -> Backlog:
+        """How far the lake is behind, as numbers that workers can be added and taken away by.
+
+        Sources are listed for it, and all segments are looked at. Of a lake that is bound to one
+        organization these are its own, else those of all.
+
+        Args:
+            sources: Where input comes from, as for `ingest`.
+
+        Raises:
+            ObjectNotFoundError: A source is an object or folder that is not there.
+            StoreError: It cannot be listed.
+            CatalogError: The catalog cannot be asked.
+
+        Example:
+            >>> import lakerunner
+            >>> lake = lakerunner.open("memory://doc/backlog")
+            >>> for body in (b"one", b"two"):
+            ...     _ = lake.ingest(b'{"time": "2026-01-01T00:00:00Z", "message": "' + body + b'"}')
+            >>> lake.backlog().merges.files
+            2
+        """
+        self._require_open("backlog")
+        with self._discretion.applied():
+            new = (one for source in sources for one in self._ingestor.waiting(source))
+            merges = self._compactor.waiting()
+            now_ns = time.time_ns()
+            return Backlog(
+                waiting(((one.size, one.modified_ns) for one in new), now_ns),
+                waiting(((one.bytes, one.created_ns) for one in merges), now_ns),
+            )
 
     def verify(
         self,

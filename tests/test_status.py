@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ import lakerunner
 from lakerunner.cli.app import app
 from lakerunner.generate import logs_request
 from lakerunner.intake.journal import waiting_in
+from lakerunner.status import Backlog, Waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,3 +60,27 @@ def test_what_waits_in_a_journal(tmp_path: Path) -> None:
         assert "acme: 1 files with" in " ".join(told.stderr.split())
         writer.close()
         assert sum(one.files for one in waiting_in(tmp_path / "journal")) == 0
+
+
+def test_how_far_it_is_behind(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ("a", "b", "c"):
+        line = f'{{"message": "{name}", "timestamp": {T}}}\n'
+        (raw / f"{name}.jsonl").write_text(line)
+    os.utime(raw / "b.jsonl", (T, T))
+    with lakerunner.open(tmp_path / "lake", config={"batch_objects": 1}) as lake:
+        lake.ingest(str(raw / "a.jsonl"))
+        behind = lake.backlog(raw).input
+        size = (raw / "b.jsonl").stat().st_size
+        assert (behind.files, behind.bytes) == (2, 2 * size)
+        assert behind.age_seconds > 3600
+        assert lake.backlog(raw / "a.jsonl").input == Waiting()
+        assert lake.backlog(raw).merges == Waiting()  # one segment has nothing to merge with
+        lake.ingest(f"{raw}/")
+        merges = lake.backlog(f"{raw}/").merges
+        assert (merges.files, merges.bytes) == (3, sum(one.bytes for one in lake.segments()))
+        assert merges.age_seconds > 0
+        assert lake.for_organization("other").backlog().merges == Waiting()
+        lake.compact()
+        assert lake.backlog(raw) == Backlog(Waiting(), Waiting())

@@ -123,6 +123,13 @@ class Compactor:
             manner = manner._replace(executor=self._executor)
         return run_tasks(self._scope, KIND, tasks, partial(compact_window, self._damaged), manner)
 
+    def waiting(self) -> Iterator[Segment]:
+        """Segments that are to be merged now."""
+        for task in self._tasks(None, eager=False):
+            scope = self._scope._replace(organization=task.organization)
+            for merge in merges_of(scope, task):
+                yield from merge.segments
+
     def _planned(self, task: Task[Window]) -> Iterator[str]:
         scope = self._scope._replace(organization=task.organization)
         for merge in merges_of(scope, task):

@@ -192,8 +192,7 @@ class Ingestor:
                 main module: a script calls this below `if __name__ == "__main__":`.
 
         Returns:
-            What was done. Objects that could not be taken are in it, with reasons, and so is a
-            source that named nothing (`unmatched`).
+            What was done, with what could not be taken and why, and sources that named nothing.
 
         Raises:
             ObjectNotFoundError: `source` is an object or folder that is not there.
@@ -224,6 +223,15 @@ class Ingestor:
         if report == IngestReport(seconds=report.seconds):
             return msgspec.structs.replace(report, unmatched=(os.fspath(source),))
         return report
+
+    def waiting(self, source: str | PathLike[str]) -> Iterator[ObjectMeta]:
+        """Objects of a source that are neither taken nor set aside, in order of their keys."""
+        where = self._store.url, self._store.storage_options, self._open_bucket
+        inputs = find_inputs(source, *where)
+        if self._ownership is not None and self._only is not None:
+            inputs = inputs.of(self._organization, self._ownership)
+        files = self._files(inputs, growing=False)
+        return iter(NewObjects(self._catalog, inputs, self._config, again=False, files=files))
 
     def take(
         self, store: ObjectStore, objects: Iterable[ObjectMeta], organization: str
@@ -435,6 +443,11 @@ class Ingestor:
         check_distinct(steward, known)
         return partial(is_distinct, others=known)
 
+    def _files(self, inputs: Inputs, *, growing: bool) -> LocalFiles | None:
+        local = split_scheme(inputs.store.url)[0] == "file"
+        where = self._store, self._catalog, inputs.store, self._config, self._notes
+        return LocalFiles(*where, growing=growing) if local else None
+
     def _run(
         self,
         inputs: Inputs,
@@ -450,10 +463,7 @@ class Ingestor:
         rules = self._ownership if record and request.organization is None else None
         if rules is not None and self._only is not None:
             inputs = inputs.of(self._organization, rules)
-        files = None
-        if record and split_scheme(inputs.store.url)[0] == "file":
-            lake, catalog, bucket = self._store, self._catalog, inputs.store
-            files = LocalFiles(lake, catalog, bucket, self._config, self._notes, growing=announced)
+        files = self._files(inputs, growing=announced) if record else None
         new = NewObjects(self._catalog, inputs, self._config, again=again, files=files)
         common = IngestTask(
             batch_id="",

@@ -6,10 +6,12 @@ Nothing of Spark is imported here: a session is the caller's, and brings along w
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -36,7 +38,7 @@ from lakerunner.schema.attribute import OVERFLOW
 from lakerunner.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from lakerunner.model.commit import LakeSnapshot
     from lakerunner.model.segment import Segment
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from lakerunner.outside.table import OutsideTable
     from lakerunner.query.plan import QueryPlan
     from lakerunner.scope import Scope
+    from lakerunner.store import ObjectStore
 
 _SCALARS = {
     pa.string(): "string",
@@ -60,6 +63,13 @@ _S3A = {
     "secret_access_key": "secret.key",
     "session_token": "session.token",
     "region": "endpoint.region",
+}
+_VARIABLES = {
+    "endpoint": "AWS_ENDPOINT",
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+    "region": "AWS_REGION",
 }
 
 
@@ -146,8 +156,9 @@ def run_on(
             frame = session.sql(query)
             frame = frame if limit is None else frame.limit(limit)
             schema = _arrow_schema(frame)
-    except LakerunnerError:
-        _drop(session, views.values())
+    except LakerunnerError as error:
+        if not _is_gone(error.__cause__):
+            _drop(session, views.values())
         raise
     total = sum(one.snapshot.segments for one in plan.tables)
     stats = QueryStats(
@@ -184,7 +195,7 @@ class SparkResult(Result):
         self._discretion = scope.discretion()
         self._stats = stats
         self.schema = schema
-        weakref.finalize(self, _drop, session, views)
+        self._forget = weakref.finalize(self, _drop, session, views)
 
     @property
     def cursor(self) -> str:
@@ -207,13 +218,23 @@ class SparkResult(Result):
 
     def _batches(self) -> Generator[Any]:
         client = self._session.client
-        with _Failures(self._scope, self._session, self._text, self._segments):
+        with self._while_there(), _Failures(self._scope, self._session, self._text, self._segments):
             plan = self._frame._plan  # noqa: SLF001 - its own iterator makes objects of rows
             for found in client.to_table_as_iterator(plan.to_proto(client), plan.observations):
                 if isinstance(found, pa.Table):
                     table = found if found.schema == self.schema else found.cast(self.schema)
                     yield from table.to_batches()
         self._check_files()
+
+    @contextmanager
+    def _while_there(self) -> Iterator[None]:
+        """A server that is gone has no views to forget: its client would try for minutes."""
+        try:
+            yield
+        except QueryExecutionError as error:
+            if _is_gone(error.__cause__):
+                self._forget.detach()
+            raise
 
     def _check_files(self) -> None:
         """Some engines take a file that is missing for an empty one; so it is looked for after."""
@@ -382,20 +403,55 @@ def _check_session(session: Any) -> None:
         )
 
 
+def bucket_environment(store: ObjectStore) -> dict[str, str]:
+    """What an engine of Rust, as Sail is, finds a bucket of S3 by: variables of its environment.
+
+    Args:
+        store: Where the lake lies; its options say how it is reached.
+
+    Returns:
+        Address and credentials, to be given to the engine's processes as they start. Empty if the
+        lake is in no such bucket, or is reached in a way that cannot be told so.
+
+    Example:
+        >>> import lakerunner
+        >>> bucket_environment(lakerunner.open("memory://doc/environment").store)
+        {}
+    """
+    given = _reached(store)
+    if given is None:
+        return {}
+    named = {name: str(given[ours]) for ours, name in _VARIABLES.items() if given[ours]}
+    plain = str(given["endpoint"] or "").startswith("http://")
+    return {**named, "AWS_ALLOW_HTTP": "true"} if plain else named
+
+
+def _reached(store: ObjectStore) -> Mapping[str, Any] | None:
+    """How a bucket of S3 is reached; None for other places, and where only s3fs can tell."""
+    if not store.url.startswith("s3://"):
+        return None
+    try:
+        return s3_arguments(store.storage_options, os.environ, Path.home())
+    except NotNativeError:
+        return None
+
+
 def _hand_over(scope: Scope, session: Any) -> None:
     """Tell the engine how the lake's bucket is reached, in the words of Hadoop's client of S3."""
-    store = scope.store
-    if not store.url.startswith("s3://"):
-        return
-    try:
-        given = s3_arguments(store.storage_options, os.environ, Path.home())
-    except NotNativeError:
+    given = _reached(scope.store)
+    if given is None:
         return  # what the engine has by itself must do
     with _Failures(scope, session, "SET", ()):
         for ours, theirs in _S3A.items():
             if given[ours]:
                 session.conf.set(f"spark.hadoop.fs.s3a.{theirs}", str(given[ours]))
         session.conf.set("spark.hadoop.fs.s3a.path.style.access", str(bool(given["endpoint"])))
+
+
+def _is_gone(error: BaseException | None) -> bool:
+    """Whether an error says that nobody answers any more."""
+    said = {type(error).__name__, *re.findall(r"[A-Z_]{6,}", str(error))}
+    return not said.isdisjoint({"RetriesExceeded", "RETRIES_EXCEEDED", "UNAVAILABLE"})
 
 
 def _drop(session: Any, views: Iterable[str]) -> None:
@@ -443,9 +499,11 @@ class _Failures:
             raise UnsupportedQueryError(
                 f"the engine cannot run it: {said}", query=self._text
             ) from error
-        place = self._scope.discretion().kept_from(self._scope.store.url)
+        reached = _reached(self._scope.store) or {}
+        place = " at ".join(filter(None, [self._scope.store.url, reached.get("endpoint")]))
         raise QueryExecutionError(
-            f"the engine failed on files of {place}: {said}; if it cannot reach them, give its "
-            "processes the address and credentials of the store",
+            f"the engine failed on files of {self._scope.discretion().kept_from(place)}: {said}; "
+            "if it cannot reach them, give its processes the address and credentials of the store "
+            "(bucket_environment of lakerunner.outside.spark)",
             query=self._text,
         ) from error

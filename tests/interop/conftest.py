@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pysail.spark import SparkConnectServer
 from pyspark.sql import SparkSession
 
 import lakerunner
 from lakerunner.generate import TelemetryConfig, telemetry_objects
 from lakerunner.model.signal import Signal
+from lakerunner.testing.servers import sail as run_sail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,13 +59,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lakerunner.Lake]:
 
 @pytest.fixture(scope="session")
 def sail() -> Iterator[Any]:
-    """A session of Spark Connect, served by Sail in its cluster mode within this process."""
-    os.environ["SAIL_MODE"] = "local-cluster"
-    os.environ["RUST_LOG"] = "off"
-    server = SparkConnectServer("127.0.0.1", 0)
-    server.start(background=True)
-    host, port = server.listening_address
-    session = SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
-    yield session
-    session.stop()
-    server.stop()
+    """A session of Spark Connect, served by Sail in its cluster mode."""
+    with run_sail() as url:
+        session = SparkSession.builder.remote(url).create()
+        yield session
+        session.stop()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from pyspark.sql import SparkSession
 
 import lakerunner
 from lakerunner.errors import (
@@ -17,11 +18,15 @@ from lakerunner.errors import (
     SnapshotExpiredError,
     UnsupportedQueryError,
 )
+from lakerunner.outside.spark import bucket_environment
+from lakerunner.testing.servers import sail as sail_server
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lakerunner import Lake
+    from lakerunner.testing.servers import Service
 
 HOUR = 3600 * 10**9
 QUESTIONS = [
@@ -226,3 +231,44 @@ def test_a_snapshot_that_expired_is_said(tmp_path: Path, sail: Any) -> None:
         lake.maintain()
         with pytest.raises(SnapshotExpiredError, match="ask again"):
             result.to_arrow()
+
+
+def counted(lake: Lake, environment: Mapping[str, str] | None) -> Any:
+    """How many rows an engine sees that has only this in its environment."""
+    with sail_server(environment) as url:
+        session = SparkSession.builder.remote(url).create()
+        try:
+            return lake.sql("SELECT count(*) AS n FROM logs", engine=session).scalar()
+        finally:
+            session.stop()
+
+
+def test_a_bucket_is_read_with_the_options_of_the_lake(seaweed: Service) -> None:
+    url = "s3://lake/for-sail"
+    with lakerunner.open(url, storage_options=seaweed.storage_options) as lake:
+        lake.ingest([{"time": "2026-01-01T00:00:00Z", "message": "a"}])
+        told = bucket_environment(lake.store)
+        assert told["AWS_ENDPOINT"] == seaweed.endpoint
+        assert counted(lake, told) == 1
+        nowhere = {**told, "AWS_ENDPOINT": "http://127.0.0.1:9"}
+        with pytest.raises(QueryExecutionError, match=f"{url} at {seaweed.endpoint}: .*refused"):
+            counted(lake, nowhere)
+
+
+def test_a_session_that_dies_is_said(tmp_path: Path) -> None:
+    from pyspark.sql.connect.client.retries import DefaultPolicy  # noqa: PLC0415 - it warns
+
+    text = "SELECT body FROM logs"
+    with lakerunner.open(tmp_path) as lake:
+        lake.ingest([{"time": "2026-01-01T00:00:00Z", "message": "a"}])
+        with sail_server() as url:
+            session = SparkSession.builder.remote(url).create()
+            # By itself the client goes on trying for ten minutes.
+            session.client.set_retry_policies([DefaultPolicy(max_retries=1)])
+            result = lake.sql(text, engine=session)
+        with pytest.raises(QueryExecutionError, match="the engine failed"):
+            result.to_arrow()
+        with pytest.raises(QueryExecutionError, match="the engine failed"):
+            lake.sql(text, engine=session)
+        with pytest.raises(QueryExecutionError, match="the engine failed"):
+            lake.spark(session)

@@ -14,6 +14,7 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from lakerunner.errors import ConfigurationError
 
@@ -72,7 +73,8 @@ def running(
 
     Args:
         command: Program and arguments, given that directory.
-        ready: URL that answers, with whatever status, as soon as the server is ready.
+        ready: URL that answers, with whatever status, as soon as the server is ready; `tcp://…` of
+            one that takes connections then.
         environment: What it shall find in its environment besides ours.
 
     Raises:
@@ -115,6 +117,10 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
+            if url.startswith("tcp://"):
+                place = urlsplit(url)
+                socket.create_connection((str(place.hostname), place.port or 0), timeout=2).close()
+                return
             with _OPENER.open(url, timeout=2):
                 return
         except urllib.error.HTTPError as answer:
