@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from lakerunner.catalog.past import open_past, present
 from lakerunner.errors import ConfigurationError
+from lakerunner.outside.reach import file_urls
 from lakerunner.outside.spark import register_views, run_on
-from lakerunner.outside.table import file_urls
 from lakerunner.scope import Closable, time_range
 
 if TYPE_CHECKING:

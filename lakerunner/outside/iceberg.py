@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from lakerunner.errors import CommitConflictError, ConfigurationError, MissingExtraError
 from lakerunner.model.times import TimeRange
-from lakerunner.outside.table import file_urls, pinned
+from lakerunner.outside.reach import file_urls
+from lakerunner.outside.table import pinned
 from lakerunner.schema.arrays import TYPES
 from lakerunner.schema.tables import TABLES, table_spec
 

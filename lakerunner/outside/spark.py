@@ -5,7 +5,6 @@ Nothing of Spark is imported here: a session is the caller's, and brings along w
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import uuid
@@ -13,13 +12,11 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import pyarrow as pa
 from msgspec.structs import replace
 
-from lakerunner.compute.native_stores import NotNativeError, s3_arguments
 from lakerunner.errors import (
     ConfigurationError,
     LakerunnerError,
@@ -30,7 +27,8 @@ from lakerunner.errors import (
 )
 from lakerunner.limits import STORE_REQUESTS
 from lakerunner.model.times import MAX_NS, MIN_NS
-from lakerunner.outside.table import file_urls, outside_table, pinned
+from lakerunner.outside.reach import file_urls, reached
+from lakerunner.outside.table import outside_table, pinned
 from lakerunner.query.explanation import QueryStats
 from lakerunner.query.result import Result
 from lakerunner.query.sql.tokens import Edit, Kind, rewrite, tokens
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from lakerunner.outside.table import OutsideTable
     from lakerunner.query.plan import QueryPlan
     from lakerunner.scope import Scope
-    from lakerunner.store import ObjectStore
 
 _SCALARS = {
     pa.string(): "string",
@@ -63,13 +60,6 @@ _S3A = {
     "secret_access_key": "secret.key",
     "session_token": "session.token",
     "region": "endpoint.region",
-}
-_VARIABLES = {
-    "endpoint": "AWS_ENDPOINT",
-    "access_key_id": "AWS_ACCESS_KEY_ID",
-    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
-    "session_token": "AWS_SESSION_TOKEN",
-    "region": "AWS_REGION",
 }
 
 
@@ -403,42 +393,9 @@ def _check_session(session: Any) -> None:
         )
 
 
-def bucket_environment(store: ObjectStore) -> dict[str, str]:
-    """What an engine of Rust, as Sail is, finds a bucket of S3 by: variables of its environment.
-
-    Args:
-        store: Where the lake lies; its options say how it is reached.
-
-    Returns:
-        Address and credentials, to be given to the engine's processes as they start. Empty if the
-        lake is in no such bucket, or is reached in a way that cannot be told so.
-
-    Example:
-        >>> import lakerunner
-        >>> bucket_environment(lakerunner.open("memory://doc/environment").store)
-        {}
-    """
-    given = _reached(store)
-    if given is None:
-        return {}
-    named = {name: str(given[ours]) for ours, name in _VARIABLES.items() if given[ours]}
-    plain = str(given["endpoint"] or "").startswith("http://")
-    return {**named, "AWS_ALLOW_HTTP": "true"} if plain else named
-
-
-def _reached(store: ObjectStore) -> Mapping[str, Any] | None:
-    """How a bucket of S3 is reached; None for other places, and where only s3fs can tell."""
-    if not store.url.startswith("s3://"):
-        return None
-    try:
-        return s3_arguments(store.storage_options, os.environ, Path.home())
-    except NotNativeError:
-        return None
-
-
 def _hand_over(scope: Scope, session: Any) -> None:
     """Tell the engine how the lake's bucket is reached, in the words of Hadoop's client of S3."""
-    given = _reached(scope.store)
+    given = reached(scope.store)
     if given is None:
         return  # what the engine has by itself must do
     with _Failures(scope, session, "SET", ()):
@@ -499,11 +456,11 @@ class _Failures:
             raise UnsupportedQueryError(
                 f"the engine cannot run it: {said}", query=self._text
             ) from error
-        reached = _reached(self._scope.store) or {}
-        place = " at ".join(filter(None, [self._scope.store.url, reached.get("endpoint")]))
+        told = reached(self._scope.store) or {}
+        place = " at ".join(filter(None, [self._scope.store.url, told.get("endpoint")]))
         raise QueryExecutionError(
             f"the engine failed on files of {self._scope.discretion().kept_from(place)}: {said}; "
             "if it cannot reach them, give its processes the address and credentials of the store "
-            "(bucket_environment of lakerunner.outside.spark)",
+            "(bucket_environment of lakerunner.outside.reach)",
             query=self._text,
         ) from error

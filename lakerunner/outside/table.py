@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lakerunner.model.segment import Segment
     from lakerunner.model.times import TimeRange
     from lakerunner.scope import Scope
-    from lakerunner.store import ObjectStore
 
 
 class OutsideTable(NamedTuple):
@@ -127,28 +126,6 @@ def pinned(scope: Scope, name: str, times: TimeRange, now_ns: int) -> OutsideTab
     snapshot = scope.catalog.snapshot(scope.organization, name)
     segments = scope.catalog.segments(scope.organization, name, times, sequence=snapshot.sequence)
     return outside_table(scope, name, snapshot, segments, now_ns)
-
-
-def file_urls(store: ObjectStore, segments: Sequence[Segment], scheme: str = "") -> list[str]:
-    """URLs of segments as another process can open them.
-
-    Args:
-        store: Where they lie.
-        segments: Which.
-        scheme: What the engine calls `s3`.
-
-    Raises:
-        ConfigurationError: The lake lies in the memory of this process.
-    """
-    if store.url.startswith("memory:"):
-        raise ConfigurationError(
-            "a lake in memory:// cannot be read by engines of others: no other process sees it",
-            url=store.url,
-        )
-    root = store.url.rstrip("/")
-    if scheme and root.startswith("s3://"):
-        root = f"{scheme}://{root.removeprefix('s3://')}"
-    return [f"{root}/{one.key}" for one in segments]
 
 
 def _read_as(summary: ColumnSummary) -> pa.DataType:

@@ -18,7 +18,7 @@ from lakerunner.errors import (
     SnapshotExpiredError,
     UnsupportedQueryError,
 )
-from lakerunner.outside.spark import bucket_environment
+from lakerunner.outside.reach import bucket_environment
 from lakerunner.testing.servers import sail as sail_server
 
 if TYPE_CHECKING:
