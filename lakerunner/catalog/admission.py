@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -14,10 +14,12 @@ from lakerunner.errors import (
     SnapshotExpiredError,
 )
 from lakerunner.model.commit import epoch_of, incarnation_of
+from lakerunner.model.segment import SourceState, decode_segment
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from lakerunner.model.commit import Commit, Head, Unchanged
     from lakerunner.model.segment import Segment, Source
@@ -126,6 +128,66 @@ def refuse_conflicts(
             segments=tuple(dict.fromkeys([*gone, *known, *condemned, *late])),
             tables=tuple(one.table for one in changed),
         )
+
+
+class SegmentRow(NamedTuple):
+    """What a database says of a segment: whether it may be added, removed or purged.
+
+    Attributes:
+        id: Its id.
+        removed: The commit that removed it, if any did.
+        payload: Its description.
+    """
+
+    id: str
+    removed: int | None
+    payload: bytes
+
+    @property
+    def live(self) -> bool:
+        """Whether it is part of the current state."""
+        return self.removed is None
+
+
+def segments_to_remove(
+    commit: Commit,
+    *,
+    head: Head,
+    states: Mapping[Source, SourceState],
+    rows: Mapping[str, SegmentRow],
+    condemned: AbstractSet[str],
+    changed: Sequence[Unchanged],
+) -> list[Segment]:
+    """The segments that a commit removes, if it may be applied.
+
+    Args:
+        commit: What is to be applied.
+        head: Where the catalog stands.
+        states: What the catalog knows of its sources.
+        rows: What the catalog has of the segments that it names.
+        condemned: Of the segments that it adds, those that are condemned.
+        changed: What it requires to be unchanged, and is not.
+
+    Raises:
+        CommitConflictError: As `refuse_conflicts` says.
+    """
+    live = {
+        row.id: segment
+        for row in rows.values()
+        if row.live and (segment := decode_segment(row.payload)).organization == commit.organization
+    }
+    added = [segment.id for segment in commit.add]
+    taken = [one.source for one in commit.taken]
+    refuse_conflicts(
+        commit,
+        taken=[source for source in taken if states.get(source) is SourceState.TAKEN],
+        gone=[name for name in (*commit.remove, *commit.require_live) if name not in live],
+        known=[name for name in added if name in rows],
+        condemned=[name for name in added if name in condemned],
+        late=late_segments(commit, head),
+        changed=changed,
+    )
+    return [live[name] for name in commit.remove]
 
 
 def refuse_strangers(commit: Commit, head: Head) -> None:

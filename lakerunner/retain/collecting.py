@@ -6,7 +6,7 @@ import time
 from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lakerunner.errors import SnapshotExpiredError
 from lakerunner.fencing import Fence
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from lakerunner.tasks import Hold
 
 _WHAT = "collect"
-_TABLE = attrgetter("organization", "table")
+_WINDOW = attrgetter("organization", "table", "window_start_ns")
+_PAGE = 1000
+"""Removed segments that are held at a time."""
+
 _AT_ONCE = 100
 """Segments that are forgotten before their files are deleted: if that fails, so many are left to
 the collection of orphans, and all others keep their entries."""
@@ -60,7 +63,8 @@ def collect(scope: Scope, manner: Manner, *, dry_run: bool = False) -> WorkRepor
     """
     scope.require_whole(_WHAT)
     if dry_run:
-        removed = removed_long_ago(scope.store, scope.catalog, scope.config)
+        since = _past(scope.store, scope.catalog, scope.config)
+        removed, _ = _gone(scope.catalog, since, None) if since else ([], 0)
         lost = collect_orphans(scope.store, scope.catalog, scope.config, dry_run=True)
         lines = [
             f"collect: delete {one.key}, removed, {one.bytes / 1e6:,.1f} MB" for one in removed
@@ -78,9 +82,8 @@ def _collect(scope: Scope, task: Task[None], hold: Hold) -> WorkReport:
     store, catalog, config = scope.store, scope.catalog, scope.config
     fence = Fence(store, catalog)
     head = fence.begin()
-    removed = removed_long_ago(store, catalog, config)
     files = bytes_ = 0
-    for some in _some(removed):
+    for some in removed_long_ago(store, catalog, config):
         hold.check()
         fence.verify(head.incarnation)
         catalog.purge([one.id for one in some])
@@ -113,8 +116,19 @@ def _beside(store: ObjectStore, catalog: Catalog, config: Config) -> list[str]:
     return found
 
 
-def removed_long_ago(store: ObjectStore, catalog: Catalog, config: Config) -> Sequence[Segment]:
-    """Removed segments whose grace period is over, in order of their removal.
+class _Past(NamedTuple):
+    """What is over: removals before a time, up to a commit."""
+
+    before_ns: int
+    sequence: int
+
+
+def removed_long_ago(
+    store: ObjectStore, catalog: Catalog, config: Config
+) -> Iterator[Sequence[Segment]]:
+    """Removed segments whose grace period is over, in order of their removal, some at a time.
+
+    Each of them is to be purged before the next ones are asked for.
 
     A removal has the time that its writer's clock said. That is believed only where a height of the
     lake says, by the store's clock, that the catalog had come past it: so nothing goes too soon
@@ -124,23 +138,38 @@ def removed_long_ago(store: ObjectStore, catalog: Catalog, config: Config) -> Se
         CatalogUnavailableError: The catalog cannot be read.
         StoreError: The lake cannot be read.
     """
+    since = _past(store, catalog, config)
+    found, limit = True, _PAGE
+    while since and found:
+        gone, late = _gone(catalog, since, limit)
+        yield from _some(gone)
+        found = len(gone) + late == limit
+        limit = _PAGE + late
+
+
+def _past(store: ObjectStore, catalog: Catalog, config: Config) -> _Past | None:
+    """What is over by the store's clock; None if nothing that this catalog removed is."""
     now_ns = present_ns(store)
     epoch = reached_before(heights(store), now_ns - config.removed_grace_ns)
     head = catalog.head()
     if not epoch or incarnation_of(epoch) != head.incarnation:
-        return []  # nothing that this catalog removed is that old
+        return None
     sequence = min(epoch & ((1 << EPOCH_BITS) - 1), head.sequence)
-    before_ns = min(now_ns, time.time_ns()) - config.removed_grace_ns
-    found = catalog.removed(before_ns)
+    return _Past(min(now_ns, time.time_ns()) - config.removed_grace_ns, sequence)
+
+
+def _gone(catalog: Catalog, since: _Past, limit: int | None) -> tuple[list[Segment], int]:
+    """Of the first removed segments those that may go, and how many of them were removed later."""
+    found = sorted(catalog.removed(since.before_ns, limit=limit), key=_WINDOW)
+    late: set[str] = set()
     try:
-        late = {
-            one.id
-            for (owner, table), some in groupby(sorted(found, key=_TABLE), _TABLE)
-            for one in catalog.segments(owner, table, _hull(list(some)), sequence=sequence)
-        }
+        for (owner, table, _), some in groupby(found, _WINDOW):
+            seen = catalog.segments(owner, table, _hull(list(some)), sequence=since.sequence)
+            late |= {one.id for one in seen}
     except SnapshotExpiredError:
-        return []  # the store's clock was set back: wait until it has caught up
-    return [one for one in found if one.id not in late]
+        return [], 0  # the store's clock was set back: wait until it has caught up
+    gone = [one for one in found if one.id not in late]
+    return gone, len(found) - len(gone)
 
 
 def _hull(segments: Sequence[Segment]) -> TimeRange:

@@ -23,9 +23,13 @@ from lakerunner.store.urls import open_store
 from lakerunner.tasks import Manner
 from lakerunner.tasks.running import note_setback, read_setbacks
 from lakerunner.testing.faults import Fault, FaultPlan, FaultyStore
+from lakerunner.testing.values import make_commit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from lakerunner.model.segment import Segment
 
 DAY = 86_400 * 10**9
 SETTINGS: dict[str, Any] = {
@@ -87,7 +91,38 @@ def test_our_own_clock_hurries_nothing(monkeypatch: pytest.MonkeyPatch, days: in
     ahead = SimpleNamespace(time_ns=lambda: time.time_ns() + days * DAY)
     monkeypatch.setattr("lakerunner.retain.collecting.time", ahead)
     config = world.scope(removed_grace_ns=DAY).config
-    assert removed_long_ago(world.store, world.catalog, config) == []
+    assert list(removed_long_ago(world.store, world.catalog, config)) == []
+
+
+def test_some_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the first ones must stay: they were removed just now, by a clock days behind."""
+    monkeypatch.setattr("lakerunner.retain.collecting._PAGE", 2)
+    asked: list[int | None] = []
+
+    class Catalog(MemoryCatalog):
+        def removed(self, before_ns: int, *, limit: int | None = None) -> Sequence[Segment]:
+            asked.append(limit)
+            return super().removed(before_ns, limit=limit)
+
+    world = World()
+    world.catalog = Catalog()
+    world.lake = lakerunner.Lake(world.store, world.catalog, config=SETTINGS)
+    world.lake.recover()
+    for day in range(7):
+        world.lake.ingest(f'{{"time": "2020-02-0{day + 1}T00:00:00Z", "message": "x"}}'.encode())
+    world.lake.retain()
+    world.lake.ingest(b'{"message": "three"}')  # leaves a height
+    time.sleep(0.01)
+    late = [one.id for one in world.lake.segments()]
+    world.catalog.commit(make_commit("late", organization="default", remove=late, committed_ns=1))
+    assert len(late) == 3
+    assert [one.id for one in world.catalog.removed(2)] == sorted(late)
+    asked.clear()
+    report = collect(world.scope(), Manner())
+    assert report.deleted == 8
+    assert None not in asked
+    assert max(one for one in asked if one) <= 2 + 3
+    assert {one.id for one in world.catalog.removed(time.time_ns())} == set(late)
 
 
 def test_announcements_of_merges_go_and_others_stay() -> None:

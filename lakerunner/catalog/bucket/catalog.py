@@ -25,7 +25,6 @@ from lakerunner.errors import CatalogError, ObjectExistsError, ObjectNotFoundErr
 from lakerunner.limits import CATALOG_GRACE_NS
 from lakerunner.model.times import MAX_NS, MIN_NS, NANOS
 from lakerunner.store import open_store
-from lakerunner.store.base import PutMode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +63,8 @@ class BucketLeases(Leases):
     """Leases among all who use a bucket.
 
     Each piece of work has numbered objects, and whoever creates the next number has it: to take, to
-    renew and to release are one create-only put each. The time of the object is when it was put.
+    renew and to release are a create-only put each, and a look whether it came too late. The time
+    of the object is when it was put.
 
     Args:
         store: The lake.
@@ -125,8 +125,13 @@ class BucketLeases(Leases):
         prefix = _place(kind, key)
         number = last.number + 1 if last else 0
         try:
-            self._store.put(f"{prefix}{number:020d}", msgspec.json.encode(held), PutMode.CREATE)
+            self._store.create(f"{prefix}{number:020d}", msgspec.json.encode(held))
         except ObjectExistsError:
+            return False
+        # The number may have been free because it was used and deleted since we looked. Then a
+        # later one is there: each is deleted after the next one was put.
+        if next(iter(self._store.list(prefix, start_after=f"{prefix}{number:020d}")), None):
+            self._store.delete(f"{prefix}{number:020d}")
             return False
         if last is not None:
             self._store.delete(f"{prefix}{last.number:020d}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from lakerunner.catalog.bucket.checkpoints import Manifest, Totals
 from lakerunner.catalog.bucket.claims import Claim, Kind, commit_digest, split
 from lakerunner.catalog.bucket.delta import LIVE, PURGED, Delta, TableDelta
@@ -13,16 +15,19 @@ from lakerunner.catalog.change import summarise_counts
 from lakerunner.errors import SnapshotExpiredError
 from lakerunner.model.commit import Snapshot
 from lakerunner.model.segment import SourceState
-from lakerunner.model.times import isoformat
+from lakerunner.model.times import MAX_NS, isoformat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from lakerunner.catalog.base import Place
     from lakerunner.catalog.bucket.checkpoints import TableManifest
     from lakerunner.catalog.bucket.delta import TableKey
     from lakerunner.catalog.bucket.parts import PartCache, Reasons
     from lakerunner.catalog.bucket.records import Entry
+    from lakerunner.catalog.bucket.segment_part import SegmentPart
     from lakerunner.model.segment import Rejection, Segment
     from lakerunner.model.times import TimeRange
 
@@ -34,6 +39,14 @@ class Gone(NamedTuple):
 
     removed_ns: int
     segment: Segment
+
+
+class _OlderGone(NamedTuple):
+    """Removed segments of a part: their rows, and when each was removed."""
+
+    part: SegmentPart
+    rows: NDArray[np.int64]
+    time_ns: NDArray[np.int64]
 
 
 class State:
@@ -246,6 +259,7 @@ class State:
     def removed(self, before_ns: int, limit: int | None) -> list[Segment]:
         """Segments removed before a time, of all tables, by (time of removal, id)."""
         found: list[Gone] = []
+        older: list[_OlderGone] = []
         for key in self.delta.numbers:
             delta = self.delta.tables.get(key) or TableDelta()
             found += [
@@ -253,28 +267,31 @@ class State:
                 for entry in delta.entered.values()
                 if entry.removed != LIVE and entry.removed_ns < before_ns
             ]
-            found += self._removed_of_parts(key, delta, before_ns)
+            older += self._removed_of_parts(key, delta, before_ns)
+        times = np.concatenate([one.time_ns for one in older]) if older else np.empty(0, np.int64)
+        few = limit is not None and 0 < limit < len(times)
+        last_ns = np.partition(times, limit - 1)[limit - 1] if limit and few else MAX_NS
+        for part, rows, time_ns in older:  # only those are decoded that may be among the first
+            first = time_ns <= last_ns
+            found += map(Gone, time_ns[first].tolist(), part.segments(rows[first]))
         found.sort(key=lambda gone: (gone.removed_ns, gone.segment.id))
         return [gone.segment for gone in found[:limit]]
 
-    def _removed_of_parts(self, key: TableKey, delta: TableDelta, before_ns: int) -> Iterable[Gone]:
+    def _removed_of_parts(
+        self, key: TableKey, delta: TableDelta, before_ns: int
+    ) -> Iterable[_OlderGone]:
         stack = self._stack(key)
-        marks = {
-            name: mark
-            for name, mark in delta.marks.items()
-            if mark.removed != PURGED and mark.removed_ns < before_ns
-        }
+        marked = list(delta.marks)
+        removed = np.array([delta.marks[name].removed for name in marked], np.int64)
+        removed_ns = np.array([delta.marks[name].removed_ns for name in marked], np.int64)
         for part, removals in zip(stack.parts, stack.removals, strict=True):
-            sequence, time_ns = removals
+            sequence, time_ns = (values.copy() for values in removals)
+            rows = part.find(marked)
+            own = (rows >= 0) & (sequence[rows] != PURGED) if part.rows else rows >= 0
+            sequence[rows[own]], time_ns[rows[own]] = removed[own], removed_ns[own]
             gone = (sequence != LIVE) & (sequence != PURGED) & (time_ns < before_ns)
-            rows = gone.nonzero()[0]
-            for row, segment in zip(rows, part.segments(rows), strict=True):
-                if segment.id not in delta.marks:
-                    yield Gone(int(time_ns[row]), segment)
-            rows = part.find(list(marks))
-            rows = rows[rows >= 0]
-            for segment in part.segments(rows[sequence[rows] == LIVE]):
-                yield Gone(marks[segment.id].removed_ns, segment)
+            rows = np.flatnonzero(gone)
+            yield _OlderGone(part, rows, time_ns[rows])
 
     def _stack(self, key: TableKey) -> PartStack:
         table = self._tables.get(key)

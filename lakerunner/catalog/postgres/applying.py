@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 import msgspec
 
 from lakerunner.catalog.admission import (
-    late_segments,
-    refuse_conflicts,
+    SegmentRow,
     refuse_strangers,
     refuse_unfinished,
+    segments_to_remove,
 )
 from lakerunner.catalog.change import commit_change
 from lakerunner.catalog.postgres.ledger import (
@@ -19,7 +19,6 @@ from lakerunner.catalog.postgres.ledger import (
     ASIDE,
     SEGMENTS,
     TAKEN,
-    SegmentRow,
     digests_of,
     forget_taken,
     identities,
@@ -27,7 +26,7 @@ from lakerunner.catalog.postgres.ledger import (
 )
 from lakerunner.catalog.postgres.schema import require_current
 from lakerunner.model.commit import Head, epoch_of
-from lakerunner.model.segment import SourceState, decode_segment, encode_segment
+from lakerunner.model.segment import SourceState, encode_segment
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
@@ -242,7 +241,15 @@ def apply_commit(transaction: Transaction, commit: Commit, name: str) -> int:
     if found.known is not None:
         return found.known
     refuse_strangers(commit, found.head)
-    change = commit_change(commit, _refuse(commit, found), found.states)
+    removed = segments_to_remove(
+        commit,
+        head=found.head,
+        states=found.states,
+        rows=found.segments,
+        condemned=found.condemned,
+        changed=found.changed,
+    )
+    change = commit_change(commit, removed, found.states)
     sequence = found.head.sequence + 1
     values: dict[str, object] = {
         "commit": commit.id,
@@ -261,27 +268,6 @@ def apply_commit(transaction: Transaction, commit: Commit, name: str) -> int:
         _change_sources(connection, change, values)
         connection.execute(_ADVANCE, values)
     return sequence
-
-
-def _refuse(commit: Commit, found: _Found) -> list[Segment]:
-    """The segments the commit removes, if it may."""
-    live = {
-        row.id: segment
-        for row in found.segments.values()
-        if row.live and (segment := decode_segment(row.payload)).organization == commit.organization
-    }
-    added = [segment.id for segment in commit.add]
-    taken = [one.source for one in commit.taken]
-    refuse_conflicts(
-        commit,
-        taken=[source for source in taken if found.states.get(source) is SourceState.TAKEN],
-        gone=[name for name in (*commit.remove, *commit.require_live) if name not in live],
-        known=[name for name in added if name in found.segments],
-        condemned=[name for name in added if name in found.condemned],
-        late=late_segments(commit, found.head),
-        changed=found.changed,
-    )
-    return [live[name] for name in commit.remove]
 
 
 def _look(transaction: Transaction, commit: Commit, name: str) -> _Found:

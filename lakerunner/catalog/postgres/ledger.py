@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, ClassVar, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
 import psycopg
 
@@ -39,25 +39,6 @@ ASIDE: LiteralString = """
 
 SEGMENTS: LiteralString = """
     SELECT id, removed, payload FROM segments WHERE id = ANY(%(ids)s::text[])"""
-
-
-class SegmentRow(NamedTuple):
-    """What decides whether a segment may be added, removed or purged.
-
-    Attributes:
-        id: Its id.
-        removed: The commit that removed it, if any did.
-        payload: Its description.
-    """
-
-    id: str
-    removed: int | None
-    payload: bytes
-
-    @property
-    def live(self) -> bool:
-        """Whether it is part of the current state."""
-        return self.removed is None
 
 
 def fold(text: str) -> str:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lakerunner.catalog.admission import (
-    late_segments,
-    refuse_conflicts,
+    SegmentRow,
     refuse_strangers,
     refuse_unfinished,
+    segments_to_remove,
 )
 from lakerunner.catalog.change import commit_change
 from lakerunner.catalog.sqlite.ledger import add_taken, find_taken, forget_taken
 from lakerunner.model.commit import Head, epoch_of
-from lakerunner.model.segment import Source, SourceState, decode_segment, encode_segment
+from lakerunner.model.segment import Source, SourceState, encode_segment
 from lakerunner.model.times import MAX_NS, MIN_NS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from lakerunner.catalog.change import CommitChange, TableChange
     from lakerunner.model.commit import Commit, Unchanged
@@ -47,25 +47,6 @@ KNOWN = """
     WITH asked (id) AS (VALUES {rows})
     SELECT segments.id FROM asked CROSS JOIN segments ON segments.id = asked.id"""
 """Ids that are there, live or removed; for `lookup`."""
-
-
-class SegmentRow(NamedTuple):
-    """What decides whether a segment may be added, removed or purged.
-
-    Attributes:
-        id: Its id.
-        removed: The commit that removed it, if any did.
-        payload: Its description.
-    """
-
-    id: str
-    removed: int | None
-    payload: bytes
-
-    @property
-    def live(self) -> bool:
-        """Whether it is part of the current state."""
-        return self.removed is None
 
 
 def find_sources(
@@ -204,7 +185,19 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> int:
         connection,
         [*(one.source for one in commit.taken), *(one.source for one in commit.rejected)],
     )
-    removed = _refuse(connection, commit, head, known)
+    added = [segment.id for segment in commit.add]
+    removed = segments_to_remove(
+        commit,
+        head=head,
+        states=known,
+        rows=find_segments(connection, [*commit.remove, *commit.require_live, *added]),
+        condemned=find_condemned(connection, added),
+        changed=[
+            one
+            for one in commit.unchanged_since
+            if has_changed(connection, commit.organization, one, head)
+        ],
+    )
     change = commit_change(commit, removed, known)
     sequence = connection.execute(
         "INSERT INTO commits (id, committed_ns) VALUES (?, ?)", (commit.id, commit.committed_ns)
@@ -220,36 +213,6 @@ def apply_commit(connection: sqlite3.Connection, commit: Commit) -> int:
     )
     _change_sources(connection, commit.organization, change)
     return sequence
-
-
-def _refuse(
-    connection: sqlite3.Connection, commit: Commit, head: Head, known: Mapping[Source, SourceState]
-) -> list[Segment]:
-    """The segments the commit removes, if it may."""
-    added = [segment.id for segment in commit.add]
-    wanted = (*commit.remove, *commit.require_live)
-    rows = find_segments(connection, [*wanted, *added])
-    live = {
-        row.id: segment
-        for row in rows.values()
-        if row.live and (segment := decode_segment(row.payload)).organization == commit.organization
-    }
-    taken = [one.source for one in commit.taken]
-    condemned = find_condemned(connection, added)
-    refuse_conflicts(
-        commit,
-        taken=[source for source in taken if known.get(source) is SourceState.TAKEN],
-        gone=[name for name in wanted if name not in live],
-        known=[name for name in added if name in rows],
-        condemned=[name for name in added if name in condemned],
-        late=late_segments(commit, head),
-        changed=[
-            one
-            for one in commit.unchanged_since
-            if has_changed(connection, commit.organization, one, head)
-        ],
-    )
-    return [live[name] for name in commit.remove]
 
 
 def _add_segments(
