@@ -51,7 +51,7 @@ class Stopping(WrapperStore):
         return super().put(key, data, mode)
 
 
-def test_whoever_stood_still_before_he_took_it_does_not_have_it() -> None:
+def test_who_comes_too_late_has_no_lease() -> None:
     """The number that it was about to create was used and deleted since."""
     store = MemoryStore("memory://leases/standing")
     leases, standing = BucketLeases(store), Stopping(store)
