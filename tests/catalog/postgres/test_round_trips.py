@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from lakerunner.catalog.postgres import PostgresCatalog
@@ -60,9 +60,12 @@ class Turns:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for each in self._sockets:
-            each.close()
+            with suppress(OSError):  # it has ended by itself
+                each.shutdown(socket.SHUT_RDWR)  # closing it would not wake who reads from it
         for thread in self._threads:
             thread.join()
+        for each in self._sockets:
+            each.close()
 
 
 def _received(source: socket.socket) -> bytes:
