@@ -54,7 +54,10 @@ class Turns:
                 while len(held) >= 5 and len(held) > (size := int.from_bytes(held[1:5], "big")):
                     self.count += held[:1] == b"Z"
                     held = held[size + 1 :]
-            target.sendall(data)
+            try:
+                target.sendall(data)
+            except OSError:
+                return  # it was ended
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
