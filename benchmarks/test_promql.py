@@ -24,9 +24,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import lakerunner
-from lakerunner.query.promql.grid import Read
+from lakerunner.query.promql.evaluate import evaluate
+from lakerunner.query.promql.grid import Read, read_grid, reads
 from lakerunner.query.promql.otlp import conditions
 from lakerunner.query.promql.parser import parse
+from lakerunner.query.promql.reading import Metrics as Scanned
 from lakerunner.query.promql.syntax import Matcher
 
 if TYPE_CHECKING:
@@ -205,6 +207,17 @@ def test_rate(benchmark: BenchmarkFixture, metrics: Metrics) -> None:
     assert found.to_arrow().num_rows == GROUPS * 56
     benchmark.extra_info["samples"] = metrics.series * POINTS
     benchmark.extra_info["bytes_read"] = found.stats.bytes_read
+
+
+def test_rate_beyond_the_scan(benchmark: BenchmarkFixture, metrics: Metrics) -> None:
+    """What is left of it when all is read: samples in order, rates, sums."""
+    text = "sum by (x) (rate(m_total[5m]))"
+    node, grid = parse(text), read_grid(None, RANGE["start"], RANGE["end"], RANGE["step"], None, 0)
+    reader = metrics.lake._queries._metrics()  # noqa: SLF001 - a part of a query is timed
+    scanned = Scanned(reader, reads(node, grid))
+    found = benchmark(lambda: evaluate(text, node, grid, scanned))
+    assert found.vector is not None
+    assert found.vector.present.sum() == GROUPS * 56
 
 
 def test_instant_over_all_series(benchmark: BenchmarkFixture, metrics: Metrics) -> None:
