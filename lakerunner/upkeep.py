@@ -62,11 +62,9 @@ class Upkeep(Closable):
     ) -> WorkReport:
         """Merge the small segments of each window into few.
 
-        A window is merged when that pays: many small files, or rows that came late. Each merge is
-        one commit that replaces segments by their merged rows: readers see the one or the other,
-        and what runs already goes on with the old files. Several processes may compact one lake; a
-        crash costs the window at hand. Of a lake that is bound to one organization these are its
-        own, else those of all.
+        Each merge is one commit that replaces segments by their merged rows: readers see the one or
+        the other. Several processes may compact one lake; a crash costs the window at hand. Of a
+        lake that is bound to one organization these are its own, else those of all.
 
         Args:
             table: Only this one.
@@ -182,9 +180,8 @@ class Upkeep(Closable):
     ) -> WorkReport:
         """Bring the tiers of `metrics_rollup` up to date: sums of metrics over buckets of time.
 
-        A window is summed up when its points have settled, and again when later ones came. To do it
-        twice changes nothing. All organizations' tiers, or those of the one that the lake is bound
-        to.
+        A window is summed up when its points have settled, and again when later ones came: of all
+        organizations, or of the one that the lake is bound to.
 
         Args:
             start: Only windows that reach beyond it.
@@ -308,10 +305,8 @@ class Upkeep(Closable):
     ) -> WorkReport:
         """Drop windows whose rows are all expired, and rewrite what has deleted rows.
 
-        `Config.retention` says how long rows of each table are kept. Files are deleted later, by
-        `maintain` or `collect_orphans`, when no snapshot and no query can need them.
-
-        A lake that is bound to one organization drops only that one's.
+        `Config.retention` says how long rows of each table are kept. A lake that is bound to one
+        organization drops only that one's.
 
         Args:
             dry_run: Only say what would be done, in `planned` of the report.
@@ -348,9 +343,8 @@ class Upkeep(Closable):
     ) -> WorkReport:
         """Delete, merge, sum up, retire and collect, in this order: all that keeps a lake small.
 
-        To be called every few minutes, by any number of processes: tasks are leased, so that two do
-        not do the same, and what failed waits longer each time. Of a lake that is bound to one
-        organization this is its own part, without collection.
+        To be called every few minutes, by any number of processes: tasks are leased. Of a lake that
+        is bound to one organization this is its own part, without collection.
 
         Args:
             dry_run: Only say what would be done, in `planned` of the report.
