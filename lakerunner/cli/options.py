@@ -163,6 +163,30 @@ class Range(NamedTuple):
     ] = None
 
 
+class Tls(NamedTuple):
+    """How connections are kept from others."""
+
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-cert", metavar="FILE", help="Certificate chain in PEM.", show_default=False
+        ),
+    ] = None
+    key: Annotated[
+        Path | None,
+        typer.Option("--tls-key", metavar="FILE", help="Its private key.", show_default=False),
+    ] = None
+    clients: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-clients",
+            metavar="FILE",
+            help="Certificates that sign those of clients, for `access: subjects:`.",
+            show_default=False,
+        ),
+    ] = None
+
+
 class Shown(NamedTuple):
     """How an answer is written, and where."""
 
@@ -338,7 +362,7 @@ def _read_param(param: str) -> tuple[str, Any]:
         return name, value
 
 
-_GROUPS = (Connection, Everyone, Range, Shown, Content, Rules)
+_GROUPS = (Connection, Everyone, Range, Shown, Content, Rules, Tls)
 
 
 def spelled(function: "Callable[..., None]") -> "Callable[..., None]":

@@ -1,6 +1,8 @@
 """`lakerunner serve` and `lakerunner key`."""
 
+import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from lakerunner.cli.options import Connection
+from lakerunner.cli.options import Connection, Tls
 from lakerunner.cli.screen import messages
 from lakerunner.errors import ConfigurationError
 
@@ -95,8 +97,18 @@ Maintain = Annotated[
     bool, typer.Option("--maintain", help="Maintain the lake, too, all the while.")
 ]
 Check = Annotated[bool, typer.Option("--check", help="Only read the settings and open the lake.")]
-TlsCert = Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain in PEM.")]
-TlsKey = Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key.")]
+Workers = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Processes that answer, at the same addresses.")
+]
+CacheDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Keep copies of what is read there, for all processes of this machine.",
+        show_default=False,
+    ),
+]
 
 
 def serve(  # noqa: PLR0913 - each is an option of the command
@@ -112,8 +124,9 @@ def serve(  # noqa: PLR0913 - each is an option of the command
     maintain: Maintain = False,
     config: SettingsFile = None,
     check: Check = False,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    workers: Workers = 1,
+    cache: CacheDirectory = None,
+    tls: Tls,
 ) -> None:
     """Answer SQL and PromQL over HTTP, and receive telemetry, until stopped.
 
@@ -121,34 +134,69 @@ def serve(  # noqa: PLR0913 - each is an option of the command
     organization; any other address needs settings that say who may ask. Ctrl-C or SIGTERM lets
     running requests end, and commits what has come; a second one ends at once.
     """
-    from lakerunner.gateway import app, running
+    from lakerunner.gateway import app, read_settings, running
     from lakerunner.maintenance import Maintainer
 
     listeners = {"syslog": syslog or [], "gelf": gelf or [], "fluent": fluent or []}
     receives = otlp_http is not None or otlp_grpc is not None or any(listeners.values())
     addresses = [read_address(text) for text in (http, otlp_http, otlp_grpc) if text]
     scope = "write" if receives else "read"
-    settings = _settings(config, addresses, connection.organization, scope)
-    certificate = running.certificate_of(tls_cert, tls_key)
+    settings = read_settings(_settings(config, addresses, connection.organization, scope))
+    certificate = running.certificate_of(*tls)
+    if workers > 1 and (receives or maintain):
+        raise ConfigurationError(
+            "--workers is for answering: let another process receive, and maintain"
+        )
+    writes = receives or maintain or (settings.audit.organization and settings.audit.lake is None)
     with (
         running.ended_by_second_signal(),
-        connection.open(read_only=not (receives or maintain)) as opened,
+        connection.open(read_only=not writes, config=_cached(cache)) as opened,
         _writer(opened, journal) if receives else nullcontext() as writer,
     ):
         served = app(opened, settings, writer=writer)
         if check:
+            served.state.serving.close()
             messages().print("the settings are good, and the lake can be opened")
             return
         with ExitStack() as stack:
+            texts = [text for text in (http, otlp_http) if text]
+            if workers > 1:
+                served.state.serving.close()
+                _run_workers(texts, workers, tls, None if cache else stack)
+                return
             plan = running.Receiving(otlp_grpc, listeners)
             started = running.receivers(plan, served, writer, certificate)
             urls = [one.url for one in stack.enter_context(started)]
             if maintain:
                 stack.enter_context(Maintainer(opened.store, opened.catalog))
-            texts = [text for text in (http, otlp_http) if text]
             _run(served, texts, certificate, urls)
     if receives:
         messages().print("all that came is committed", style="dim")
+
+
+def _cached(directory: Path | None) -> dict[str, Any]:
+    return {} if directory is None else {"query_cache_directory": str(directory)}
+
+
+def _run_workers(texts: list[str], number: int, tls: Tls, needs_cache: ExitStack | None) -> None:
+    """Start processes that run this same command, with one cache for all of them."""
+    from tempfile import TemporaryDirectory
+
+    from lakerunner.gateway import running
+
+    command = [sys.executable, "-c", "from lakerunner.cli import main; main()", *sys.argv[1:]]
+    command += ["--workers", "1"]
+    if needs_cache is not None:
+        command += ["--cache", needs_cache.enter_context(TemporaryDirectory())]
+    addresses = [read_address(text) for text in texts]
+    told = f"{_told(texts, secure=tls.cert is not None)} with {number} processes"
+    running.run_workers(command, addresses, number, lambda: messages().print(told, markup=False))
+
+
+def _told(texts: list[str], further: Sequence[str] = (), *, secure: bool) -> str:
+    scheme = "https" if secure else "http"
+    urls = [*(f"{scheme}://{text}" for text in texts), *further]
+    return f"listening on {' and '.join(urls)}"
 
 
 def _writer(lake: "Lake", journal: Path | None) -> "Writer":
@@ -161,11 +209,14 @@ def _writer(lake: "Lake", journal: Path | None) -> "Writer":
 def _run(served: Any, texts: list[str], certificate: Any, further: list[str]) -> None:
     from lakerunner.gateway import running
 
-    scheme = "https" if certificate else "http"
-    urls = [*(f"{scheme}://{text}" for text in texts), *further]
-    told = f"listening on {' and '.join(urls)}"
+    told = _told(texts, further, secure=certificate is not None)
     addresses = [read_address(text) for text in texts]
-    running.run_http(served, addresses, certificate, lambda: messages().print(told, markup=False))
+
+    def listening() -> None:
+        if not running.is_worker():
+            messages().print(told, markup=False)
+
+    running.run_http(served, addresses, certificate, listening)
 
 
 def _settings(config: Path | None, addresses: list[Address], organization: str, scope: str) -> Any:

@@ -8,6 +8,8 @@ fails later breaks the connection off, so that no part is ever taken for the who
 from __future__ import annotations
 
 import io
+import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import pyarrow as pa
 from anyio import from_thread
 from starlette.responses import Response
 
+from lakerunner.compute.turns import stopped_by
 from lakerunner.errors import ConfigurationError, QueryLimitError
 from lakerunner.gateway.envelope import encoding_wanted
 from lakerunner.gateway.problems import cause_of, failed_answer
@@ -219,9 +222,10 @@ class Streamed(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         out, pieces = anyio.create_memory_object_stream[bytes](_PIECES)
-        pipe, started = Pipe(out), False
+        pipe, started, stop = Pipe(out), False, threading.Event()
+        counted = self._serving.counted(self._visit, self._request)
         try:
-            with out, pieces, self._serving.counted(self._visit, self._request):
+            with out, pieces, counted, ended_with(stop), stopped_by(stop):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._produce, pipe, out)
                     first = await _next(pieces)
@@ -249,6 +253,15 @@ class Streamed(Response):
     def _written(self, pipe: Pipe) -> None:
         self._work(pipe)
         pipe.push()
+
+
+@contextmanager
+def ended_with(stop: threading.Event) -> Iterator[None]:
+    """Stop work that a thread still does when the context ends: nobody waits for it any more."""
+    try:
+        yield
+    finally:
+        stop.set()
 
 
 async def _next(pieces: MemoryObjectReceiveStream[bytes]) -> bytes | None:

@@ -147,7 +147,9 @@ def test_all_that_is_received_is_committed_before_it_ends(tmp_path: Path) -> Non
         assert process.stderr is not None
         told = process.stderr.readline()
         while "tcp://" not in told:  # a terminal of some width breaks lines
-            told += process.stderr.readline()
+            line = process.stderr.readline()
+            assert line, told
+            told += line
         resource = Resource.create({"service.name": "shop"})
         exporters = [
             OTLPSpanExporter(f"http://{where}/v1/traces"),
