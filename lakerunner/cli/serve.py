@@ -140,13 +140,11 @@ def serve(  # noqa: PLR0913 - each is an option of the command
     listeners = {"syslog": syslog or [], "gelf": gelf or [], "fluent": fluent or []}
     receives = otlp_http is not None or otlp_grpc is not None or any(listeners.values())
     addresses = [read_address(text) for text in (http, otlp_http, otlp_grpc) if text]
-    scope = "write" if receives else "read"
-    settings = read_settings(_settings(config, addresses, connection.organization, scope))
+    given = _settings(config, addresses, connection.organization, "write" if receives else "read")
+    settings = read_settings(given)
     certificate = running.certificate_of(*tls)
     if workers > 1 and (receives or maintain):
-        raise ConfigurationError(
-            "--workers is for answering: let another process receive, and maintain"
-        )
+        raise ConfigurationError("--workers only answer: let another process receive and maintain")
     writes = receives or maintain or (settings.audit.organization and settings.audit.lake is None)
     with (
         running.ended_by_second_signal(),

@@ -59,7 +59,7 @@ def test_processes_answer_together_and_are_started_anew(lake: Path) -> None:
 
 def test_processes_only_answer(run: Any, lake: Path) -> None:
     failed = run("serve", lake, "--workers", "2", "--maintain", code=1)
-    assert "--workers is for answering" in failed.stderr
+    assert "--workers only answer" in failed.stderr
 
 
 def test_processes_that_cannot_run_are_not_started_for_ever() -> None:

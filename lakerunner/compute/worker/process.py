@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakerunner.compute.turns import check_cancelled
+from lakerunner.compute.turns import check_cancelled, refuse_stopped
 from lakerunner.compute.worker.messages import BATCH, Ask, Ended, Ready, receive, send
 from lakerunner.errors import QueryExecutionError, QueryLimitError
 from lakerunner.limits import MIB, WORKER_CANCEL_SECONDS, WORKER_WATCH_SECONDS
@@ -204,11 +204,12 @@ class Worker:
             raise self._death() from None
 
     def readinto(self, buffer: memoryview) -> int | None:
-        """Read what the worker writes; while it writes nothing, watch its memory and the clock."""
+        """Read what the worker writes; while it writes nothing, watch its memory and clock."""
         while not self._poll.poll(WORKER_WATCH_SECONDS * 1000):
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 raise TimeoutError
             check_cancelled()
+            refuse_stopped()
             self._watch_memory()
         count: int | None = self._out.readinto(buffer)
         return count
