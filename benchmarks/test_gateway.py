@@ -208,7 +208,7 @@ def test_an_export_flows_in_level_memory(
             connection.close()
 
         with listening(lake) as port:
-            benchmark.pedantic(export, rounds=1)
+            benchmark.pedantic(export, rounds=1)  # type: ignore[no-untyped-call] # the plugin has no type for it
     if benchmark.stats is not None:
         benchmark.extra_info["rows_per_s"] = rows / benchmark.stats.stats.mean
     benchmark.extra_info["grown_mib"] = (most - before) / 2**20
@@ -276,4 +276,4 @@ def test_many_clients_follow_a_table(
             benchmark.extra_info["behind_s"] = max(ended) - last
 
         with listening(lake) as port:
-            benchmark.pedantic(run, rounds=1)
+            benchmark.pedantic(run, rounds=1)  # type: ignore[no-untyped-call] # the plugin has no type for it
