@@ -25,6 +25,7 @@ from lakerunner.model.segment import Rejection, Source
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lakerunner.formats.base import Part
     from lakerunner.schema.tables import SetAside
     from lakerunner.store import ObjectStore
 
@@ -229,6 +230,14 @@ class Found(NamedTuple):
     first_line: int
     texts: Any = None
     head: bytes = b""
+
+    @classmethod
+    def of(cls, lines: SetAside, part: Part, format_name: str) -> Found:
+        """Lines of a part, with their text where it can be told."""
+        texts = texts_of(part.data, lines.lines, format_name) if lines.lines else None
+        if texts is None or len(texts) != lines.rows:
+            return cls(lines, part.line)
+        return cls(lines, part.line, texts, head_of_rows(part.data, format_name))
 
 
 class LinesAside:

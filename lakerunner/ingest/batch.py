@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, contextmanager
+from functools import reduce
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from lakerunner.errors import (
@@ -23,33 +22,39 @@ from lakerunner.errors import (
     StoreUnavailableError,
     UnknownOwnerError,
 )
-from lakerunner.formats.base import Part
+from lakerunner.formats.base import Measure, Part
 from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal, to_utf8
+from lakerunner.ingest.allocator import keep_freed_memory
 from lakerunner.ingest.aside import (
     Found,
     LinesAside,
     are_lines,
     head_of_rows,
-    texts_of,
 )
 from lakerunner.ingest.inputs import IngestOutcome, IngestTask
 from lakerunner.ingest.reading import cost_of, fitting, opened_in_order
-from lakerunner.limits import FINGERPRINT_RULES
+from lakerunner.limits import FINGERPRINT_RULES, MIB
 from lakerunner.model.profile import SourceMapping
 from lakerunner.model.segment import Rejection, Source, TakenSource
 from lakerunner.model.signal import Signal
-from lakerunner.publish.writing import Origin, SegmentWriter, make_segments
+from lakerunner.publish.writing import (
+    Encoder,
+    EncodingError,
+    Origin,
+    SegmentWriter,
+    make_segments,
+)
 from lakerunner.schema.fingerprints import with_fingerprints
 from lakerunner.schema.tables import TABLE_OF, Days, configured
-from lakerunner.schema.timestamps import SOURCE_NAMES, TimeSource
+from lakerunner.schema.timestamps import rows_without_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lakerunner.formats.base import Format, Measure
+    from lakerunner.formats.base import Format
     from lakerunner.ingest.reading import ObjectReader, OpenObject
-    from lakerunner.schema.tables import SetAside, TableSpec
+    from lakerunner.schema.tables import TableSpec
     from lakerunner.store import ObjectMeta
 
 
@@ -75,9 +80,6 @@ class _Written(NamedTuple):
     aside: list[tuple[int, Found]]
     days: tuple[Days, ...]
 
-
-_BORROWED = SOURCE_NAMES[int(TimeSource.OBJECT)]
-"""Where the time of a row is from that has none of its own."""
 
 _UNOWNED = UnknownOwnerError(
     "no rule says which organization it belongs to; add a prefix mapping or a storage profile"
@@ -138,6 +140,10 @@ class _Kind(NamedTuple):
         return TABLE_OF[self.signal]
 
 
+_KEPT_FROM = 4 * MIB
+"""Bytes of a batch for which it is worth while to set the allocator up."""
+
+
 def ingest_batch(task: IngestTask) -> IngestOutcome:
     """Read, decode, sort, encode and put a batch; commit nothing.
 
@@ -146,8 +152,13 @@ def ingest_batch(task: IngestTask) -> IngestOutcome:
     Raises:
         StoreError: A segment could not be put.
     """
+    if sum(listed.size for listed in task.objects) >= _KEPT_FROM:
+        keep_freed_memory(task.config.memory_bytes)
     try:
-        return _Batch(task).run()
+        try:
+            return _Batch(task).run()
+        except EncodingError:  # once more, so that it is known which object is at fault
+            return _Batch(task, beside=False).run()
     except _PutFailedError as failed:
         raise failed.error from None
 
@@ -159,19 +170,13 @@ def _handed_over(ahead: list[_Payload], rest: Iterator[_Payload]) -> Iterator[_P
     yield from rest
 
 
-def _found(lines: SetAside, part: Part, format_name: str) -> Found:
-    """Lines of a part that were set aside, with their text."""
-    texts = texts_of(part.data, lines.lines, format_name) if lines.lines else None
-    if texts is None or len(texts) != lines.rows:
-        return Found(lines, part.line)
-    return Found(lines, part.line, texts, head_of_rows(part.data, format_name))
-
-
 class _Batch:
     """The state of one batch while it is worked on, by one thread."""
 
-    def __init__(self, task: IngestTask) -> None:
+    def __init__(self, task: IngestTask, *, beside: bool = True) -> None:
         self._task = task
+        self._encoder = Encoder(task.config.decode_bytes)
+        self._later = self._encoder.begin if beside else None
         self._formats: dict[str, Format] = {}
         self._pending: dict[_Kind, list[_Payload]] = {}
         self._waiting: dict[_Kind, Measure] = {}
@@ -184,6 +189,14 @@ class _Batch:
         self._untimed: dict[str, int] = {}
 
     def run(self) -> IngestOutcome:
+        with self._encoder:
+            try:
+                return self._run()
+            except EncodingError:
+                self._writer.discard()
+                raise
+
+    def _run(self) -> IngestOutcome:
         if self._task.organization is None:
             sources = map(self._source, self._task.objects)
             self._rejected += [self._set_aside(source, _UNOWNED) for source in sources]
@@ -213,7 +226,7 @@ class _Batch:
             except _OtherOrderError as found:
                 left_over.clear()
                 self._payloads(reader, reader.open(), left_over, day_first=found.day_first)
-        except _PutFailedError:
+        except (_PutFailedError, EncodingError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever one object does, the others land
             self._refuse(self._source(reader.meta), error)
@@ -323,7 +336,7 @@ class _Batch:
         """Decode and write payloads together; those that cannot be are found and set aside."""
         try:
             written = self._decode_and_write_all(kind, payloads)
-        except _PutFailedError:
+        except (_PutFailedError, EncodingError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever one object does, the others land
             if len(payloads) == 1:
@@ -438,6 +451,8 @@ class _Batch:
     ) -> _Written:
         fallback = [payload.modified_ns for payload in payloads]
         data = [payload.part.data for payload in payloads]
+        together = reduce(Measure.with_more, (payload.measure for payload in payloads))
+        self._encoder.make_room(cost_of(kind.format, together))
         decoded = kind.format.decode(data, kind.signal, fallback)
         table = decoded.table
         rules: tuple[int, ...] = ()  # other tables have none
@@ -451,11 +466,13 @@ class _Batch:
         )
         config = self._task.config
         spec, filters = configured(kind.table, config), config.word_filters == "ingest"
-        for made in make_segments(table, spec, origin, config.window_ns, filters=filters):
+        for made in make_segments(
+            table, spec, origin, config.window_ns, filters=filters, later=self._later
+        ):
             with _putting():
                 writer.add(made)
         aside = [
-            (lines.payload, _found(lines, payloads[lines.payload].part, kind.format.name))
+            (lines.payload, Found.of(lines, payloads[lines.payload].part, kind.format.name))
             for lines in decoded.set_aside
         ]
         aside += [
@@ -468,13 +485,7 @@ class _Batch:
 
     def _count_untimed(self, kind: _Kind, table: Any) -> None:
         """Count rows that have the time of their object, for want of one of their own."""
-        column = table["timestamp_source"]
-        if pa.types.is_dictionary(column.type):  # of rows of a lake it is plain text
-            places = (one.dictionary.index(_BORROWED).as_py() for one in column.chunks)
-            parts = zip(column.chunks, places, strict=True)
-            count = sum(pc.sum(pc.equal(one.indices, at)).as_py() or 0 for one, at in parts)
-        else:
-            count = pc.sum(pc.equal(column, _BORROWED)).as_py() or 0
+        count = rows_without_time(table["timestamp_source"])
         if count:
             name = kind.format.name
             self._untimed[name] = self._untimed.get(name, 0) + count

@@ -7,13 +7,14 @@ import mmap
 import os
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from msgspec.structs import replace
 
 from lakerunner.errors import ObjectExistsError, SegmentError
-from lakerunner.limits import SEGMENT_FORMAT_VERSION
+from lakerunner.limits import MIB, SEGMENT_FORMAT_VERSION
 from lakerunner.model.segment import Segment
 from lakerunner.publish.committing import delete_unnamed
 from lakerunner.retrying import retrying
@@ -24,11 +25,14 @@ from lakerunner.segments.uniting import with_columns
 from lakerunner.store import PutMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+    from typing import Self
 
     from lakerunner.model.config import Config
     from lakerunner.model.segment import Source
     from lakerunner.schema.tables import TableSpec
+    from lakerunner.segments.codec import Later
     from lakerunner.store import ObjectStore
 
 
@@ -178,8 +182,68 @@ class SegmentWriter:
         self.segments.append(segment)
 
 
+_THREAD_BYTES = 2 * MIB
+"""Rows for which a thread is worth while: fewer are encoded in a few milliseconds."""
+
+
+class EncodingError(Exception):
+    """Rows could not be encoded in another thread; the cause says why."""
+
+
+class Encoder:
+    """A thread that encodes the last rows of segments while the next rows are decoded.
+
+    Arrow encodes without Python's lock. Not safe to use from several threads at once; the context
+    ends when all is encoded.
+
+    Args:
+        most: Bytes of rows that may wait.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lakerunner-encode")
+        self._waiting: list[tuple[Future[None], int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._thread.shutdown()
+
+    def make_room(self, cost: int) -> None:
+        """Wait until so many bytes more may be taken."""
+        self._waiting = [each for each in self._waiting if not each[0].done()]
+        while self._waiting and cost + sum(held for _, held in self._waiting) > self._most:
+            wait([self._waiting.pop(0)[0]])
+
+    def begin(self, encode: Callable[[], None], held: int) -> Callable[[], None]:
+        """Begin to encode rows of so many bytes.
+
+        Returns:
+            What waits for it, and raises `EncodingError`.
+        """
+        if held < _THREAD_BYTES:
+            encode()
+            return lambda: None
+        future = self._thread.submit(encode)
+        self._waiting.append((future, held))
+
+        def encoded() -> None:
+            if (error := future.exception()) is not None:
+                raise EncodingError from error
+
+        return encoded
+
+
 def make_segments(
-    table: pa.Table, spec: TableSpec, origin: Origin, window_ns: int, *, filters: bool = True
+    table: pa.Table,
+    spec: TableSpec,
+    origin: Origin,
+    window_ns: int,
+    *,
+    filters: bool = True,
+    later: Later | None = None,
 ) -> Iterator[MadeSegment]:
     """Sort rows, cut them at windows, and encode one segment for each window.
 
@@ -189,6 +253,7 @@ def make_segments(
         origin: Where they come from.
         window_ns: Length of a window in nanoseconds, unless the table has its own.
         filters: Whether they get token filters.
+        later: Where their last rows may be encoded, such as `Encoder.begin`.
 
     Yields:
         Each segment, in order of time.
@@ -207,7 +272,8 @@ def make_segments(
         forecast = forecast_table(rows, () if filters else spec.ids)
         file = OpenSegment(rows.schema, window.sort, spec.ids, forecast, texts=texts)
         file.write(rows)
-        described = _describe(file, window.start_ns, window_ns, window.sort, spec, origin)
+        at = window.start_ns, window_ns
+        described = _describe(file, at, window.sort, spec, origin, later)
         yield MadeSegment(described, file)
 
 
@@ -279,7 +345,7 @@ class SegmentStream:
             SegmentError: There is no row, or one lies outside the window.
         """
         start_ns, window_ns = self._window
-        described = _describe(self._file, start_ns, window_ns, self._sort, self._spec, self._origin)
+        described = _describe(self._file, self._window, self._sort, self._spec, self._origin)
         first, last = described.min_timestamp_ns, described.max_timestamp_ns
         if not start_ns <= first <= last < start_ns + window_ns:
             raise SegmentError(
@@ -317,12 +383,13 @@ class _Spool(io.RawIOBase):
 
 def _describe(
     file: OpenSegment,
-    start_ns: int,
-    window_ns: int,
+    window: tuple[int, int],
     sort: tuple[str, ...],
     spec: TableSpec,
     origin: Origin,
+    later: Later | None = None,
 ) -> Segment:
+    start_ns, window_ns = window
     created_ns = time.time_ns()
     identifier = segment_id(created_ns, origin.epoch, os.urandom(8))
     columns = file.stats.columns()
@@ -343,6 +410,6 @@ def _describe(
         columns=columns,
         created_ns=created_ns,
         format_version=SEGMENT_FORMAT_VERSION,
-        filters=file.filters(),
+        filters=file.filters(later),
         **origin._asdict(),
     )

@@ -161,6 +161,24 @@ def choose_times(
     )
 
 
+def rows_without_time(sources: pa.ChunkedArray) -> int:
+    """How many rows have the time of their object, for want of one of their own.
+
+    Args:
+        sources: The column `timestamp_source`.
+
+    Example:
+        >>> rows_without_time(pa.chunked_array([["time", "object"]]))
+        1
+    """
+    borrowed = SOURCE_NAMES[int(TimeSource.OBJECT)]
+    if not pa.types.is_dictionary(sources.type):  # of rows of a lake it is plain text
+        return pc.sum(pc.equal(sources, borrowed)).as_py() or 0
+    places = (one.dictionary.index(borrowed).as_py() for one in sources.chunks)
+    parts = zip(sources.chunks, places, strict=True)
+    return sum(pc.sum(pc.equal(one.indices, at)).as_py() or 0 for one, at in parts)
+
+
 # The zones that times carry: offsets, the abbreviations people write, and names of IANA.
 
 _MINUTE_NS = 60 * 10**9

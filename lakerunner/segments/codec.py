@@ -32,9 +32,13 @@ from lakerunner.segments.stats import TableStats
 from lakerunner.segments.token_filter import TokenFilterWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from lakerunner.schema.tables import TableSpec
+
+    Later: TypeAlias = Callable[[Callable[[], None], int], Callable[[], None]]
+    """Begins a function, which holds so many bytes, in another thread; what it returns waits."""
 
 FOOTER_KEY = b"lakerunner.segment"
 
@@ -167,6 +171,7 @@ class OpenSegment:
         self._schema = schema
         self._without_nan = sorted(forecast.without_nan)
         self._pending: list[pa.Table] = []
+        self._encoded: Callable[[], None] = lambda: None  # waits for what is encoded elsewhere
         self._sink: Any = pa.BufferOutputStream() if sink is None else sink
         # Arrow counts what it writes to a file of Python: filters have to go the same way.
         self._file: Any = self._sink if sink is None else pa.PythonFile(sink, mode="w")
@@ -241,19 +246,28 @@ class OpenSegment:
             self._pending.clear()
             self._writer.write_table(group, row_group_size=max(1, group.num_rows))
 
-    def filters(self) -> tuple[FilterSection, ...]:
+    def filters(self, later: Later | None = None) -> tuple[FilterSection, ...]:
         """Write what is left of the rows, and their token filter; to be called before the end.
+
+        Args:
+            later: Runs a function in another thread, which may encode the last row group while
+                nobody but `finish` touches this segment.
 
         Returns:
             What the description says of the filter.
         """
         # Before the last rows: what lies behind all columns is read whenever a file is opened.
         sections = () if self._filter is None else self._filter.finish(self._file)
-        self._write_group()
+        if later is not None and self._pending:
+            rows = sum(part.nbytes for part in self._pending)
+            self._encoded = later(self._write_group, rows)
+        else:
+            self._write_group()
         return sections
 
     def finish(self, segment: Segment) -> pa.Buffer:
         """Write the description and return the file; to be called once."""
+        self._encoded()
         self._write_group()
         self._writer.add_key_value_metadata({FOOTER_KEY.decode(): encode_segment(segment).decode()})
         self._writer.close()

@@ -6,6 +6,9 @@ import gzip
 import random
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -334,3 +337,27 @@ def test_bad_bytes_are_an_error_of_their_kind(bucket: Bucket, data: bytes, kind:
     bucket.lake.ingest(bucket.request("good"))
     assert bucket.bodies() == ["good"]
     assert not bucket.lake.rejected()
+
+
+def test_an_object_that_parquet_refuses_is_set_aside_alone(
+    disk: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are encoded in another thread, where nobody knows whose they are."""
+    write = pq.ParquetWriter.write_table
+
+    def refusing(self: pq.ParquetWriter, table: pa.Table, *args: Any, **options: Any) -> None:
+        if pc.any(pc.equal(table["body"], "poison")).as_py():
+            raise pa.ArrowInvalid("it cannot be written")
+        write(self, table, *args, **options)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", refusing)
+    many = [f"{number:0400}" for number in range(8000)]
+    disk.put("logs_1.binpb", *many)
+    disk.put("logs_2.binpb", "poison")
+    disk.put("logs_3.binpb", "good")
+    report = disk.lake.ingest(disk.url)
+    assert report.rows == len(many) + 1
+    (refused,) = report.rejected
+    assert refused.source.key.endswith("raw/logs_2.binpb")
+    assert "ArrowInvalid: it cannot be written" in refused.reason
+    assert len(disk.segment_objects()) == len(disk.lake.segments())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import lakerunner
 from lakerunner.catalog import open_catalog
 from lakerunner.errors import CommitConflictError, CommitUnknownError, SegmentError
 from lakerunner.fencing import Fence
+from lakerunner.limits import MIB
 from lakerunner.model.commit import Commit
 from lakerunner.model.config import Config
 from lakerunner.publish import (
@@ -24,6 +26,7 @@ from lakerunner.publish import (
     publish_commit,
     send_commit,
 )
+from lakerunner.publish.writing import Encoder, EncodingError
 from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.tables import TABLES
 from lakerunner.segments import codec
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lakerunner.publish.writing import MadeSegment
+    from lakerunner.segments.codec import Later
 
 HOUR_NS = 3600 * 10**9
 GROUP_ROWS = 3 * 4096  # whole pages
@@ -99,6 +103,60 @@ def test_rows_and_statistics_are_those_of_the_whole() -> None:
 
 def _plain(dtype: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_dictionary(dtype) else dtype
+
+
+def as_ingested(table: pa.Table, later: Later | None = None) -> MadeSegment:
+    """The segment of a table that is there as a whole."""
+    given = table.drop_columns(["organization"]).combine_chunks()
+    (one,) = make_segments(given, TABLES["logs"], Origin("acme", "c1"), HOUR_NS, later=later)
+    return one
+
+
+def test_what_is_encoded_in_another_thread_is_the_same_file() -> None:
+    table = rows(0, 3 * GROUP_ROWS)
+    plain = as_ingested(table)
+    begun = threading.active_count()
+    with Encoder(10**9) as encoder:
+        beside = as_ingested(table, encoder.begin)
+        encoder.make_room(10**9)
+        assert threading.active_count() == begun + 1
+    described = make_segment("s")
+    assert beside.file.finish(described).equals(plain.file.finish(described))
+    assert beside.described.filters == plain.described.filters
+
+
+def test_few_rows_begin_no_thread() -> None:
+    begun = threading.active_count()
+    with Encoder(10**9) as encoder:
+        as_ingested(rows(0, 10), encoder.begin)
+        assert threading.active_count() == begun
+
+
+def test_no_more_rows_wait_than_there_is_room_for() -> None:
+    gate = threading.Event()
+
+    def encode() -> None:
+        gate.wait()
+
+    with Encoder(100 * MIB) as encoder:
+        first = encoder.begin(encode, 60 * MIB)
+        encoder.make_room(40 * MIB)  # there is as much
+        opener = threading.Timer(0.05, gate.set)
+        opener.start()
+        encoder.make_room(41 * MIB)  # there is not
+        assert gate.is_set()
+        first()
+
+
+def test_what_cannot_be_encoded_is_told_to_whoever_waits() -> None:
+    def fail() -> None:
+        raise pa.ArrowInvalid("no")
+
+    with Encoder(100 * MIB) as encoder:
+        wait = encoder.begin(fail, 60 * MIB)
+        with pytest.raises(EncodingError) as raised:
+            wait()
+    assert isinstance(raised.value.__cause__, pa.ArrowInvalid)
 
 
 def test_row_groups_are_full_whatever_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
