@@ -31,11 +31,11 @@ def keep_freed_memory(memory_bytes: int) -> None:
     is the whole process that keeps it.
 
     Args:
-        memory_bytes: `Config.memory_bytes`, of which half is kept at most.
+        memory_bytes: `Config.memory_bytes`, of which a quarter is kept at most.
     """
     if (library := _glibc()) is not None:
         library.mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
-        library.mallopt(_TRIM_THRESHOLD, min(max(_LEAST_KEPT, memory_bytes // 2), _MOST_KEPT))
+        library.mallopt(_TRIM_THRESHOLD, min(max(_LEAST_KEPT, memory_bytes // 4), _MOST_KEPT))
 
 
 @cache

@@ -197,7 +197,7 @@ class Encoder:
     ends when all is encoded.
 
     Args:
-        most: Bytes of rows that may wait.
+        most: Bytes that rows which wait may take, with whatever else is asked room for.
     """
 
     def __init__(self, most: int) -> None:
@@ -227,7 +227,7 @@ class Encoder:
             encode()
             return lambda: None
         future = self._thread.submit(encode)
-        self._waiting.append((future, held))
+        self._waiting.append((future, 2 * held))  # what is made of them takes memory, too
 
         def encoded() -> None:
             if (error := future.exception()) is not None:

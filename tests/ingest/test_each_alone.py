@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections import Counter
@@ -17,6 +18,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import lakerunner
+from lakerunner.limits import MEMORY_FLOOR_BYTES, MIB
+from lakerunner.model.config import Config
 from lakerunner.schema.attribute import OVERFLOW
 from tests.formats.records.test_mixes import POINTS, SHAPES, SPANS, WRITERS
 
@@ -172,3 +175,45 @@ def _many_attributes(prefix: str) -> bytes:
 
 def test_attributes_beyond_the_cap_are_those_of_each_object(tmp_path: Path) -> None:
     check(tmp_path, [("binpb", _many_attributes(prefix)) for prefix in "ab"])
+
+
+RIVALS = ("a;b", "a:b", "a b", "c")
+PARTS = Config(memory_bytes=MEMORY_FLOOR_BYTES + 32 * MIB)  # of four mebibytes
+
+
+def _large(dice: random.Random, suffix: str) -> bytes:
+    """Eight mebibytes of records; those of each third have other keys."""
+    keys = dice.sample(RIVALS, len(RIVALS))
+    thirds = keys[:2], keys[1:3], keys[3:]
+    request = ExportLogsServiceRequest()
+    lines = []
+    for number in range(21):
+        held = {key: number for key in thirds[number // 7] if dice.random() < 0.7}
+        body, time_ns = f"{number}".zfill(400_000), TIME + number
+        lines.append(json.dumps({"time": time_ns, "message": body, **held}) + "\n")
+        records = request.resource_logs.add().scope_logs.add().log_records
+        record = records.add(time_unix_nano=time_ns)
+        record.body.string_value = body
+        for key, value in held.items():
+            record.attributes.add(key=key).value.int_value = value
+    return request.SerializeToString() if suffix == "binpb" else "".join(lines).encode()
+
+
+@pytest.mark.parametrize("suffix", ["binpb", "json"])
+@pytest.mark.parametrize("seed", range(50 if BATCHES > 100 else 2))
+def test_keys_as_they_were_sent_tell_the_same_however_an_object_is_cut(
+    tmp_path: Path, seed: int, suffix: str
+) -> None:
+    """A part names keys that fold to one name for itself: another has other names for them."""
+    path = tmp_path / f"large.{suffix}"
+    path.write_bytes(_large(random.Random(seed), suffix))  # noqa: S311 - noise, not a secret
+    asked = ", ".join(f'"{key}"' for key in RIVALS)
+    found = []
+    for config in (None, PARTS):
+        with lakerunner.open(tmp_path / f"lake-{config is None}", config=config) as lake:
+            report = lake.ingest(path)
+            rows = lake.sql(f"SELECT timestamp, length(body) AS n, {asked} FROM logs ORDER BY 1")
+            found.append((report.rows, rows.to_arrow().to_pylist()))
+            several = report.segments > 1
+    assert several
+    assert found[0] == found[1]

@@ -139,7 +139,7 @@ def test_no_more_rows_wait_than_there_is_room_for() -> None:
         gate.wait()
 
     with Encoder(100 * MIB) as encoder:
-        first = encoder.begin(encode, 60 * MIB)
+        first = encoder.begin(encode, 30 * MIB)
         encoder.make_room(40 * MIB)  # there is as much
         opener = threading.Timer(0.05, gate.set)
         opener.start()
