@@ -25,7 +25,6 @@ from lakerunner.errors import (
 from lakerunner.formats.base import Measure, Part
 from lakerunner.formats.compression import decompress
 from lakerunner.formats.detect import choose_format, choose_signal, to_utf8
-from lakerunner.ingest.allocator import keep_freed_memory
 from lakerunner.ingest.aside import (
     Found,
     LinesAside,
@@ -34,7 +33,7 @@ from lakerunner.ingest.aside import (
 )
 from lakerunner.ingest.inputs import IngestOutcome, IngestTask
 from lakerunner.ingest.reading import cost_of, fitting, opened_in_order
-from lakerunner.limits import FINGERPRINT_RULES, MIB
+from lakerunner.limits import FINGERPRINT_RULES
 from lakerunner.model.profile import SourceMapping
 from lakerunner.model.segment import Rejection, Source, TakenSource
 from lakerunner.model.signal import Signal
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from lakerunner.formats.base import Format
     from lakerunner.ingest.reading import ObjectReader, OpenObject
     from lakerunner.schema.tables import TableSpec
+    from lakerunner.segments.codec import Later
     from lakerunner.store import ObjectMeta
 
 
@@ -140,10 +140,6 @@ class _Kind(NamedTuple):
         return TABLE_OF[self.signal]
 
 
-_KEPT_FROM = 4 * MIB
-"""Bytes of a batch for which it is worth while to set the allocator up."""
-
-
 def ingest_batch(task: IngestTask) -> IngestOutcome:
     """Read, decode, sort, encode and put a batch; commit nothing.
 
@@ -152,8 +148,6 @@ def ingest_batch(task: IngestTask) -> IngestOutcome:
     Raises:
         StoreError: A segment could not be put.
     """
-    if sum(listed.size for listed in task.objects) >= _KEPT_FROM:
-        keep_freed_memory(task.config.memory_bytes)
     try:
         try:
             return _Batch(task).run()
@@ -380,7 +374,7 @@ class _Batch:
         """Decode and write payloads: the rows of all of them, or none."""
         writer = self._writer.branch()
         try:
-            written = self._decode_and_write(kind, payloads, writer)
+            written = self._decode_and_write(kind, payloads, writer, self._later)
         except Exception:
             writer.discard()
             raise
@@ -447,7 +441,11 @@ class _Batch:
         self._aside += lines.rejections()
 
     def _decode_and_write(
-        self, kind: _Kind, payloads: list[_Payload], writer: SegmentWriter
+        self,
+        kind: _Kind,
+        payloads: list[_Payload],
+        writer: SegmentWriter,
+        later: Later | None = None,  # none for parts of a large object, each of which may take all
     ) -> _Written:
         fallback = [payload.modified_ns for payload in payloads]
         data = [payload.part.data for payload in payloads]
@@ -467,7 +465,7 @@ class _Batch:
         config = self._task.config
         spec, filters = configured(kind.table, config), config.word_filters == "ingest"
         for made in make_segments(
-            table, spec, origin, config.window_ns, filters=filters, later=self._later
+            table, spec, origin, config.window_ns, filters=filters, later=later
         ):
             with _putting():
                 writer.add(made)
