@@ -216,7 +216,7 @@ class Taking(Closable):
 
         Example:
             >>> import lakerunner
-            >>> lake = lakerunner.open("memory://doc/writer")
+            >>> lake = lakerunner.open("memory://doc/lake-writer")
             >>> with lake.writer() as writer:
             ...     _ = writer.write([{"message": "hello"}])
             >>> lake.sql("SELECT body FROM logs").scalar()
