@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from lakerunner.bars import shown
 from lakerunner.events import EventSource, open_source
+from lakerunner.ingest.watching import drained_on_sigterm
+from lakerunner.intake.kafka import KafkaIntake
+from lakerunner.intake.kafka_messages import read_kafka_settings
 from lakerunner.intake.offered import offers
 from lakerunner.intake.settings import WriterOptions, read_writer_settings
 from lakerunner.intake.writer import Writer
@@ -15,7 +19,6 @@ from lakerunner.model.report import IngestReport
 from lakerunner.scope import Closable
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping, Sequence
     from os import PathLike
     from typing import Any, Unpack
@@ -226,6 +229,51 @@ class Taking(Closable):
         self._scope.require_writable("writer")
         whose = self.organization if organization is None else check_organization(organization)
         return Writer(self._ingestor.take, whose, read_writer_settings(settings), journal)
+
+    def consume(
+        self,
+        brokers: str,
+        topics: str | Sequence[str],
+        *,
+        organization: str | None = None,
+        stop: threading.Event | None = None,
+        until_idle: float | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> IngestReport:
+        """Take topics of Kafka, each message once, until stopped.
+
+        Any number of processes may do this with the same topics: partitions are divided among
+        them. One that is killed or loses a partition loses and repeats nothing, for the lake itself
+        knows how far each partition was taken. What cannot be read is set aside, with its offset.
+
+        Args:
+            brokers: Where to find the cluster: `host:port`, several with commas between them.
+            topics: The name of a topic, or several.
+            organization: Whose the messages are that do not say it.
+            stop: Ends it when set, as SIGTERM in the main thread does, after what was gathered is
+                committed.
+            until_idle: End as well when nothing came for so many seconds.
+            progress: Called after each commit.
+            settings: See `lakerunner.intake.kafka_messages.KafkaSettings`: `group`, `format`,
+                `signal`, `organization_header`, `flush_bytes`, `flush_seconds`, `client`.
+
+        Raises:
+            ReadOnlyError: The lake was opened read-only.
+            ConfigurationError: A setting is wrong, or there is no such topic.
+            MissingExtraError: `confluent-kafka` is not installed.
+            StoreUnavailableError: No broker answers.
+        """
+        self._require_open("consume")
+        self._scope.require_writable("consume")
+        whose = self.organization if organization is None else check_organization(organization)
+        wanted = read_kafka_settings(brokers, topics, settings)
+        intake = KafkaIntake(
+            self._ingestor.take, self._scope.store, self._scope.catalog, whose, wanted
+        )
+        stop = stop or threading.Event()
+        with closing(intake), drained_on_sigterm(stop):
+            return intake.run(stop, until_idle, progress)
 
     def rejected(self) -> Sequence[Rejection]:
         """What is set aside, with reasons, in order of time: objects, and segments of the lake.

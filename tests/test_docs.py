@@ -36,6 +36,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 LANGUAGES = {"python", "bash", "text", "sql", "toml", "yaml", "json", ""}
 NO_RUN = re.compile(r"<!-- no-run: (.+) -->")
 NOT_RUN = [
+    ("docs/guides/kafka.md", "needs a cluster"),
     ("docs/guides/scale-out.md", "needs a bucket"),
     ("docs/guides/scale-out.md", "needs a cluster"),
 ]

@@ -58,6 +58,15 @@ COMMANDS = {
             "lakerunner watch ./lake ./otel-raw/ --until-idle 30",
         ),
     ),
+    "consume": Named(
+        "ingest",
+        "Take topics of Kafka, as messages arrive, until stopped; each message exactly once.",
+        (
+            "lakerunner consume s3://acme/lake kafka:9092 otlp_logs otlp_spans",
+            "lakerunner consume ./lake localhost:9092 app-logs --message-format json",
+            "lakerunner consume ./lake kafka:9093 logs --client security.protocol=SSL",
+        ),
+    ),
     "sql": Named(
         "query",
         "Answer a SQL query over a lake: tables logs, spans, metrics.",

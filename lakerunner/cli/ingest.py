@@ -1,4 +1,4 @@
-"""`lakerunner ingest` and `lakerunner watch`."""
+"""`lakerunner ingest`, `lakerunner watch` and `lakerunner consume`."""
 
 import signal as signals
 import sys
@@ -210,6 +210,68 @@ def watch(
             format=content.input_format,
             mapping=said,
             progress=progress,
+        )
+    show_report(report)
+    if report.rejected or report.failed:
+        raise typer.Exit(SET_ASIDE_EXIT)
+
+
+def consume(  # noqa: PLR0913 - options
+    connection: Connection,
+    brokers: Annotated[
+        str, typer.Argument(help="Where to find the cluster: HOST:PORT,…", show_default=False)
+    ],
+    topic: Annotated[list[str], typer.Argument(help="What to take.", show_default=False)],
+    *,
+    message_format: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT", help="What a message holds: otlp, json, text, or auto: look at each."
+        ),
+    ] = "auto",
+    signal: Annotated[
+        str | None,
+        typer.Option(help="logs, spans or metrics, where no topic says it.", show_default=False),
+    ] = None,
+    group: Annotated[str, typer.Option(help="Name of the consumer group.")] = "lakerunner",
+    organization_header: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEADER", help="Which header says whose a message is.", show_default=False
+        ),
+    ] = None,
+    max_age: MaxAge = WATCH_SECONDS,
+    until_idle: UntilIdle = None,
+    client: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A setting of librdkafka, as sasl.username.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Take topics of Kafka, as messages arrive, until stopped; each message exactly once.
+
+    Ctrl-C or SIGTERM ends it: what has arrived is committed first. Several may take the same.
+    """
+    with (
+        connection.open(read_only=False) as opened,
+        ProgressDisplay("consume") as progress,
+        stopped_by_interrupt() as stop,
+    ):
+        report = opened.consume(
+            brokers,
+            topic,
+            stop=stop,
+            until_idle=until_idle,
+            progress=progress,
+            format=message_format,
+            signal=signal,
+            group=group,
+            organization_header=organization_header,
+            flush_seconds=max(max_age, 0.1),
+            client=read_storage_options(client),
         )
     show_report(report)
     if report.rejected or report.failed:

@@ -11,7 +11,7 @@ from lakerunner.errors import ObjectNotFoundError
 from lakerunner.ingest.aside import are_kept, are_lines, stored_lines, unlisted_lines
 from lakerunner.ingest.inputs import Inputs
 from lakerunner.limits import MIB
-from lakerunner.model.segment import LAKE
+from lakerunner.model.segment import HANDED, LAKE
 from lakerunner.schema.arrays import TIMESTAMP
 from lakerunner.schema.text import repair_utf8
 from lakerunner.store.base import ByteRange, GetResult, ObjectMeta
@@ -45,7 +45,7 @@ def objects_waiting(rejections: Iterable[Rejection]) -> dict[str, list[str]]:
     waiting: dict[str, dict[str, None]] = {}
     for rejection in rejections:
         source = rejection.source
-        if source.bucket != LAKE and not are_lines(source):
+        if not source.bucket.startswith((LAKE, *HANDED)) and not are_lines(source):
             waiting.setdefault(source.bucket, {})[source.key] = None
     return {bucket: list(keys) for bucket, keys in waiting.items()}
 

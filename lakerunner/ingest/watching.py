@@ -192,7 +192,7 @@ class Watcher:
             LakerunnerError: Something failed in a way that does not pass; nothing is lost.
         """
         begun = time.perf_counter()
-        with _drained_on_sigterm(self._settings.stop), self._keeper:
+        with drained_on_sigterm(self._settings.stop), self._keeper:
             try:
                 while not self._ended():
                     self._step()
@@ -388,7 +388,7 @@ class Watcher:
 
 
 @contextmanager
-def _drained_on_sigterm(stop: threading.Event) -> Iterator[None]:
+def drained_on_sigterm(stop: threading.Event) -> Iterator[None]:
     """Let SIGTERM set `stop`, where a signal can be taken: in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield

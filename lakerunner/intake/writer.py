@@ -16,8 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from lakerunner.errors import (
-    CatalogUnavailableError,
-    CommitUnknownError,
     ConfigurationError,
     InputError,
     IntakeFullError,
@@ -25,6 +23,7 @@ from lakerunner.errors import (
     StoreError,
 )
 from lakerunner.intake.accounts import Accounts, Allowances, Batch, Refusals, Room
+from lakerunner.intake.handed import insist
 from lakerunner.intake.journal import Journal, Sealed
 from lakerunner.intake.payloads import payload_of
 from lakerunner.intake.settings import Acknowledge, Pressure, WriterReport, WriterSettings
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from lakerunner.model.signal import Signal
     from lakerunner.store import ObjectMeta, ObjectStore
 
-_PASSING = (StoreError, CatalogUnavailableError, CommitUnknownError)
-_LONGEST_PAUSE = 30.0
 _REASONS = 20
 _FREE_FOR_ALL = 0.75
 
@@ -438,28 +435,23 @@ class Writer:
         return None
 
     def _ingested(self, take: Callable[[], IngestReport]) -> list[Rejection]:
-        """Take objects, again and again where it fails in a way that may pass: each once."""
-        pause = 0.1
-        while True:
-            try:
-                report = take()
-                whole = [one for one in report.rejected if one.rows is None]
-                with self._changed:
-                    self._taken += report
-                if not report.failed:
-                    for one in whole:
-                        self._note(one.reason)
-                    return whole
-                problem = report.failed[0].reason
-            except _PASSING as error:
-                problem = str(error)
-            self._note(problem)
+        """Take objects, however often that has to be tried; those refused as a whole."""
+        refused: list[Rejection] = []
+        for report in insist(take, self._again):
+            refused = [one for one in report.rejected if one.rows is None]
             with self._changed:
-                self._counts["attempts"] += 1
-                if self._closing:
-                    raise StoreError(f"closed before it could be committed: {problem}")
-                self._changed.wait_for(lambda: self._closing, pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                self._taken += report
+        for one in refused:
+            self._note(one.reason)
+        return refused
+
+    def _again(self, problem: str, pause: float) -> None:
+        self._note(problem)
+        with self._changed:
+            self._counts["attempts"] += 1
+            if self._closing:
+                raise StoreError(f"closed before it could be committed: {problem}")
+            self._changed.wait_for(lambda: self._closing, pause)
 
     def _note(self, reason: str) -> None:
         with self._changed:

@@ -46,6 +46,10 @@ LAKE = "lake:"
 to be taken again."""
 
 
+HANDED = ("kafka://", "request://")
+"""As the start of the bucket of a source: it was handed over under a name, and lies nowhere."""
+
+
 class SourceState(StrEnum):
     """What a catalog knows of a source."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lakerunner.testing.servers.gcs import fake_gcs
+from lakerunner.testing.servers.kafka import kafka, mock_kafka
 from lakerunner.testing.servers.moto import moto
 from lakerunner.testing.servers.process import Service
 from lakerunner.testing.servers.proxy import Exchange, Proxy, Spoil
@@ -15,6 +16,8 @@ __all__ = [
     "Service",
     "Spoil",
     "fake_gcs",
+    "kafka",
+    "mock_kafka",
     "moto",
     "s3_options",
     "sail",
