@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from lakerunner.query.traces import Trace
     from lakerunner.retain import Retention
     from lakerunner.rollup import Rollup
-    from lakerunner.status import LakeStatus
+    from lakerunner.status import Backlog, LakeStatus
     from lakerunner.store import ObjectStore
 
     __version__: str
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AggregateRule",
     "AsyncLake",
+    "Backlog",
     "Catalog",
     "Compactor",
     "Config",
@@ -142,6 +143,7 @@ __all__ = [
 _HOMES = {
     "AggregateRule": "lakerunner.model.aggregate",
     "AsyncLake": "lakerunner.aio",
+    "Backlog": "lakerunner.status",
     "Catalog": "lakerunner.catalog",
     "Compactor": "lakerunner.compact",
     "Config": "lakerunner.model.config",

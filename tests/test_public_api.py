@@ -19,6 +19,7 @@ PACKAGE = Path(lakerunner.__file__).parent
 NAMES = {
     "AggregateRule": "lakerunner.model.aggregate",
     "AsyncLake": "lakerunner.aio",
+    "Backlog": "lakerunner.status",
     "Catalog": "lakerunner.catalog",
     "Compactor": "lakerunner.compact",
     "Config": "lakerunner.model.config",
