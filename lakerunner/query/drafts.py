@@ -126,6 +126,9 @@ def draft(
         planned = drafted.optimized()
         scans = planned.scans()
         starred = {scan.table for scan in scans if WITNESS in scan.columns}
+        if not starred and WITNESS in planned.schema.names:
+            # No file is read for it, as below LIMIT 0, and still a `*` shows all that there is.
+            starred = set(views)
         if not starred:
             first = planned.first_rows() if len(scans) == 1 and not mention.clock else None
             # Columns of own names are among all others in it, where a `*` would show them.

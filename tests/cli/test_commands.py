@@ -85,8 +85,8 @@ def test_ingest_by_two_processes_is_the_same(run: Any, bucket: Path, tmp_path: P
 
 
 def test_sql_as_a_table_says_what_it_took(run: Any, lake: Path) -> None:
-    query = "SELECT resource_service_name AS service, count(*) AS n FROM logs GROUP BY 1 ORDER BY 1"
-    result = run("sql", lake, query)
+    counts = "SELECT resource_service_name AS service, count(*) AS n, max(level) AS worst"
+    result = run("sql", lake, f"{counts} FROM logs GROUP BY 1 ORDER BY 1")
     for name in SERVICE_NAMES:
         assert re.search(rf"│ {name} +│ +\d+ │", result.stdout)
     assert re.search(r"\d+\.\d\d s; \d+ of \d+ segments \(0 pruned\), .* rows read", result.stderr)

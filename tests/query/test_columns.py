@@ -115,6 +115,14 @@ def test_every_column_belongs_to_a_star(lake: Any, text: str, others: int) -> No
     assert set(result.to_arrow()["attr_a"].to_pylist()) == {1}
 
 
+@pytest.mark.parametrize("rest", ["LIMIT 0", "WHERE false", "WHERE body = 'nowhere'"])
+def test_a_star_over_no_rows_has_every_column(lake: Any, rest: str) -> None:
+    more = {f"attr_{n}": [n] for n in range(80)}
+    lake.add({"timestamp": [START], **more})
+    names = lake.engine.sql(f"SELECT * FROM logs {rest}").schema.names
+    assert names == lake.engine.sql("SELECT * FROM logs").schema.names
+
+
 def test_describe_shows_every_column(lake: Any) -> None:
     lake.add({"timestamp": [START], "attr_a": [1]})
     rows = {row["column_name"]: row["data_type"] for row in lake.rows("DESCRIBE logs")}
