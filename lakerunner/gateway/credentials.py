@@ -163,6 +163,10 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: tuple[ApiKey, ...] = ()
 
 
+# Looked at now: threads that look at a type at once, for the first time, crash msgspec.
+msgspec.json.Decoder(KeyFile)
+
+
 def new_key(
     name: str,
     organizations: tuple[str, ...] = ("default",),
