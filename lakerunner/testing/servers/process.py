@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -25,7 +26,8 @@ HOST = "127.0.0.1"
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 # A watcher beside the server ends it when our end of the pipe is closed: also if we are killed.
-_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 $$) & exec "$@" 3<&- </dev/null'
+# Some programs only start another one: all that was started ends with them.
+_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -9 -$$) & exec "$@" 3<&- </dev/null'
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -99,7 +101,8 @@ def running(
             yield
         finally:
             # Nothing of the data is wanted any more, and some need seconds to end in good order.
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             if process.stdin is not None:
                 process.stdin.close()
             process.wait(_STOP_SECONDS)
